@@ -1,0 +1,103 @@
+"""The masked loss of the chapter."""
+
+from typing import Any
+
+import keras
+import tensorflow as tf
+
+REDUCTIONS = ("token_mean", "sequence_mean", "sum", "none")
+
+
+def sequence_mask(x: Any, valid_length: Any, value: float = 0) -> tf.Tensor:
+    """Replaces what lies past each row's valid length.
+
+    Sets `x[i, valid_length[i]:, ...] = value`.
+
+    Args:
+        x: tensor of any dtype, shape (batch, steps, ...), with two dimensions or more.
+        valid_length: integer tensor, shape (batch,).
+        value: what to put there.
+
+    Returns:
+        A tensor like `x`.
+
+    Reference: Dive into Deep Learning, "Sequence to Sequence" (`SequenceMask`).
+
+    Example:
+
+    >>> sequence_mask([[1, 2, 3], [4, 5, 6]], [1, 2]).numpy().tolist()
+    [[1, 0, 0], [4, 5, 0]]
+    """
+    x = tf.convert_to_tensor(x)
+    mask = tf.sequence_mask(valid_length, tf.shape(x)[1])
+    mask = tf.reshape(mask, tf.concat([tf.shape(mask), tf.ones(x.shape.rank - 2, tf.int32)], 0))
+    return tf.where(mask, x, tf.cast(value, x.dtype))
+
+
+def token_cross_entropy(labels: tf.Tensor, logits: tf.Tensor, valid_length: tf.Tensor) -> tf.Tensor:
+    """Cross-entropy of each token, zero past the valid length; see `MaskedSoftmaxCELoss`."""
+    losses = tf.nn.sparse_softmax_cross_entropy_with_logits(
+        tf.cast(labels, tf.int32), tf.cast(logits, tf.float32)
+    )
+    return sequence_mask(losses, valid_length)
+
+
+@keras.saving.register_keras_serializable(package="keras_s2s")
+class MaskedSoftmaxCELoss(keras.losses.Loss):
+    """Softmax cross-entropy in which padding does not count.
+
+    Args:
+        reduction: what is returned.
+
+            - `"token_mean"`: the sum over all valid tokens divided by their number, a scalar in
+              nats a token. Training minimises this.
+            - `"sequence_mean"`: for each row the sum over its valid tokens divided by the number
+              of *all* steps, shape (batch,). This is the chapter's.
+            - `"sum"`: the sum over all valid tokens, a scalar.
+            - `"none"`: each token's, shape (batch, steps), zero past the valid length.
+
+    Calling it takes `(labels, logits, valid_length)`, Keras's order. The chapter's order
+    `(logits, labels, valid_length)` works as well: logits have one dimension more, so that the
+    two cannot be confused.
+
+    - labels: integer tensor, shape (batch, steps);
+    - logits: float tensor, shape (batch, steps, vocab_size);
+    - valid_length: integer tensor, shape (batch,); all steps count when it is left out.
+
+    Reference: Dive into Deep Learning, "Sequence to Sequence" (`MaskedSoftmaxCELoss`).
+
+    Example:
+
+    >>> loss = MaskedSoftmaxCELoss(reduction="sequence_mean")
+    >>> labels, logits = tf.ones((3, 4), tf.int32), tf.ones((3, 4, 10))
+    >>> [round(float(value), 4) for value in loss(labels, logits, [4, 2, 0])]
+    [2.3026, 1.1513, 0.0]
+    """
+
+    def __init__(
+        self, reduction: str = "token_mean", name: str = "masked_softmax_ce_loss", **kwargs: Any
+    ) -> None:
+        if reduction not in REDUCTIONS:
+            raise ValueError(f"reduction is {reduction!r}; give one of {', '.join(REDUCTIONS)}")
+        # Keras's own reductions know nothing of valid lengths, so it gets none to do.
+        super().__init__(name=name, reduction="none", **kwargs)
+        self.token_reduction = reduction
+
+    def __call__(self, labels: Any, logits: Any, valid_length: Any = None) -> tf.Tensor:
+        labels, logits = tf.convert_to_tensor(labels), tf.convert_to_tensor(logits)
+        if labels.shape.rank == 3 and logits.shape.rank == 2:
+            labels, logits = logits, labels
+        if valid_length is None:
+            valid_length = tf.fill([tf.shape(labels)[0]], tf.shape(labels)[1])
+        losses = token_cross_entropy(labels, logits, valid_length)
+        if self.token_reduction == "none":
+            return losses
+        if self.token_reduction == "sequence_mean":
+            return tf.reduce_mean(losses, axis=1)
+        total = tf.reduce_sum(losses)
+        if self.token_reduction == "sum":
+            return total
+        return tf.math.divide_no_nan(total, tf.cast(tf.reduce_sum(valid_length), total.dtype))
+
+    def get_config(self) -> dict[str, Any]:
+        return {**super().get_config(), "reduction": self.token_reduction}

@@ -1,0 +1,231 @@
+"""Encoder and decoder as one trainable model."""
+
+from typing import Any
+
+import keras
+import tensorflow as tf
+
+from keras_s2s.decoder import Seq2SeqDecoder
+from keras_s2s.encoder import Seq2SeqEncoder
+from keras_s2s.losses import token_cross_entropy
+from keras_s2s.metrics import Perplexity, TokenMean, TokensPerSecond
+
+COMPILE_ARGUMENTS = (
+    "optimizer",
+    "run_eagerly",
+    "steps_per_execution",
+    "jit_compile",
+    "auto_scale_loss",
+)
+
+Sequences = tuple[tf.Tensor, tf.Tensor]
+
+
+@keras.saving.register_keras_serializable(package="keras_s2s")
+class Seq2Seq(keras.Model):
+    """The encoder–decoder model, trained with teacher forcing.
+
+    `fit` and `evaluate` take datasets as `make_dataset` gives them: elements `((source_ids,
+    source_valid_length), (target_ids, target_valid_length))`. Of a target of n tokens the first
+    n - 1 are what the decoder reads and the last n - 1 what it has to predict. The loss is the
+    mean over all target tokens that are not padding, in nats; the logs also hold `accuracy` (the
+    share of tokens predicted right), `perplexity` and `tokens_per_second`, all summed by token.
+
+    Args:
+        encoder: a `Seq2SeqEncoder`.
+        decoder: a `Seq2SeqDecoder` with as many layers of the same width.
+
+    Raises:
+        ValueError: the decoder cannot start from the encoder's state.
+
+    Reference: Dive into Deep Learning, "Sequence to Sequence" (`EncoderDecoder`,
+    `train_s2s_ch8`).
+
+    Example:
+
+    >>> import keras_s2s as s2s
+    >>> corpus = s2s.ParallelCorpus(["Go.", "I won!"], ["Va !", "J'ai gagné !"], name="two pairs")
+    >>> source = s2s.WordTokenizer.fit(corpus.source)
+    >>> target = s2s.WordTokenizer.fit(corpus.target)
+    >>> model = Seq2Seq(
+    ...     Seq2SeqEncoder(len(source), embed_size=8, num_hiddens=8, num_layers=1),
+    ...     Seq2SeqDecoder(len(target), embed_size=8, num_hiddens=8, num_layers=1),
+    ... )
+    >>> model.compile(optimizer=keras.optimizers.Adam(0.005, global_clipnorm=1.0))
+    >>> history = model.fit(s2s.make_dataset(corpus, source, target), epochs=2, verbose=0)
+    >>> sorted(history.history)
+    ['accuracy', 'loss', 'perplexity', 'tokens_per_second']
+    """
+
+    def __init__(self, encoder: Seq2SeqEncoder, decoder: Seq2SeqDecoder, **kwargs: Any) -> None:
+        super().__init__(**kwargs)
+        for field in ("num_layers", "num_hiddens"):
+            sizes = getattr(encoder, field), getattr(decoder, field)
+            if sizes[0] != sizes[1]:
+                raise ValueError(
+                    f"{field} is {sizes[0]} in the encoder and {sizes[1]} in the decoder; "
+                    "the decoder starts from the encoder's state, so they must be equal"
+                )
+        self.encoder = encoder
+        self.decoder = decoder
+        self.loss_metric = TokenMean(name="loss")
+        self.accuracy_metric = TokenMean(name="accuracy")
+        self.perplexity_metric = Perplexity(name="perplexity")
+        # Built at once: a model that has its weights needs no symbolic call, which Keras cannot
+        # make of the batches of several workers.
+        for layer in (encoder, decoder):
+            if not layer.built:
+                layer.build()
+        self.built = True
+
+    def build(self, input_shape: Any = None) -> None:
+        self.built = True
+
+    def call(
+        self, inputs: tuple[Sequences, Sequences], training: bool | None = None
+    ) -> tf.Tensor:
+        """Logits of each next target token, given the source and the target before it.
+
+        Args:
+            inputs: `((source_ids, source_valid_length), (target_ids, target_valid_length))`; ids
+                of shape (batch, steps), each target with its `<bos>` and `<eos>`.
+            training: whether dropout is active.
+
+        Returns:
+            Float32, shape (batch, target steps - 1, target vocab_size): row i predicts target
+            token i + 1.
+        """
+        (source_ids, source_valid_length), (target_ids, _) = inputs
+        encoder_outputs = self.encoder(source_ids, source_valid_length, training=training)
+        state = self.decoder.init_state(encoder_outputs)
+        logits, _ = self.decoder(target_ids[:, :-1], state, training=training)
+        return logits
+
+    def compile(
+        self,
+        optimizer: str | keras.optimizers.Optimizer | None = None,
+        run_eagerly: bool = False,
+        steps_per_execution: int = 1,
+        jit_compile: bool | str = "auto",
+        auto_scale_loss: bool = True,
+    ) -> None:
+        """As `keras.Model.compile`, without `loss` and `metrics`, which the model brings along.
+
+        Args:
+            optimizer: the chapter's when left out: Adam with a learning rate of 0.005 and
+                gradients clipped to a global norm of 1. Note that a Keras optimizer's `clipnorm`
+                clips each variable by itself; `global_clipnorm` is the one the chapter means.
+            run_eagerly: see `keras.Model.compile`.
+            steps_per_execution: see `keras.Model.compile`.
+            jit_compile: see `keras.Model.compile`.
+            auto_scale_loss: see `keras.Model.compile`.
+        """
+        if optimizer is None:
+            optimizer = keras.optimizers.Adam(0.005, global_clipnorm=1.0)
+        super().compile(
+            optimizer=optimizer,
+            run_eagerly=run_eagerly,
+            steps_per_execution=steps_per_execution,
+            jit_compile=jit_compile,
+            auto_scale_loss=auto_scale_loss,
+        )
+        for layer in (self.encoder, self.decoder):
+            layer.rnn.fused = not self.jit_compile
+
+    def get_compile_config(self) -> dict[str, Any]:
+        config = super().get_compile_config()
+        return {name: config[name] for name in COMPILE_ARGUMENTS if name in config}
+
+    def compile_from_config(self, config: dict[str, Any]) -> None:
+        self.compile(**keras.saving.deserialize_keras_object(config))
+        # The optimizer's state, which is loaded next, needs its variables.
+        self.optimizer.build(self.trainable_variables)
+
+    @property
+    def metrics(self) -> list[keras.metrics.Metric]:
+        return [self.loss_metric, self.accuracy_metric, self.perplexity_metric]
+
+    def fit(self, *args: Any, callbacks: Any = None, **kwargs: Any) -> keras.callbacks.History:
+        """As `keras.Model.fit`, with `tokens_per_second` in the logs of each epoch."""
+        if not isinstance(callbacks, keras.callbacks.CallbackList):
+            if isinstance(callbacks, keras.callbacks.Callback):
+                callbacks = [callbacks]
+            # First, so that every other callback finds the figure in the logs.
+            callbacks = [TokensPerSecond(self.loss_metric), *(callbacks or [])]
+        return super().fit(*args, callbacks=callbacks, **kwargs)
+
+    def train_step(self, data: tuple[Sequences, Sequences]) -> dict[str, tf.Tensor]:
+        with tf.GradientTape() as tape:
+            loss_sum, num_tokens = self._losses_of_tokens(data, training=True)
+            # With several replicas the mean is over the tokens of all of them: each replica's
+            # share is its sum over the common count, and the shares are added up.
+            loss = loss_sum / tf.maximum(self._sum_over_replicas(num_tokens), 1.0)
+            loss = self.optimizer.scale_loss(loss)
+        gradients = tape.gradient(loss, self.trainable_weights)
+        gradients = self._clip_over_replicas(gradients)
+        self.optimizer.apply_gradients(zip(gradients, self.trainable_weights, strict=True))
+        return self.get_metrics_result()
+
+    def test_step(self, data: tuple[Sequences, Sequences]) -> dict[str, tf.Tensor]:
+        self._losses_of_tokens(data, training=False)
+        return self.get_metrics_result()
+
+    def predict_step(self, data: tuple[Sequences, Sequences]) -> tf.Tensor:
+        return self(data, training=False)
+
+    def _losses_of_tokens(
+        self, data: tuple[Sequences, Sequences], training: bool
+    ) -> tuple[tf.Tensor, tf.Tensor]:
+        """Sum of the losses of a batch and its number of target tokens; updates the metrics."""
+        _, (target_ids, target_valid_length) = data
+        logits = self(data, training=training)
+        labels = target_ids[:, 1:]
+        # A row without any token stays without one.
+        valid_length = tf.maximum(target_valid_length - 1, 0)
+        loss_sum = tf.reduce_sum(token_cross_entropy(labels, logits, valid_length))
+        num_tokens = tf.cast(tf.reduce_sum(valid_length), tf.float32)
+        mask = tf.sequence_mask(valid_length, tf.shape(labels)[1])
+        right = tf.equal(tf.argmax(logits, axis=-1, output_type=labels.dtype), labels) & mask
+        self.loss_metric.update_state(loss_sum, num_tokens)
+        self.perplexity_metric.update_state(loss_sum, num_tokens)
+        self.accuracy_metric.update_state(tf.math.count_nonzero(right), num_tokens)
+        return loss_sum, num_tokens
+
+    def _sum_over_replicas(self, value: Any) -> Any:
+        if self.distribute_strategy.num_replicas_in_sync == 1:
+            return value
+        return tf.distribute.get_replica_context().all_reduce(tf.distribute.ReduceOp.SUM, value)
+
+    def _clip_over_replicas(self, gradients: list[tf.Tensor]) -> list[tf.Tensor]:
+        """Clips the gradient of all replicas together, which a Keras optimizer does not.
+
+        It clips what each replica has by itself and adds up afterwards, so that the step would
+        depend on the number of replicas. Here the sum is clipped and handed to the optimizer in
+        equal shares: each is short enough to pass its own clipping, and they add up to the sum.
+        """
+        replicas = self.distribute_strategy.num_replicas_in_sync
+        scaled = isinstance(self.optimizer, keras.optimizers.LossScaleOptimizer)
+        optimizer = self.optimizer.inner_optimizer if scaled else self.optimizer
+        if replicas == 1 or optimizer.global_clipnorm is None:
+            return gradients
+        limit = optimizer.global_clipnorm
+        if scaled:
+            limit *= tf.convert_to_tensor(self.optimizer.dynamic_scale)
+        total = self._sum_over_replicas([tf.convert_to_tensor(g) for g in gradients])
+        clipped, _ = tf.clip_by_global_norm(total, limit)
+        return [gradient / replicas for gradient in clipped]
+
+    def get_config(self) -> dict[str, Any]:
+        return {
+            **super().get_config(),
+            "encoder": keras.saving.serialize_keras_object(self.encoder),
+            "decoder": keras.saving.serialize_keras_object(self.decoder),
+        }
+
+    @classmethod
+    def from_config(cls, config: dict[str, Any], custom_objects: Any = None) -> "Seq2Seq":
+        layers = {
+            name: keras.saving.deserialize_keras_object(config[name], custom_objects)
+            for name in ("encoder", "decoder")
+        }
+        return cls(**{**config, **layers})

@@ -1,0 +1,306 @@
+"""Text to ids and back, as graph code.
+
+One tokenizer object serves training, evaluation and the exported model, so that what a server
+does to a sentence is what training did to it. Only core TensorFlow string operations are used:
+any server and `saved_model_cli` run them.
+"""
+
+import collections
+import os
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+from typing import Any
+
+import keras
+import tensorflow as tf
+
+from keras_s2s.errors import InputError
+from keras_s2s.files import written_aside
+
+SPECIAL_TOKENS = ("<pad>", "<bos>", "<eos>", "<unk>")
+PAD, BOS, EOS, UNK = range(4)
+
+# Texts that are tokenized at a time where a whole corpus is: bounds the memory of the graph call.
+TEXTS_AT_A_TIME = 8192
+
+
+class Tokenizer(keras.layers.Layer):
+    """What every tokenizer shares: padding, cutting, and the ids of the special tokens.
+
+    A subclass says how text becomes ids (`tokenize`) and ids become text (`detokenize`), how many
+    ids there are (`__len__`), and how its vocabulary becomes a file (`save_assets` and
+    `load_assets` for Keras, `as_asset` for a SavedModel).
+    The ids of `<pad>`, `<bos>`, `<eos>` and `<unk>` are 0, 1, 2 and 3 in all of them.
+    """
+
+    def tokenize(self, text: tf.Tensor) -> tf.RaggedTensor:
+        raise NotImplementedError
+
+    def detokenize(self, ids: tf.Tensor, valid_length: tf.Tensor) -> tf.Tensor:
+        raise NotImplementedError
+
+    def as_asset(self, path: Path) -> "Tokenizer":
+        """A copy that looks tokens up in a file written to `path`.
+
+        A table that is filled from a file takes the file along into a SavedModel as an asset; one
+        that is filled from Python writes its words into the graph.
+        """
+        raise NotImplementedError
+
+    def __len__(self) -> int:
+        raise NotImplementedError
+
+    def __bool__(self) -> bool:
+        # Without this a tokenizer whose vocabulary is still to be loaded would count as false.
+        return True
+
+    def call(self, text: tf.Tensor) -> tf.RaggedTensor:
+        return self.tokenize(text)
+
+    def encode_source(self, text: tf.Tensor, num_steps: int) -> tuple[tf.Tensor, tf.Tensor]:
+        """Text as the encoder reads it: the tokens alone, cut or padded to `num_steps`.
+
+        Args:
+            text: string tensor, shape (batch,).
+            num_steps: length of the rows.
+
+        Returns:
+            Ids, int32 of shape (batch, num_steps), and how many of them are not padding, int32 of
+            shape (batch,).
+        """
+        return self.pad(self.tokenize(text), num_steps)
+
+    def encode_target(self, text: tf.Tensor, num_steps: int) -> tuple[tf.Tensor, tf.Tensor]:
+        """Text as the decoder learns it: `<bos>`, tokens, `<eos>`, cut or padded to `num_steps`.
+
+        A sentence that is too long loses tokens at its end but keeps its `<eos>`.
+
+        Args:
+            text: string tensor, shape (batch,).
+            num_steps: length of the rows, 2 or more.
+
+        Returns:
+            Ids, int32 of shape (batch, num_steps), and how many of them are not padding, int32 of
+            shape (batch,).
+        """
+        return self.frame(self.tokenize(text), num_steps)
+
+    def frame(self, tokens: tf.RaggedTensor, num_steps: int) -> tuple[tf.Tensor, tf.Tensor]:
+        """Puts `<bos>` and `<eos>` around rows of ids; see `encode_target`."""
+        tokens = tokens[:, : num_steps - 2]
+        batch = tokens.nrows()
+        bos, eos = tf.fill((batch, 1), BOS), tf.fill((batch, 1), EOS)
+        return self.pad(tf.concat([bos, tokens, eos], axis=1), num_steps)
+
+    def pad(self, tokens: tf.RaggedTensor, num_steps: int) -> tuple[tf.Tensor, tf.Tensor]:
+        """Cuts or pads rows of ids; see `encode_source`."""
+        tokens = tokens[:, :num_steps]
+        ids = tokens.to_tensor(default_value=PAD, shape=(None, num_steps))
+        return ids, tf.cast(tokens.row_lengths(), tf.int32)
+
+
+@keras.saving.register_keras_serializable(package="keras_s2s")
+class WordTokenizer(Tokenizer):
+    """The chapter's tokenizer: lower-cased words and punctuation marks, split on spaces.
+
+    No-break spaces become spaces, text is lower-cased, a space is put before each `,` `!` and `.`
+    that has none (as the chapter does; not before `?`), and the rest is split on spaces. Control
+    characters count as spaces and invalid UTF-8 is replaced, so that any bytes give an answer.
+    Words that are not in the vocabulary, and words that look like a special token, get `<unk>`.
+
+    Args:
+        vocabulary: all tokens in the order of their ids, beginning with `<pad>`, `<bos>`,
+            `<eos>`, `<unk>`. Left out only by Keras when it loads a saved tokenizer.
+
+    Raises:
+        InputError: the vocabulary does not begin with the special tokens, repeats a token, or
+            holds one that is empty or contains a space.
+
+    Reference: Dive into Deep Learning, "Machine Translation and Data Sets" (`preprocess_raw`,
+    `tokenize`, `Vocab`).
+
+    Example:
+
+    >>> tokenizer = WordTokenizer.fit(["Go.", "Go!", "I won!"])
+    >>> len(tokenizer), tokenizer.vocabulary[4:]
+    (9, ['!', 'go', '.', 'i', 'won'])
+    >>> ids, valid_length = tokenizer.encode_target(tf.constant(["I won!"]), num_steps=6)
+    >>> ids.numpy().tolist(), valid_length.numpy().tolist()
+    ([[1, 7, 8, 4, 2, 0]], [5])
+    >>> tokenizer.detokenize(ids, valid_length).numpy().tolist()
+    [b'i won !']
+    """
+
+    def __init__(self, vocabulary: Sequence[str] | None = None, **kwargs: Any) -> None:
+        super().__init__(**kwargs)
+        self.trainable = False
+        self.built = True
+        self._vocabulary: tuple[str, ...] = ()
+        if vocabulary is not None:
+            self._set_vocabulary(check_vocabulary(vocabulary, "vocabulary"))
+
+    @classmethod
+    def fit(
+        cls, texts: Iterable[str], min_freq: int = 1, max_tokens: int | None = None
+    ) -> "WordTokenizer":
+        """Learns a vocabulary: the most frequent words first, ties in alphabetical order.
+
+        Args:
+            texts: sentences.
+            min_freq: words that occur less often are left out.
+            max_tokens: the size of the vocabulary at most, special tokens included.
+
+        Returns:
+            A tokenizer.
+
+        Raises:
+            InputError: `min_freq` is below 1 or `max_tokens` below 4.
+        """
+        if min_freq < 1:
+            raise InputError(f"min_freq is {min_freq}; give 1 or more")
+        if max_tokens is not None and max_tokens < len(SPECIAL_TOKENS):
+            raise InputError(
+                f"max_tokens is {max_tokens}; give {len(SPECIAL_TOKENS)} or more, "
+                "since the special tokens count"
+            )
+        counts: collections.Counter[bytes] = collections.Counter()
+        texts = list(texts)
+        for start in range(0, len(texts), TEXTS_AT_A_TIME):
+            words = split_words(tf.constant(texts[start : start + TEXTS_AT_A_TIME]))
+            counts.update(words.flat_values.numpy().tolist())
+        for token in SPECIAL_TOKENS:
+            counts.pop(token.encode(), None)
+        # UTF-8 sorts as code points do, so the bytes can be compared.
+        frequent = sorted(counts.items(), key=lambda item: (-item[1], item[0]))
+        learned = [token.decode("utf-8") for token, count in frequent if count >= min_freq]
+        return cls((list(SPECIAL_TOKENS) + learned)[:max_tokens])
+
+    @classmethod
+    def load(cls, path: str | os.PathLike[str]) -> "WordTokenizer":
+        """Reads a vocabulary file: UTF-8, a token a line, in the order of the ids.
+
+        Raises:
+            InputError: the file is missing, not UTF-8, or not a vocabulary.
+        """
+        return cls(read_vocabulary(path))
+
+    def save(self, path: str | os.PathLike[str]) -> None:
+        """Writes the vocabulary as a plain file that `load` reads."""
+        with written_aside(path) as aside:
+            aside.write_bytes("".join(f"{token}\n" for token in self._vocabulary).encode())
+
+    @property
+    def vocabulary(self) -> list[str]:
+        """All tokens in the order of their ids."""
+        return list(self._vocabulary)
+
+    def __len__(self) -> int:
+        return len(self._vocabulary)
+
+    def tokenize(self, text: tf.Tensor) -> tf.RaggedTensor:
+        """Ids of the words of each text.
+
+        Args:
+            text: string tensor, shape (batch,); any bytes.
+
+        Returns:
+            Ragged int32 tensor, shape (batch, (words)), without padding, `<bos>` and `<eos>`.
+        """
+        ids = self._ids_of_tokens.lookup(split_words(text))
+        # A user who types "<eos>" means these five characters, not the end of the sentence.
+        return tf.cast(tf.where(ids < len(SPECIAL_TOKENS), tf.int64.as_numpy_dtype(UNK), ids), "int32")
+
+    def detokenize(self, ids: tf.Tensor, valid_length: tf.Tensor) -> tf.Tensor:
+        """Words joined by spaces, without `<pad>`, `<bos>` and `<eos>`.
+
+        Args:
+            ids: int32 tensor, shape (batch, steps).
+            valid_length: int32 tensor, shape (batch,): ids from this position on are left out.
+
+        Returns:
+            String tensor, shape (batch,).
+        """
+        keep = tf.sequence_mask(valid_length, tf.shape(ids)[1]) & ((ids > EOS) | (ids < PAD))
+        words = self._tokens_of_ids.lookup(tf.cast(ids, tf.int64))
+        return tf.strings.reduce_join(tf.ragged.boolean_mask(words, keep), axis=-1, separator=" ")
+
+    def as_asset(self, path: Path) -> "WordTokenizer":
+        self.save(path)
+        copy = WordTokenizer()
+        copy._set_vocabulary(read_vocabulary(path), file=path)
+        return copy
+
+    def save_assets(self, dir_path: str) -> None:
+        self.save(Path(dir_path) / "vocabulary.txt")
+
+    def load_assets(self, dir_path: str) -> None:
+        self._set_vocabulary(read_vocabulary(Path(dir_path) / "vocabulary.txt"))
+
+    def _set_vocabulary(self, vocabulary: Sequence[str], file: Path | None = None) -> None:
+        self._vocabulary = tuple(vocabulary)
+        if file is None:
+            tokens = tf.constant(list(vocabulary))
+            ids = tf.range(len(vocabulary), dtype=tf.int64)
+            ids_of_tokens = tf.lookup.KeyValueTensorInitializer(tokens, ids)
+            tokens_of_ids = tf.lookup.KeyValueTensorInitializer(ids, tokens)
+        else:
+            line, number = tf.lookup.TextFileIndex.WHOLE_LINE, tf.lookup.TextFileIndex.LINE_NUMBER
+            ids_of_tokens = tf.lookup.TextFileInitializer(
+                str(file), tf.string, line, tf.int64, number
+            )
+            tokens_of_ids = tf.lookup.TextFileInitializer(
+                str(file), tf.int64, number, tf.string, line
+            )
+        self._ids_of_tokens = tf.lookup.StaticHashTable(ids_of_tokens, default_value=UNK)
+        self._tokens_of_ids = tf.lookup.StaticHashTable(tokens_of_ids, SPECIAL_TOKENS[UNK])
+
+
+def split_words(text: tf.Tensor) -> tf.RaggedTensor:
+    """Normalises as the chapter does and splits on spaces.
+
+    Args:
+        text: string tensor, shape (batch,); any bytes.
+
+    Returns:
+        Ragged string tensor, shape (batch, (words)); valid UTF-8.
+    """
+    text = tf.strings.unicode_transcode(text, "UTF-8", "UTF-8", errors="replace")
+    text = tf.strings.regex_replace(text, r"[[:cntrl:]\x{A0}\x{202F}]", " ")
+    # Lower-casing UTF-8 follows the locale of the process, where "I" may become a dotless "ı".
+    # Once the ASCII letters are lower-cased by themselves, no locale touches them.
+    text = tf.strings.lower(tf.strings.lower(text), encoding="utf-8")
+    text = tf.strings.regex_replace(text, r"[,!.]", r" \0")
+    return tf.strings.split(text)
+
+
+def check_vocabulary(vocabulary: Sequence[str], where: str) -> Sequence[str]:
+    """Returns the vocabulary, or raises an `InputError` that names the entry that is wrong."""
+    if tuple(vocabulary[: len(SPECIAL_TOKENS)]) != SPECIAL_TOKENS:
+        raise InputError(
+            f"{where}: the first {len(SPECIAL_TOKENS)} entries must be {' '.join(SPECIAL_TOKENS)}"
+        )
+    first_seen: dict[str, int] = {}
+    for number, token in enumerate(vocabulary, start=1):
+        if not token or " " in token or "\n" in token:
+            raise InputError(f"{where}, entry {number}: {token!r} is not a token; remove it")
+        if token in first_seen:
+            raise InputError(
+                f"{where}, entry {number}: {token!r} stands at entry {first_seen[token]} already; "
+                "remove one"
+            )
+        first_seen[token] = number
+    return vocabulary
+
+
+def read_vocabulary(path: str | os.PathLike[str]) -> list[str]:
+    """Reads and checks a vocabulary file; see `WordTokenizer.load`."""
+    try:
+        text = Path(path).read_bytes().decode("utf-8")
+    except OSError as error:
+        raise InputError(f"{path}: cannot read the vocabulary ({error.strerror})") from error
+    except UnicodeDecodeError as error:
+        raise InputError(f"{path}: not UTF-8 at byte {error.start}; convert it") from error
+    # Only "\n" ends a line here and in TensorFlow's reader; str.splitlines knows more ends.
+    vocabulary = text.removesuffix("\n").split("\n")
+    check_vocabulary(vocabulary, str(path))
+    return vocabulary

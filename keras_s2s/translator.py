@@ -1,0 +1,246 @@
+"""Text to text: the one object to save, load and export."""
+
+import os
+import tempfile
+import zipfile
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+from typing import Any
+
+import keras
+import tensorflow as tf
+
+from keras_s2s.decoding import greedy_search, score_targets
+from keras_s2s.errors import InputError
+from keras_s2s.files import written_aside
+from keras_s2s.seq2seq import Seq2Seq
+from keras_s2s.serving import write_saved_model
+from keras_s2s.tokenizers import Tokenizer
+
+TEXT = tf.TensorSpec([None], tf.string, name="text")
+REFERENCE = tf.TensorSpec([None], tf.string, name="reference")
+
+
+@keras.saving.register_keras_serializable(package="keras_s2s")
+class Translator(keras.Model):
+    """A trained model between two tokenizers: raw sentences in, raw sentences out.
+
+    Args:
+        model: a trained `Seq2Seq`.
+        source_tokenizer: the tokenizer of the sentences it reads.
+        target_tokenizer: the tokenizer of the sentences it writes.
+        num_steps: longer sources are cut to so many tokens, and an answer has so many at most.
+
+    Raises:
+        ValueError: the tokenizers and the model know different numbers of tokens.
+
+    Example:
+
+    >>> import keras_s2s as s2s
+    >>> corpus = s2s.ParallelCorpus(["Go.", "I won!"], ["Va !", "J'ai gagné !"], name="two pairs")
+    >>> source = s2s.WordTokenizer.fit(corpus.source)
+    >>> target = s2s.WordTokenizer.fit(corpus.target)
+    >>> model = s2s.Seq2Seq(
+    ...     s2s.Seq2SeqEncoder(len(source), embed_size=8, num_hiddens=8, num_layers=1),
+    ...     s2s.Seq2SeqDecoder(len(target), embed_size=8, num_hiddens=8, num_layers=1),
+    ... )
+    >>> model.compile(keras.optimizers.Adam(0.05, global_clipnorm=1.0))
+    >>> _ = model.fit(s2s.make_dataset(corpus, source, target), epochs=60, verbose=0)
+    >>> translator = Translator(model, source, target)
+    >>> translator.translate(["Go.", "i won !", ""])
+    ['va !', "j'ai gagné !", '']
+    """
+
+    def __init__(
+        self,
+        model: Seq2Seq,
+        source_tokenizer: Tokenizer,
+        target_tokenizer: Tokenizer,
+        num_steps: int = 10,
+        **kwargs: Any,
+    ) -> None:
+        super().__init__(**kwargs)
+        for side, tokenizer, layer in (
+            ("source", source_tokenizer, model.encoder),
+            ("target", target_tokenizer, model.decoder),
+        ):
+            # While Keras loads a file, the vocabulary comes after the object.
+            if len(tokenizer) and len(tokenizer) != layer.vocab_size:
+                raise ValueError(
+                    f"the {side} tokenizer has {len(tokenizer)} tokens and the model "
+                    f"{layer.vocab_size}; they do not belong together"
+                )
+        self.model = model
+        self.source_tokenizer = source_tokenizer
+        self.target_tokenizer = target_tokenizer
+        self.num_steps = num_steps
+        self.built = True
+        self._answer = tf.function(self.answer, input_signature=[TEXT], autograph=False)
+
+    def build(self, input_shape: Any = None) -> None:
+        self.built = True
+
+    def call(self, text: tf.Tensor) -> tf.Tensor:
+        """Translations of a string tensor of shape (batch,)."""
+        return self.answer(text)["translation"]
+
+    def answer(self, text: tf.Tensor) -> dict[str, tf.Tensor]:
+        """What the signature `serving_default` computes.
+
+        Args:
+            text: string tensor, shape (batch,); any bytes.
+
+        Returns:
+            - `translation`: string, (batch,), valid UTF-8; empty for a sentence without a word.
+            - `score`: float32, (batch,), the log-probability of the whole answer in nats.
+            - `num_tokens`: int32, (batch,), the tokens that the score is the sum of; the end of
+              the sentence counts as one.
+        """
+        source_ids, valid_length = self.source_tokenizer.encode_source(text, self.num_steps)
+        result = greedy_search(self.model, source_ids, valid_length, self.num_steps)
+        return {
+            "translation": self.target_tokenizer.detokenize(result.ids, result.lengths),
+            "score": result.log_probabilities,
+            "num_tokens": result.lengths,
+        }
+
+    def score(self, text: tf.Tensor, reference: tf.Tensor) -> dict[str, tf.Tensor]:
+        """What the signature `score` computes: how probable a given translation is.
+
+        Args:
+            text: string tensor, shape (batch,).
+            reference: string tensor, shape (batch,).
+
+        Returns:
+            - `score`: float32, (batch,), the log-probability of the reference in nats.
+            - `num_tokens`: int32, (batch,), the tokens that it is the sum of; the end of the
+              sentence counts as one.
+        """
+        # One place for <bos> more than an answer needs, so that every answer can be scored.
+        target = self.target_tokenizer.encode_target(reference, self.num_steps + 2)
+        source = self.source_tokenizer.encode_source(text, self.num_steps)
+        score, num_tokens = score_targets(self.model, source, target)
+        return {"score": score, "num_tokens": num_tokens}
+
+    def translate(
+        self,
+        sentences: Iterable[str | bytes],
+        batch_size: int = 64,
+        return_scores: bool = False,
+    ) -> list[str] | tuple[list[str], list[float]]:
+        """Translates sentences.
+
+        Args:
+            sentences: raw text; bytes need not be valid UTF-8.
+            batch_size: sentences at a time.
+            return_scores: whether to return the log-probabilities as well.
+
+        Returns:
+            A list of translations; with `return_scores` a tuple of that and a list of
+            log-probabilities in nats.
+        """
+        if isinstance(sentences, (str, bytes)):
+            raise InputError("translate takes a list of sentences; put this one in brackets")
+        texts = [as_bytes(sentence) for sentence in sentences]
+        translations: list[str] = []
+        scores: list[float] = []
+        for start in range(0, len(texts), batch_size):
+            answer = self._answer(tf.constant(texts[start : start + batch_size], tf.string))
+            translations += [text.decode("utf-8") for text in answer["translation"].numpy()]
+            scores += answer["score"].numpy().tolist()
+        return (translations, scores) if return_scores else translations
+
+    def save(self, filepath: str | os.PathLike[str], **kwargs: Any) -> None:
+        """Writes one `.keras` file with the weights and both vocabularies inside.
+
+        A file of that name is replaced once the new one is complete.
+
+        Args:
+            filepath: ends in `.keras`.
+            **kwargs: those of `keras.Model.save`.
+
+        Raises:
+            InputError: another ending, or a folder that cannot be written to.
+        """
+        if Path(filepath).suffix != ".keras":
+            raise InputError(f"{filepath}: the name of a translator's file ends in .keras")
+        with written_aside(filepath) as aside:
+            super().save(aside, **kwargs)
+
+    @staticmethod
+    def load(filepath: str | os.PathLike[str]) -> "Translator":
+        """Reads a file that `save` wrote.
+
+        Raises:
+            InputError: no such file, or not a translator's.
+        """
+        path = Path(filepath)
+        if not path.is_file():
+            raise InputError(f"{path}: no such file")
+        not_ours = f"{path}: not a translator saved by keras_s2s"
+        if not zipfile.is_zipfile(path):
+            raise InputError(f"{not_ours}; it is not a .keras file, or is cut off")
+        try:
+            loaded = keras.saving.load_model(path, compile=False)
+        except Exception as error:
+            reason = str(error).strip().split("\n")[0]
+            raise InputError(f"{not_ours} ({reason})") from error
+        if not isinstance(loaded, Translator):
+            raise InputError(f"{not_ours}; it holds a {type(loaded).__name__}")
+        return loaded
+
+    def export(self, folder: str | os.PathLike[str], version: int | None = None) -> Path:
+        """Writes a SavedModel for TF Serving: a raw sentence in, a raw sentence out.
+
+        Args:
+            folder: the model's folder, for example `export/models/en-fr`; versions are numbered
+                folders in it.
+            version: the number; the next free one when left out.
+
+        Returns:
+            The version's folder. Its signatures are `serving_default` (see `answer`) and `score`
+            (see `score`); the vocabularies are files in `assets/`.
+
+        Raises:
+            InputError: the version exists or the folder cannot be written to.
+        """
+        with tempfile.TemporaryDirectory() as assets:
+            served = Translator(
+                self.model,
+                self.source_tokenizer.as_asset(Path(assets) / "source_vocabulary.txt"),
+                self.target_tokenizer.as_asset(Path(assets) / "target_vocabulary.txt"),
+                self.num_steps,
+            )
+            return write_saved_model(
+                folder,
+                {
+                    "serving_default": (served.answer, [TEXT]),
+                    "score": (served.score, [TEXT, REFERENCE]),
+                },
+                tracked=[served.model, served.source_tokenizer, served.target_tokenizer],
+                version=version,
+            )
+
+    def get_config(self) -> dict[str, Any]:
+        return {
+            **super().get_config(),
+            "model": keras.saving.serialize_keras_object(self.model),
+            "source_tokenizer": keras.saving.serialize_keras_object(self.source_tokenizer),
+            "target_tokenizer": keras.saving.serialize_keras_object(self.target_tokenizer),
+            "num_steps": self.num_steps,
+        }
+
+    @classmethod
+    def from_config(cls, config: dict[str, Any], custom_objects: Any = None) -> "Translator":
+        parts = {
+            name: keras.saving.deserialize_keras_object(config[name], custom_objects)
+            for name in ("model", "source_tokenizer", "target_tokenizer")
+        }
+        return cls(**{**config, **parts})
+
+
+def as_bytes(sentence: str | bytes) -> bytes:
+    """UTF-8 of a sentence; what is not text in it is passed on as the bytes it was read from."""
+    if isinstance(sentence, bytes):
+        return sentence
+    return sentence.encode("utf-8", errors="surrogateescape")
