@@ -1,0 +1,68 @@
+"""LSTM encoder–decoder translation in Keras 3, from the chapter to TF Serving.
+
+>>> import keras_s2s as s2s
+>>> s2s.sequence_mask([[1, 2, 3]], [2]).numpy().tolist()
+[[1, 2, 0]]
+"""
+
+import os
+import sys
+
+__version__ = "0.1.0"
+
+
+def _is_command() -> bool:
+    """Whether this process is `keras-s2s` or `python -m keras_s2s`.
+
+    Everybody else gets all names at once, which also registers the classes with Keras, so that
+    `keras.saving.load_model` knows them. The command's `--help` should not wait for TensorFlow.
+    """
+    script = os.path.splitext(os.path.basename(sys.argv[0]))[0] if sys.argv else ""
+    return script == "keras-s2s" or sys.orig_argv[1:3] == ["-m", "keras_s2s"]
+
+
+if not _is_command():
+    from keras_s2s.corpus import CATALOGUE, CorpusSplits, ParallelCorpus, load_corpus
+    from keras_s2s.decoder import Seq2SeqDecoder
+    from keras_s2s.decoding import SearchResult, greedy_search
+    from keras_s2s.encoder import Seq2SeqEncoder
+    from keras_s2s.errors import ExportError, InputError
+    from keras_s2s.evaluation import evaluate
+    from keras_s2s.losses import MaskedSoftmaxCELoss, sequence_mask
+    from keras_s2s.metrics import Perplexity, TokenMean
+    from keras_s2s.pipeline import make_dataset
+    from keras_s2s.recipes import PRESETS, Recipe
+    from keras_s2s.seq2seq import Seq2Seq
+    from keras_s2s.serving import ExportedTranslator
+    from keras_s2s.tokenizers import Tokenizer, WordTokenizer
+    from keras_s2s.training import CorpusChoice, resume, train
+    from keras_s2s.translator import Translator
+
+    __all__ = [
+        "CATALOGUE",
+        "PRESETS",
+        "CorpusChoice",
+        "CorpusSplits",
+        "ExportError",
+        "ExportedTranslator",
+        "InputError",
+        "MaskedSoftmaxCELoss",
+        "ParallelCorpus",
+        "Perplexity",
+        "Recipe",
+        "SearchResult",
+        "Seq2Seq",
+        "Seq2SeqDecoder",
+        "Seq2SeqEncoder",
+        "TokenMean",
+        "Tokenizer",
+        "Translator",
+        "WordTokenizer",
+        "evaluate",
+        "greedy_search",
+        "load_corpus",
+        "make_dataset",
+        "resume",
+        "sequence_mask",
+        "train",
+    ]

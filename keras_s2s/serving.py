@@ -2,7 +2,6 @@
 
 import os
 import re
-import tempfile
 from collections.abc import Callable, Mapping
 from pathlib import Path
 
@@ -11,6 +10,7 @@ import tensorflow as tf
 
 from keras_s2s.errors import InputError
 from keras_s2s.files import written_aside
+from keras_s2s.sentences import SentenceTranslator
 
 Signature = Callable[..., Mapping[str, tf.Tensor]]
 
@@ -20,6 +20,7 @@ def write_saved_model(
     signatures: Mapping[str, tuple[Signature, list[tf.TensorSpec]]],
     tracked: list[keras.layers.Layer],
     version: int | None = None,
+    check: Callable[[Path], None] = lambda folder: None,
 ) -> Path:
     """Writes a numbered version of a SavedModel, whole or not at all.
 
@@ -29,6 +30,8 @@ def write_saved_model(
             specification of its arguments, whose names become those of the inputs.
         tracked: the layers whose variables and tables the functions use.
         version: number of the version folder; the next free one when left out.
+        check: called with the folder that was written before it gets its final name; when it
+            raises, nothing is left behind.
 
     Returns:
         The version's folder.
@@ -52,6 +55,7 @@ def write_saved_model(
         archive.add_endpoint(name, function, input_signature=specification)
     with written_aside(destination) as aside:
         archive.write_out(str(aside), verbose=False)
+        check(aside)
     return destination
 
 
@@ -61,3 +65,31 @@ def versions(folder: str | os.PathLike[str]) -> list[int]:
     if not folder.is_dir():
         return []
     return sorted(int(path.name) for path in folder.iterdir() if re.fullmatch(r"\d+", path.name))
+
+
+class ExportedTranslator(SentenceTranslator):
+    """An exported model, to be used from Python.
+
+    Args:
+        folder: a version's folder, the one with `saved_model.pb` in it.
+
+    Raises:
+        InputError: it holds no SavedModel, or one without the signatures of a translator.
+    """
+
+    def __init__(self, folder: str | os.PathLike[str]) -> None:
+        try:
+            # Kept, since the signatures do not hold on to the variables they use.
+            self._loaded = tf.saved_model.load(str(folder))
+        except (OSError, ValueError, tf.errors.OpError) as error:
+            reason = str(error).strip().split("\n")[0]
+            raise InputError(f"{folder}: no SavedModel that can be loaded ({reason})") from error
+        signatures = self._loaded.signatures
+        missing = [name for name in ("serving_default", "score") if name not in signatures]
+        if missing:
+            raise InputError(
+                f"{folder}: the SavedModel has no signature {missing[0]}; "
+                "give one that keras-s2s export wrote"
+            )
+        self._answer = lambda text: signatures["serving_default"](text=text)
+        self._score = lambda text, reference: signatures["score"](text=text, reference=reference)

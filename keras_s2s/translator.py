@@ -3,7 +3,6 @@
 import os
 import tempfile
 import zipfile
-from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -13,16 +12,19 @@ import tensorflow as tf
 from keras_s2s.decoding import greedy_search, score_targets
 from keras_s2s.errors import InputError
 from keras_s2s.files import written_aside
+from keras_s2s.sentences import SentenceTranslator
+from keras_s2s.proof import prove, sample_sentences
 from keras_s2s.seq2seq import Seq2Seq
 from keras_s2s.serving import write_saved_model
-from keras_s2s.tokenizers import Tokenizer
+from keras_s2s.tokenizers import SPECIAL_TOKENS, Tokenizer
 
 TEXT = tf.TensorSpec([None], tf.string, name="text")
+NUM_SAMPLES = 600
 REFERENCE = tf.TensorSpec([None], tf.string, name="reference")
 
 
 @keras.saving.register_keras_serializable(package="keras_s2s")
-class Translator(keras.Model):
+class Translator(SentenceTranslator, keras.Model):
     """A trained model between two tokenizers: raw sentences in, raw sentences out.
 
     Args:
@@ -76,6 +78,7 @@ class Translator(keras.Model):
         self.num_steps = num_steps
         self.built = True
         self._answer = tf.function(self.answer, input_signature=[TEXT], autograph=False)
+        self._score = tf.function(self.score, input_signature=[TEXT, REFERENCE], autograph=False)
 
     def build(self, input_shape: Any = None) -> None:
         self.built = True
@@ -121,34 +124,6 @@ class Translator(keras.Model):
         source = self.source_tokenizer.encode_source(text, self.num_steps)
         score, num_tokens = score_targets(self.model, source, target)
         return {"score": score, "num_tokens": num_tokens}
-
-    def translate(
-        self,
-        sentences: Iterable[str | bytes],
-        batch_size: int = 64,
-        return_scores: bool = False,
-    ) -> list[str] | tuple[list[str], list[float]]:
-        """Translates sentences.
-
-        Args:
-            sentences: raw text; bytes need not be valid UTF-8.
-            batch_size: sentences at a time.
-            return_scores: whether to return the log-probabilities as well.
-
-        Returns:
-            A list of translations; with `return_scores` a tuple of that and a list of
-            log-probabilities in nats.
-        """
-        if isinstance(sentences, (str, bytes)):
-            raise InputError("translate takes a list of sentences; put this one in brackets")
-        texts = [as_bytes(sentence) for sentence in sentences]
-        translations: list[str] = []
-        scores: list[float] = []
-        for start in range(0, len(texts), batch_size):
-            answer = self._answer(tf.constant(texts[start : start + batch_size], tf.string))
-            translations += [text.decode("utf-8") for text in answer["translation"].numpy()]
-            scores += answer["score"].numpy().tolist()
-        return (translations, scores) if return_scores else translations
 
     def save(self, filepath: str | os.PathLike[str], **kwargs: Any) -> None:
         """Writes one `.keras` file with the weights and both vocabularies inside.
@@ -203,6 +178,8 @@ class Translator(keras.Model):
 
         Raises:
             InputError: the version exists or the folder cannot be written to.
+            ExportError: the export, loaded as a server loads it, does not answer as this
+                translator does; nothing is left on disk then.
         """
         with tempfile.TemporaryDirectory() as assets:
             served = Translator(
@@ -219,7 +196,12 @@ class Translator(keras.Model):
                 },
                 tracked=[served.model, served.source_tokenizer, served.target_tokenizer],
                 version=version,
+                check=lambda folder: prove(folder, self, self._sample_sentences()),
             )
+
+    def _sample_sentences(self) -> list[str]:
+        vocabulary = getattr(self.source_tokenizer, "vocabulary", [])
+        return sample_sentences(vocabulary[len(SPECIAL_TOKENS) :], NUM_SAMPLES)
 
     def get_config(self) -> dict[str, Any]:
         return {
@@ -237,10 +219,3 @@ class Translator(keras.Model):
             for name in ("model", "source_tokenizer", "target_tokenizer")
         }
         return cls(**{**config, **parts})
-
-
-def as_bytes(sentence: str | bytes) -> bytes:
-    """UTF-8 of a sentence; what is not text in it is passed on as the bytes it was read from."""
-    if isinstance(sentence, bytes):
-        return sentence
-    return sentence.encode("utf-8", errors="surrogateescape")

@@ -1,0 +1,7 @@
+"""`python -m keras_s2s` is the command `keras-s2s`."""
+
+import sys
+
+from keras_s2s.cli import main
+
+sys.exit(main())

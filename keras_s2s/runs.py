@@ -1,0 +1,87 @@
+"""The run directory: where a training run keeps what it makes."""
+
+import csv
+import json
+import os
+import shutil
+from pathlib import Path
+from typing import Any
+
+from keras_s2s.errors import InputError
+from keras_s2s.files import written_aside
+
+
+class RunDirectory:
+    """The files of a training run.
+
+    `model.keras` is the translator, `run.json` says what was trained on what, `history.csv` has a
+    row for each epoch, `checkpoints/` holds what `--resume` goes on from and `logs/` what the
+    run had to say.
+
+    Args:
+        path: the folder.
+    """
+
+    def __init__(self, path: str | os.PathLike[str]) -> None:
+        self.path = Path(path)
+        self.model = self.path / "model.keras"
+        self.record = self.path / "run.json"
+        self.history = self.path / "history.csv"
+        self.checkpoints = self.path / "checkpoints"
+        self.logs = self.path / "logs"
+
+    def exists(self) -> bool:
+        """Whether there is a run here."""
+        return self.record.is_file()
+
+    def check_free(self, overwrite: bool) -> None:
+        """Makes sure that a new run may be put here; touches nothing.
+
+        Raises:
+            InputError: the folder is not empty. With `overwrite` a run may be there, but nothing
+                else.
+        """
+        if self.path.exists() and not self.path.is_dir():
+            raise InputError(f"{self.path}: is a file; give a folder as --run-dir")
+        if self.exists():
+            if not overwrite:
+                raise InputError(
+                    f"{self.path}: holds a run already; give --resume to go on with it, "
+                    "--overwrite to replace it, or another --run-dir"
+                )
+        elif self.path.is_dir() and any(self.path.iterdir()):
+            raise InputError(f"{self.path}: is not empty and holds no run; give another --run-dir")
+
+    def clear(self) -> None:
+        """Removes the files of a run, and only those."""
+        for folder in (self.checkpoints, self.logs):
+            shutil.rmtree(folder, ignore_errors=True)
+        # The record goes last: as long as it is there, this is a run that --overwrite may take.
+        for file in (self.model, self.history, self.record):
+            file.unlink(missing_ok=True)
+
+    def read_record(self) -> dict[str, Any]:
+        """What `run.json` says.
+
+        Raises:
+            InputError: there is none, or it is damaged.
+        """
+        try:
+            return json.loads(self.record.read_text(encoding="utf-8"))
+        except FileNotFoundError as error:
+            raise InputError(f"{self.path}: holds no run (no {self.record.name} in it)") from error
+        except (OSError, ValueError) as error:
+            raise InputError(f"{self.record}: cannot be read ({error})") from error
+
+    def write_record(self, record: dict[str, Any]) -> None:
+        """Replaces `run.json`."""
+        with written_aside(self.record) as aside:
+            text = json.dumps(record, indent=2, ensure_ascii=False)
+            aside.write_text(text + "\n", encoding="utf-8")
+
+    def read_history(self) -> list[dict[str, str]]:
+        """The rows of `history.csv`."""
+        if not self.history.is_file():
+            return []
+        with open(self.history, newline="", encoding="utf-8") as file:
+            return list(csv.DictReader(file))
