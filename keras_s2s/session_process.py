@@ -1,0 +1,371 @@
+"""The process behind `keras_s2s.session`: loads a SavedModel as TF Serving does, and runs it.
+
+`SavedModelSession` starts this file by its path in a fresh interpreter. It imports neither the
+package around it nor TensorFlow's Python, which would bring what a server lacks: ops registered
+by Python packages, variables found through the object graph, XLA. It talks to the libraries of
+the TensorFlow wheel alone, through the C API, whose `TF_LoadSessionFromSavedModel` calls the
+`tensorflow::LoadSavedModel` of the server.
+
+A line is a JSON object. The first one written tells what was loaded:
+
+    {"ready": true,
+     "signatures": {NAME: {"inputs": {NAME: {"dtype": …, "shape": …}}, "outputs": …}},
+     "tensorflow_version": "2.21.0", "python_tensorflow": false}
+
+Then every request read from stdin is answered on stdout, until stdin ends:
+
+    {"signature": "serving_default", "inputs": {"text": {"shape": [1], "data": ["R28gLg=="]}}}
+    {"outputs": {"score": {"dtype": "float32", "shape": [1], "data": [-0.5]}}}
+
+`data` is flat, in row-major order; strings are base64, so that any bytes survive. What fails, the
+loading or a call, is told by `{"error": "…", "code": N}` with the code of TensorFlow's status; a
+call that failed does not end the process.
+"""
+
+import argparse
+import base64
+import contextlib
+import ctypes
+import importlib.util
+import json
+import math
+import os
+import struct
+import sys
+import types
+from typing import Any
+
+INVALID_ARGUMENT, NOT_FOUND = 3, 5  # of TF_Code
+
+# TensorFlow's number of a data type, its name in NumPy, its format in `struct`.
+DATA_TYPES = {
+    1: ("float32", "f"),
+    2: ("float64", "d"),
+    3: ("int32", "i"),
+    4: ("uint8", "B"),
+    5: ("int16", "h"),
+    6: ("int8", "b"),
+    7: ("string", ""),
+    9: ("int64", "q"),
+    10: ("bool", "?"),
+    17: ("uint16", "H"),
+    19: ("float16", "e"),
+    22: ("uint32", "I"),
+    23: ("uint64", "Q"),
+}
+STRING = 7
+STRING_SIZE = 24  # of a TF_TString, whose inside is left to the TF_String* functions
+
+
+class Buffer(ctypes.Structure):
+    """TF_Buffer."""
+
+    _fields_ = [
+        ("data", ctypes.c_void_p),
+        ("length", ctypes.c_size_t),
+        ("deallocator", ctypes.c_void_p),
+    ]
+
+
+class Output(ctypes.Structure):
+    """TF_Output: a tensor of the graph, as an operation and the number of its output."""
+
+    _fields_ = [("operation", ctypes.c_void_p), ("index", ctypes.c_int)]
+
+
+# The result and the arguments of each function. Handles and arrays are bare pointers.
+_pointer, _string, _int, _size = ctypes.c_void_p, ctypes.c_char_p, ctypes.c_int, ctypes.c_size_t
+PROTOTYPES: dict[str, tuple[Any, list[Any]]] = {
+    "TF_Version": (_string, []),
+    "TF_NewStatus": (_pointer, []),
+    "TF_GetCode": (_int, [_pointer]),
+    "TF_Message": (_string, [_pointer]),
+    "TF_DeleteStatus": (None, [_pointer]),
+    "TF_LoadLibrary": (_pointer, [_string, _pointer]),
+    "TF_NewSessionOptions": (_pointer, []),
+    "TF_SetConfig": (None, [_pointer, _string, _size, _pointer]),
+    "TF_DeleteSessionOptions": (None, [_pointer]),
+    "TF_NewGraph": (_pointer, []),
+    "TF_DeleteGraph": (None, [_pointer]),
+    "TF_GraphOperationByName": (_pointer, [_pointer, _string]),
+    "TF_NewBuffer": (ctypes.POINTER(Buffer), []),
+    "TF_DeleteBuffer": (None, [_pointer]),
+    # options, run options, folder, tags and their number, graph, MetaGraphDef, status
+    "TF_LoadSessionFromSavedModel": (
+        _pointer,
+        [_pointer, _pointer, _string, _pointer, _int, _pointer, _pointer, _pointer],
+    ),
+    # session, run options, inputs, their values and number, outputs, their values and number,
+    # targets and their number, run metadata, status
+    "TF_SessionRun": (
+        None,
+        [_pointer] * 4 + [_int] + [_pointer] * 2 + [_int] + [_pointer, _int, _pointer, _pointer],
+    ),
+    "TF_CloseSession": (None, [_pointer, _pointer]),
+    "TF_DeleteSession": (None, [_pointer, _pointer]),
+    "TF_AllocateTensor": (_pointer, [_int, _pointer, _int, _size]),
+    "TF_DeleteTensor": (None, [_pointer]),
+    "TF_TensorType": (_int, [_pointer]),
+    "TF_NumDims": (_int, [_pointer]),
+    "TF_Dim": (ctypes.c_int64, [_pointer, _int]),
+    "TF_TensorByteSize": (_size, [_pointer]),
+    "TF_TensorData": (_pointer, [_pointer]),
+    "TF_StringInit": (None, [_pointer]),
+    "TF_StringCopy": (None, [_pointer, _string, _size]),
+    "TF_StringGetDataPointer": (_pointer, [_pointer]),
+    "TF_StringGetSize": (_size, [_pointer]),
+    # tensorflow::DisableXlaCompilation(): a server calls it unless it is told otherwise.
+    "_ZN10tensorflow21DisableXlaCompilationEv": (None, []),
+}
+
+
+class Failure(Exception):
+    """A status that is not OK, from TensorFlow or in its terms."""
+
+    def __init__(self, message: str, code: int) -> None:
+        super().__init__(message)
+        self.code = code
+
+
+def load_tensorflow(folder: str) -> ctypes.CDLL:
+    """Loads the libraries in `folder`, that of a TensorFlow wheel's package."""
+
+    def library(stem: str, mode: int) -> ctypes.CDLL:
+        for name in (f"lib{stem}.so.2", f"lib{stem}.2.dylib"):
+            path = os.path.join(folder, name)
+            if os.path.exists(path):
+                return ctypes.CDLL(path, mode)
+        raise Failure(f"{folder}: no lib{stem} in this folder", NOT_FOUND)
+
+    # Globally, since op libraries look for its symbols.
+    library("tensorflow_framework", ctypes.RTLD_GLOBAL)
+    # Gives out the symbols of the framework library too, which it depends on.
+    tensorflow = library("tensorflow_cc", ctypes.RTLD_LOCAL)
+    for name, (result, arguments) in PROTOTYPES.items():
+        function = getattr(tensorflow, name)
+        function.restype, function.argtypes = result, arguments
+    tensorflow._ZN10tensorflow21DisableXlaCompilationEv()
+    return tensorflow
+
+
+class Session:
+    """A loaded SavedModel."""
+
+    def __init__(self, options: argparse.Namespace, package: str) -> None:
+        self.tensorflow = load_tensorflow(options.libraries or package)
+        for library in options.op_library:
+            self._checked("TF_LoadLibrary", os.fsencode(library))
+        # Its generated protocol buffer classes are all that is wanted of the Python package:
+        # a module of its name keeps its __init__.py, which loads all of it, from running.
+        stub = types.ModuleType("tensorflow")
+        stub.__path__ = [package]
+        sys.modules["tensorflow"] = stub
+        from tensorflow.core.protobuf import config_pb2, meta_graph_pb2
+
+        config = config_pb2.ConfigProto(
+            intra_op_parallelism_threads=options.intra_op_threads,
+            inter_op_parallelism_threads=options.inter_op_threads,
+        ).SerializeToString()
+        session_options = self.tensorflow.TF_NewSessionOptions()
+        self._checked("TF_SetConfig", session_options, config, len(config))
+        self.graph = self.tensorflow.TF_NewGraph()
+        meta_graph = self.tensorflow.TF_NewBuffer()
+        tags = (ctypes.c_char_p * 1)(b"serve")
+        self.session = self._checked(
+            "TF_LoadSessionFromSavedModel",
+            session_options,
+            None,
+            os.fsencode(options.model),
+            tags,
+            len(tags),
+            self.graph,
+            meta_graph,
+        )
+        content = ctypes.string_at(meta_graph.contents.data, meta_graph.contents.length)
+        self.tensorflow.TF_DeleteBuffer(meta_graph)
+        self.tensorflow.TF_DeleteSessionOptions(session_options)
+        signatures = meta_graph_pb2.MetaGraphDef.FromString(content).signature_def
+        # Inputs and outputs of each. The init op is written down among the signatures too.
+        self.signatures = {
+            name: (dict(sorted(signature.inputs.items())), dict(sorted(signature.outputs.items())))
+            for name, signature in sorted(signatures.items())
+            if not name.startswith("__saved_model")
+        }
+
+    def description(self) -> dict[str, Any]:
+        """What was loaded, by which TensorFlow."""
+
+        def tensors(tensor_infos: Any) -> dict[str, Any]:
+            return {
+                name: {
+                    "dtype": DATA_TYPES.get(info.dtype, (f"type {info.dtype}", ""))[0],
+                    "shape": None
+                    if info.tensor_shape.unknown_rank
+                    else [dimension.size for dimension in info.tensor_shape.dim],
+                }
+                for name, info in tensor_infos.items()
+            }
+
+        return {
+            "ready": True,
+            "signatures": {
+                name: {"inputs": tensors(inputs), "outputs": tensors(outputs)}
+                for name, (inputs, outputs) in self.signatures.items()
+            },
+            "tensorflow_version": self.tensorflow.TF_Version().decode(),
+            "python_tensorflow": "tensorflow.python" in sys.modules,
+        }
+
+    def run(self, request: dict[str, Any]) -> dict[str, Any]:
+        """Runs the signature of a request on its inputs and returns the outputs."""
+        input_infos, output_infos = self.signatures[request["signature"]]
+        inputs = [(input_infos[name], value) for name, value in request["inputs"].items()]
+        output_values = (ctypes.c_void_p * len(output_infos))()
+        with contextlib.ExitStack() as cleanup:
+            input_values = (ctypes.c_void_p * len(inputs))(
+                *(self._new_tensor(info.dtype, value, cleanup) for info, value in inputs)
+            )
+            self._checked(
+                "TF_SessionRun",
+                self.session,
+                None,
+                self._outputs([info for info, _ in inputs]),
+                input_values,
+                len(inputs),
+                self._outputs(output_infos.values()),
+                output_values,
+                len(output_values),
+                None,
+                0,
+                None,
+            )
+            for tensor in output_values:
+                cleanup.callback(self.tensorflow.TF_DeleteTensor, tensor)
+            return {
+                name: self._value(tensor)
+                for name, tensor in zip(output_infos, output_values, strict=True)
+            }
+
+    def close(self) -> None:
+        """Ends the threads of the session, which must not outlive the libraries' static data."""
+        self._checked("TF_CloseSession", self.session)
+        self._checked("TF_DeleteSession", self.session)
+        self.tensorflow.TF_DeleteGraph(self.graph)
+
+    def _checked(self, function: str, *arguments: Any) -> Any:
+        """Calls a function whose last argument is a status, and raises what the status says."""
+        status = self.tensorflow.TF_NewStatus()
+        try:
+            result = getattr(self.tensorflow, function)(*arguments, status)
+            code = self.tensorflow.TF_GetCode(status)
+            if code:
+                message = self.tensorflow.TF_Message(status).decode(errors="replace")
+                raise Failure(message, code)
+            return result
+        finally:
+            self.tensorflow.TF_DeleteStatus(status)
+
+    def _outputs(self, tensor_infos: Any) -> ctypes.Array[Output]:
+        """The tensors of the graph that a signature names, as in `while/exit:3`."""
+        outputs = []
+        for info in tensor_infos:
+            name, _, index = info.name.partition(":")
+            operation = self.tensorflow.TF_GraphOperationByName(self.graph, name.encode())
+            if not operation:
+                raise Failure(f"the graph has no tensor {info.name!r}", INVALID_ARGUMENT)
+            outputs.append(Output(operation, int(index or 0)))
+        return (Output * len(outputs))(*outputs)
+
+    def _new_tensor(
+        self, data_type: int, value: dict[str, Any], cleanup: contextlib.ExitStack
+    ) -> int:
+        """A new tensor, to be freed by `cleanup`."""
+        if data_type not in DATA_TYPES:
+            raise Failure(f"inputs of data type {data_type} are not supported", INVALID_ARGUMENT)
+        shape, data = value["shape"], value["data"]
+        assert math.prod(shape) == len(data)  # or TensorFlow would read past the end
+        if data_type == STRING:
+            size = STRING_SIZE * len(data)
+        else:
+            content = struct.pack(f"={len(data)}{DATA_TYPES[data_type][1]}", *data)
+            size = len(content)
+        dimensions = (ctypes.c_int64 * len(shape))(*shape)
+        tensor = self.tensorflow.TF_AllocateTensor(data_type, dimensions, len(shape), size)
+        cleanup.callback(self.tensorflow.TF_DeleteTensor, tensor)
+        start = self.tensorflow.TF_TensorData(tensor)
+        if data_type != STRING:
+            ctypes.memmove(start, content, size)
+            return tensor
+        # The tensor frees its strings when the last reference to it goes.
+        for number, encoded in enumerate(data):
+            element = start + STRING_SIZE * number
+            text = base64.b64decode(encoded)
+            self.tensorflow.TF_StringInit(element)
+            self.tensorflow.TF_StringCopy(element, text, len(text))
+        return tensor
+
+    def _value(self, tensor: int) -> dict[str, Any]:
+        """The content of a tensor."""
+        data_type = self.tensorflow.TF_TensorType(tensor)
+        if data_type not in DATA_TYPES:
+            raise Failure(f"outputs of data type {data_type} are not supported", INVALID_ARGUMENT)
+        name, code = DATA_TYPES[data_type]
+        rank = self.tensorflow.TF_NumDims(tensor)
+        shape = [self.tensorflow.TF_Dim(tensor, axis) for axis in range(rank)]
+        count = math.prod(shape)
+        start = self.tensorflow.TF_TensorData(tensor)
+        data: list[Any] = []
+        if data_type == STRING:
+            for number in range(count):
+                element = start + STRING_SIZE * number
+                text = ctypes.string_at(
+                    self.tensorflow.TF_StringGetDataPointer(element),
+                    self.tensorflow.TF_StringGetSize(element),
+                )
+                data.append(base64.b64encode(text).decode())
+        elif count:  # the data of an empty tensor may be a null pointer
+            size = self.tensorflow.TF_TensorByteSize(tensor)
+            data.extend(struct.unpack(f"={count}{code}", ctypes.string_at(start, size)))
+        return {"dtype": name, "shape": shape, "data": data}
+
+
+def main() -> None:
+    """Loads the model of the command line and answers requests until stdin ends."""
+    parser = argparse.ArgumentParser(description="Run a SavedModel as TF Serving does.")
+    parser.add_argument("model", help="folder of the SavedModel")
+    parser.add_argument("--libraries", help="folder of libtensorflow_cc; the installed one's")
+    parser.add_argument("--op-library", action="append", default=[], help="to load before")
+    parser.add_argument("--intra-op-threads", type=int, default=0)
+    parser.add_argument("--inter-op-threads", type=int, default=0)
+    options = parser.parse_args()
+
+    # Only answers go to what was stdout: whatever C++ prints there goes to stderr instead.
+    answers = os.fdopen(os.dup(1), "w", encoding="ascii")
+    os.dup2(2, 1)
+
+    def answer(content: dict[str, Any]) -> None:
+        print(json.dumps(content), file=answers, flush=True)
+
+    # Python puts the folder of a script first, where the modules of the package around it are.
+    folder = os.path.dirname(os.path.realpath(__file__))
+    sys.path[:] = [entry for entry in sys.path if os.path.realpath(entry) != folder]
+    # Finding a package does not import it.
+    installed = importlib.util.find_spec("tensorflow")
+    try:
+        if installed is None or not installed.submodule_search_locations:
+            raise Failure(f"no package tensorflow for {sys.executable}", NOT_FOUND)
+        session = Session(options, installed.submodule_search_locations[0])
+        answer(session.description())
+    except Failure as failure:
+        answer({"error": str(failure), "code": failure.code})
+        return
+    for line in sys.stdin.buffer:
+        try:
+            answer({"outputs": session.run(json.loads(line))})
+        except Failure as failure:
+            answer({"error": str(failure), "code": failure.code})
+    session.close()
+
+
+if __name__ == "__main__":
+    main()
