@@ -81,8 +81,21 @@ class Seq2SeqDecoder(keras.layers.Layer):
         Returns:
             Logits, float32, shape (batch, steps, vocab_size), and the state after the last step.
         """
-        outputs, state = self.rnn(self.embedding(target_ids), state=state, training=training)
-        return self.logits(outputs), state
+        outputs, state = self.read(target_ids, state, training)
+        return self.logits(tf.transpose(outputs, (1, 0, 2))), state
+
+    def read(
+        self, target_ids: tf.Tensor, state: State, training: bool | None = None
+    ) -> tuple[tf.Tensor, State]:
+        """What `call` does before the dense layer.
+
+        Training goes on from here, since it needs no logits at padding.
+
+        Returns:
+            The last LSTM layer's outputs, steps first: (steps, batch, num_hiddens); and the state
+            after the last step.
+        """
+        return self.rnn(self.embedding(tf.transpose(target_ids)), state=state, training=training)
 
     def step(self, target_ids: tf.Tensor, state: State) -> tuple[tf.Tensor, State]:
         """Decodes one step, for search.
@@ -98,6 +111,7 @@ class Seq2SeqDecoder(keras.layers.Layer):
         return self.logits(outputs), state
 
     def logits(self, outputs: tf.Tensor) -> tf.Tensor:
+        """The dense layer: (..., num_hiddens) to float32 logits (..., vocab_size)."""
         # A softmax over thousands of words needs more digits than half precision has.
         return tf.cast(self.dense(outputs), tf.float32)
 

@@ -77,9 +77,10 @@ class Seq2SeqEncoder(keras.layers.Layer):
             The last layer's outputs, float, shape (batch, steps, num_hiddens), and the state
             `[h, c]`, each (num_layers, batch, num_hiddens). Outputs at padding have no meaning.
         """
-        return self.rnn(
-            self.embedding(source_ids), valid_length=valid_length, training=training
+        outputs, state = self.rnn(
+            self.embedding(tf.transpose(source_ids)), valid_length=valid_length, training=training
         )
+        return tf.transpose(outputs, (1, 0, 2)), state
 
     def get_config(self) -> dict[str, Any]:
         return {

@@ -61,19 +61,22 @@ class StackedLSTM(keras.layers.Layer):
     ) -> tuple[tf.Tensor, State]:
         """Runs over all steps.
 
+        Steps come first here, as the loop over them wants it: to turn what goes in and out of
+        every layer costs a small model a sixth of its time.
+
         Args:
-            inputs: (batch, steps, features).
+            inputs: (steps, batch, features).
             state: `[h, c]`, each (num_layers, batch, num_hiddens); zeros when left out.
             valid_length: integers, (batch,): a row's state is that of its last valid step, or the
                 one it began with when it has none. All steps are valid when it is left out.
             training: whether dropout is active.
 
         Returns:
-            The last layer's outputs, (batch, steps, num_hiddens), without meaning past the valid
+            The last layer's outputs, (steps, batch, num_hiddens), without meaning past the valid
             length, and the state, `[h, c]`.
         """
         inputs = tf.cast(inputs, self.compute_dtype)
-        batch, steps = tf.shape(inputs)[0], tf.shape(inputs)[1]
+        steps, batch = tf.shape(inputs)[0], tf.shape(inputs)[1]
         if state is None:
             zeros = tf.zeros((len(self.lstm_layers), batch, self.num_hiddens), inputs.dtype)
             state = [zeros, zeros]
@@ -93,9 +96,9 @@ class StackedLSTM(keras.layers.Layer):
     def _run_keras(
         self, lstm: keras.layers.LSTM, inputs: tf.Tensor, state: State, valid_length: tf.Tensor
     ) -> tuple[tf.Tensor, State]:
-        mask = tf.sequence_mask(valid_length, tf.shape(inputs)[1])
-        outputs, *state = lstm(inputs, initial_state=state, mask=mask)
-        return outputs, state
+        mask = tf.sequence_mask(valid_length, tf.shape(inputs)[0])
+        outputs, *state = lstm(tf.transpose(inputs, (1, 0, 2)), initial_state=state, mask=mask)
+        return tf.transpose(outputs, (1, 0, 2)), state
 
     def _run_fused(
         self, lstm: keras.layers.LSTM, inputs: tf.Tensor, state: State, valid_length: tf.Tensor
@@ -113,7 +116,7 @@ class StackedLSTM(keras.layers.Layer):
         unused_peephole = tf.zeros([self.num_hiddens])
         _, cell, _, _, _, _, hidden = tf.raw_ops.BlockLSTM(
             seq_len_max=tf.cast(tf.reduce_max(valid_length), tf.int64),
-            x=tf.transpose(inputs, (1, 0, 2)),
+            x=inputs,
             cs_prev=state[1],
             h_prev=state[0],
             w=weights,
@@ -131,7 +134,7 @@ class StackedLSTM(keras.layers.Layer):
             return tf.where(valid_length[:, None] > 0, tf.gather_nd(outputs, last), initial)
 
         final = [at_last_step(hidden, state[0]), at_last_step(cell, state[1])]
-        return tf.transpose(hidden, (1, 0, 2)), final
+        return hidden, final
 
     def step(self, inputs: tf.Tensor, state: State) -> tuple[tf.Tensor, State]:
         """Runs over one step, without a loop, as decoding does.

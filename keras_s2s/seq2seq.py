@@ -7,8 +7,8 @@ import tensorflow as tf
 
 from keras_s2s.decoder import Seq2SeqDecoder
 from keras_s2s.encoder import Seq2SeqEncoder
-from keras_s2s.losses import token_cross_entropy
 from keras_s2s.metrics import Perplexity, TokenMean, TokensPerSecond
+from keras_s2s.recurrent import State
 
 COMPILE_ARGUMENTS = (
     "optimizer",
@@ -95,11 +95,13 @@ class Seq2Seq(keras.Model):
             Float32, shape (batch, target steps - 1, target vocab_size): row i predicts target
             token i + 1.
         """
-        (source_ids, source_valid_length), (target_ids, _) = inputs
-        encoder_outputs = self.encoder(source_ids, source_valid_length, training=training)
-        state = self.decoder.init_state(encoder_outputs)
-        logits, _ = self.decoder(target_ids[:, :-1], state, training=training)
+        source, (target_ids, _) = inputs
+        logits, _ = self.decoder(target_ids[:, :-1], self._encode(source, training), training)
         return logits
+
+    def _encode(self, source: Sequences, training: bool | None) -> State:
+        encoder_outputs = self.encoder(*source, training=training)
+        return self.decoder.init_state(encoder_outputs)
 
     def compile(
         self,
@@ -152,6 +154,9 @@ class Seq2Seq(keras.Model):
                 callbacks = [callbacks]
             # First, so that every other callback finds the figure in the logs.
             callbacks = [TokensPerSecond(self.loss_metric), *(callbacks or [])]
+        if isinstance(args[0] if args else kwargs.get("x"), tf.data.Dataset):
+            # Keras warns that it cannot shuffle a dataset, whose own business that is.
+            kwargs.setdefault("shuffle", False)
         return super().fit(*args, callbacks=callbacks, **kwargs)
 
     def train_step(self, data: tuple[Sequences, Sequences]) -> dict[str, tf.Tensor]:
@@ -177,15 +182,28 @@ class Seq2Seq(keras.Model):
         self, data: tuple[Sequences, Sequences], training: bool
     ) -> tuple[tf.Tensor, tf.Tensor]:
         """Sum of the losses of a batch and its number of target tokens; updates the metrics."""
-        _, (target_ids, target_valid_length) = data
-        logits = self(data, training=training)
-        labels = target_ids[:, 1:]
+        source, (target_ids, target_valid_length) = data
+        outputs, _ = self.decoder.read(
+            target_ids[:, :-1], self._encode(source, training), training
+        )
+        steps, num_hiddens = tf.shape(outputs)[0], outputs.shape[2]
+        outputs = tf.reshape(outputs, (-1, num_hiddens))
+        labels = tf.reshape(tf.transpose(target_ids[:, 1:]), (-1,))
         # A row without any token stays without one.
         valid_length = tf.maximum(target_valid_length - 1, 0)
-        loss_sum = tf.reduce_sum(token_cross_entropy(labels, logits, valid_length))
+        valid = tf.reshape(tf.transpose(tf.sequence_mask(valid_length, steps)), (-1,))
+        if not self.jit_compile:
+            # Most of a batch can be padding, and the dense layer most of the work. XLA, which
+            # needs to know all shapes beforehand, cannot leave it out.
+            positions = tf.reshape(tf.where(valid), (-1,))
+            outputs, labels, valid = (
+                tf.gather(values, positions) for values in (outputs, labels, valid)
+            )
+        logits = self.decoder.logits(outputs)
+        losses = tf.nn.sparse_softmax_cross_entropy_with_logits(labels, logits)
+        loss_sum = tf.reduce_sum(tf.where(valid, losses, 0.0))
         num_tokens = tf.cast(tf.reduce_sum(valid_length), tf.float32)
-        mask = tf.sequence_mask(valid_length, tf.shape(labels)[1])
-        right = tf.equal(tf.argmax(logits, axis=-1, output_type=labels.dtype), labels) & mask
+        right = tf.equal(tf.argmax(logits, axis=-1, output_type=labels.dtype), labels) & valid
         self.loss_metric.update_state(loss_sum, num_tokens)
         self.perplexity_metric.update_state(loss_sum, num_tokens)
         self.accuracy_metric.update_state(tf.math.count_nonzero(right), num_tokens)

@@ -181,14 +181,15 @@ class _Job:
 def _fit(run: RunDirectory, job: _Job, record: dict[str, Any], epochs_done: int) -> Translator:
     run.logs.mkdir(exist_ok=True)
     epochs = job.recipe.epochs
-    # The order of an epoch's pairs follows from how many epochs were drawn before it.
-    for _ in range(epochs_done):
-        for _ in job.training_data:
-            pass
+    num_batches = int(job.training_data.cardinality())
+    # One iterator for all epochs, since making one takes as long as some batches of a small
+    # model. The order of an epoch's pairs follows from the epochs that were drawn before it.
+    training_data = job.training_data.repeat().skip(epochs_done * num_batches)
     # Keras prints to stdout; that is for results.
     with contextlib.redirect_stdout(sys.stderr):
         history = job.model.fit(
-            job.training_data,
+            training_data,
+            steps_per_epoch=num_batches,
             validation_data=job.validation_data,
             initial_epoch=epochs_done,
             epochs=epochs,
