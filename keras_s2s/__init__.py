@@ -22,7 +22,8 @@ def _is_command() -> bool:
 
 
 if not _is_command():
-    from keras_s2s.corpus import CATALOGUE, CorpusSplits, ParallelCorpus, load_corpus
+    from keras_s2s.catalogue import CATALOGUE
+    from keras_s2s.corpus import CorpusSplits, ParallelCorpus, load_corpus
     from keras_s2s.decoder import Seq2SeqDecoder
     from keras_s2s.decoding import SearchResult, greedy_search
     from keras_s2s.encoder import Seq2SeqEncoder

@@ -1,23 +1,19 @@
-"""Sentence pairs in: files, archives, the catalogue, splitting by source."""
+"""Sentence pairs in: from files, archives and the catalogue; splitting by source."""
 
 import codecs
-import contextlib
 import dataclasses
-import difflib
 import hashlib
 import logging
 import os
 import re
 import string
-import sys
 import unicodedata
 from collections.abc import Iterable, Iterator
-from pathlib import Path
 from typing import NamedTuple
 
 from keras_s2s.archives import read_bytes, shown, unpack
+from keras_s2s.catalogue import CATALOGUE, read_text, unknown_name
 from keras_s2s.errors import InputError
-from keras_s2s.files import written_aside
 
 _logger = logging.getLogger("keras_s2s")
 
@@ -153,95 +149,6 @@ def _split_key(sentence: str) -> str:
     return re.sub(r"\s+(?=[,.!?])", "", " ".join(key.split()))
 
 
-@dataclasses.dataclass(frozen=True)
-class CatalogueEntry:
-    """A corpus that is known by name.
-
-    Args:
-        name: what users call it.
-        description: what it is, in one line.
-        languages: of the source and of the target, as ISO 639-1 codes.
-        license: under which licence, and whom to name.
-        file_name: of the bundled file, or of the archive that is looked for.
-        url: where to download the archive; None for a bundled file.
-        text_sha256: of the text in the archive, since archives of the same text may differ.
-    """
-
-    name: str
-    description: str
-    languages: tuple[str, str]
-    license: str
-    file_name: str
-    url: str | None = None
-    text_sha256: str | None = None
-
-
-CATALOGUE: dict[str, CatalogueEntry] = {
-    entry.name: entry
-    for entry in (
-        CatalogueEntry(
-            name="phrasebook",
-            description="a small phrasebook, for a first model in minutes and for tests",
-            languages=("en", "fr"),
-            license="see LICENSE-phrasebook.txt beside it",
-            file_name="phrasebook.tsv",
-        ),
-        CatalogueEntry(
-            name="fra-eng",
-            description="167,130 pairs from Tatoeba by manythings.org/anki, release of 2019-04-07",
-            languages=("en", "fr"),
-            license="CC BY 2.0 FR (www.manythings.org/anki, tatoeba.org)",
-            file_name="fra-eng.zip",
-            url="https://d2l-data.s3-accelerate.amazonaws.com/fra-eng.zip",
-            text_sha256="0bb85dbaa1c896844649094d7eaf2e34bee34e84fe362b26ce7e8f2e12aae104",
-        ),
-    )
-}
-
-BUNDLED = "bundled"
-IN_DATA_FOLDER = "in KERAS_S2S_DATA"
-IN_CACHE = "in the cache"
-NOT_HERE = "not here yet"
-
-
-class Location(NamedTuple):
-    """Where a corpus of the catalogue is, from `locate`."""
-
-    where: str
-    path: Path | None
-
-
-def locate(name: str) -> Location:
-    """Says where a corpus of the catalogue is, without downloading or checking it.
-
-    Args:
-        name: a key of `CATALOGUE`.
-
-    Returns:
-        A `Location`: `where` is one of `BUNDLED`, `IN_DATA_FOLDER`, `IN_CACHE` and `NOT_HERE`;
-        `path` is the file, or None for `NOT_HERE`.
-
-    Raises:
-        InputError: the catalogue has no such name.
-
-    Example:
-
-    >>> locate("phrasebook").where
-    'bundled'
-    """
-    if name not in CATALOGUE:
-        raise _unknown(name)
-    entry = CATALOGUE[name]
-    if entry.url is None:
-        return Location(BUNDLED, Path(__file__).parent / "data" / entry.file_name)
-    if folder := os.environ.get("KERAS_S2S_DATA"):
-        path = Path(os.path.expanduser(folder)) / entry.file_name
-        if os.path.exists(path):
-            return Location(IN_DATA_FOLDER, path)
-    path = _cache_path(entry)
-    return Location(IN_CACHE, path) if os.path.exists(path) else Location(NOT_HERE, None)
-
-
 def load_corpus(
     corpus: str | os.PathLike[str],
     *,
@@ -276,6 +183,7 @@ def load_corpus(
     Example:
 
     >>> import tempfile
+    >>> from pathlib import Path
     >>> with tempfile.TemporaryDirectory() as folder:
     ...     path = Path(folder) / "pairs.tsv"
     ...     _ = path.write_text("Go.\\tVa !\\nHi.\\tSalut !\\n", encoding="utf-8")
@@ -286,7 +194,7 @@ def load_corpus(
         raise InputError(f"max_pairs is {max_pairs}; give at least 1, or nothing to take all pairs")
     name = os.fspath(corpus)
     if name in CATALOGUE:
-        text = _catalogue_text(CATALOGUE[name])
+        text = read_text(name)
         sources, targets = _read_tab_separated(text, name, max_pairs, skip_bad_lines)
     elif os.path.exists(name):
         text = unpack(read_bytes(name), name)
@@ -294,76 +202,9 @@ def load_corpus(
     elif "," in name:
         sources, targets = _read_aligned(name.split(","), max_pairs, skip_bad_lines)
     else:
-        raise _unknown(name)
+        raise unknown_name(name)
     pairs = ParallelCorpus(sources, targets, name)
     return pairs.reverse() if reverse else pairs
-
-
-def _unknown(name: str) -> InputError:
-    close = difflib.get_close_matches(name, CATALOGUE, n=1)
-    advice = f"did you mean {close[0]!r}?" if close else "check the name"
-    return InputError(
-        f"{shown(name)}: no such file, and not in the catalogue ({', '.join(CATALOGUE)}); {advice}"
-    )
-
-
-def _cache_path(entry: CatalogueEntry) -> Path:
-    # As Keras finds it, without importing Keras, which takes seconds.
-    home = os.environ.get("KERAS_HOME") or os.path.join("~", ".keras")
-    return Path(os.path.expanduser(home)).absolute() / "datasets" / entry.file_name
-
-
-def _catalogue_text(entry: CatalogueEntry) -> bytes:
-    where, path = locate(entry.name)
-    if path is None:
-        return _download(entry)
-    content = read_bytes(path)
-    if where == BUNDLED:
-        return content
-    try:
-        return _verified_text(content, str(path), entry)
-    except InputError as error:
-        if where == IN_DATA_FOLDER:
-            advice = "to use another release, give the path of the file itself as corpus"
-        else:
-            try:
-                path.unlink()
-                advice = "it has been removed from the cache, so ask again to download it"
-            except OSError:
-                advice = "remove it from the cache and ask again to download it"
-        raise InputError(f"{error}; {advice}") from error
-
-
-def _verified_text(content: bytes, name: str, entry: CatalogueEntry) -> bytes:
-    text = unpack(content, name)
-    found = hashlib.sha256(text).hexdigest()
-    if found != entry.text_sha256:
-        raise InputError(
-            f"{shown(name)}: is not the {entry.name} of the catalogue: "
-            f"the text inside has sha256 {found}, not {entry.text_sha256}"
-        )
-    return text
-
-
-def _download(entry: CatalogueEntry) -> bytes:
-    import keras  # here, because it takes seconds and nothing else in this module needs it
-
-    assert entry.url is not None
-    by_hand = f"put {entry.file_name} into a folder and name that in KERAS_S2S_DATA"
-    with written_aside(_cache_path(entry)) as aside:
-        try:
-            # Keras draws its progress bar on stdout, which is for results.
-            with contextlib.redirect_stdout(sys.stderr):
-                keras.utils.get_file(aside.name, entry.url, cache_subdir=str(aside.parent))
-        except Exception as error:  # Keras raises no narrower class when a download fails
-            reason = " ".join(str(error).split())
-            raise InputError(
-                f"{entry.name}: cannot be downloaded ({reason}); try again, or {by_hand}"
-            ) from error
-        try:
-            return _verified_text(aside.read_bytes(), entry.url, entry)
-        except InputError as error:
-            raise InputError(f"{error}; nothing was kept: ask again, or {by_hand}") from error
 
 
 # A line as read: source, target, and the whole of it for messages, which is "" when it is blank.

@@ -1,31 +1,16 @@
-"""Sentence pairs from files, archives and the catalogue, and their division by source."""
+"""Sentence pairs from files, and their division by source."""
 
 import dataclasses
 import gzip
 import hashlib
-import io
 import logging
 import os
-import random
-import subprocess
-import sys
-import tarfile
 import zipfile
 from pathlib import Path
 
 import pytest
 
-from keras_s2s import archives
-from keras_s2s.corpus import (
-    BUNDLED,
-    CATALOGUE,
-    IN_CACHE,
-    IN_DATA_FOLDER,
-    NOT_HERE,
-    ParallelCorpus,
-    load_corpus,
-    locate,
-)
+from keras_s2s.corpus import ParallelCorpus, load_corpus
 from keras_s2s.errors import InputError
 
 PAIRS = "Go.\tVa !\nHi.\tSalut !\nRun!\tCours !\n"
@@ -43,14 +28,6 @@ def file(tmp_path):
         return path
 
     return write
-
-
-def zipped(members: dict[str, str | bytes], compression=zipfile.ZIP_DEFLATED) -> bytes:
-    buffer = io.BytesIO()
-    with zipfile.ZipFile(buffer, "w", compression) as archive:
-        for name, content in members.items():
-            archive.writestr(name, content)
-    return buffer.getvalue()
 
 
 def message(corpus, **options) -> str:
@@ -297,18 +274,8 @@ def test_folder(tmp_path):
     assert f"{tmp_path}: is a folder" in message(tmp_path)
 
 
-def test_file_that_may_not_be_read(file, monkeypatch):
-    def refuse(path, mode):  # real permissions do not stop the superuser
-        raise PermissionError(13, "Permission denied", path)
-
-    monkeypatch.setattr(archives, "open", refuse, raising=False)
-    assert "cannot be read (Permission denied); check" in message(file(PAIRS))
-
-
-def test_name_with_a_nul_character(file):
+def test_name_with_a_nul_character():
     assert "no such file" in message("pairs\0.tsv")
-    with pytest.raises(InputError, match=r"'pairs\\x00.tsv': cannot be read"):
-        archives.read_bytes("pairs\0.tsv")
 
 
 def test_name_with_a_line_feed_stays_in_one_line(file):
@@ -395,347 +362,22 @@ def test_file_with_a_comma_in_its_name(file):
     assert load_corpus(file(PAIRS, "go, went.tsv")).source == SOURCES
 
 
-# Archives
+# Archives; more in test_archives.py
 
 
-def test_zip_with_what_real_ones_hold_besides(file):
-    path = file(
-        zipped(
-            {
-                "fra-eng/": "",
-                "__MACOSX/._fra-eng": "a\tb\n",
-                "fra-eng/_about.txt": "About\tthis\n",
-                "__MACOSX/fra-eng/.__about.txt": "a\tb\n",
-                "fra-eng/.hidden.txt": "a\tb\n",
-                "fra-eng/logo.png": b"\x89PNG\n\tx\ty\0",
-                "fra-eng/table.dat": "a\tb\n",
-                "fra-eng/readme.txt": "No pairs here.\n",
-                "fra-eng/fra.txt": PAIRS,
-            }
-        ),
-        "fra-eng.zip",
-    )
-    assert load_corpus(path) == ParallelCorpus(SOURCES, TARGETS, str(path))
+def test_archives(file, tmp_path):
+    packed = file(gzip.compress(PAIRS.encode()), "pairs.tsv.gz")
+    assert load_corpus(packed) == ParallelCorpus(SOURCES, TARGETS, str(packed))
+    path = tmp_path / "pairs.zip"
+    with zipfile.ZipFile(path, "w") as archive:
+        archive.writestr("about.txt", "About this.\n")
+        archive.writestr("pairs.txt", PAIRS)
+    assert load_corpus(path, max_pairs=2).target == TARGETS[:2]
+    path.write_bytes(path.read_bytes()[:-1])
+    assert f"{path}: is cut off or damaged" in message(path)
 
 
-def test_zip_with_another_suffix_outside_or_inside(file):
-    assert load_corpus(file(zipped({"pairs.dat": PAIRS}), "pairs.bin")).source == SOURCES
-    stored = zipped({"pairs": PAIRS}, zipfile.ZIP_STORED)
-    assert load_corpus(file(stored, "pairs.zip")).source == SOURCES
-
-
-def test_gz(file):
-    assert load_corpus(file(gzip.compress(PAIRS.encode()), "pairs.tsv.gz")).source == SOURCES
-    assert load_corpus(file(gzip.compress(PAIRS.encode()), "pairs.tsv")).source == SOURCES
-
-
-@pytest.mark.parametrize(
-    "members",
-    [
-        {},
-        {"pairs/": ""},
-        {"readme.txt": "No pairs.\n"},
-        {"pairs.txt": PAIRS.encode("utf-16")},
-        {"content.xml": "<?xml?>\n\t<table>\n\t\t<row/>\n", "picture.png": b"\x89\0\ta\tb"},
-    ],
-)
-def test_zip_without_pairs(file, members):
-    assert "pairs.ods: holds no pairs" in message(file(zipped(members), "pairs.ods"))
-
-
-def test_zip_with_several_files_of_pairs(file):
-    text = message(file(zipped({"fra.txt": PAIRS, "deu.txt": PAIRS}), "pairs.zip"))
-    assert "holds 2 files of pairs ('fra.txt', 'deu.txt'); unpack it and give one" in text
-    text = message(file(zipped({f"{n}.txt": PAIRS for n in range(9)}), "pairs.zip"))
-    assert "'4.txt', ...)" in text
-    assert "'5.txt'" not in text
-
-
-@pytest.mark.parametrize(
-    "name",
-    [
-        "/etc/passwd",
-        "../pairs.txt",
-        "a/../../pairs.txt",
-        "C:/pairs.txt",
-        "c:pairs.txt",
-        "..\\pairs.txt",
-        "a\\..\\pairs.txt",
-        "\\\\server\\pairs.txt",
-        "__MACOSX/../pairs.txt",
-    ],
-)
-def test_zip_that_points_outside_is_refused(file, name):
-    text = message(file(zipped({"fra.txt": PAIRS, name: PAIRS}), "pairs.zip"))
-    assert f"refused, since the member {name!r} points outside" in text
-
-
-def test_encrypted_zip(file):
-    content = bytearray(zipped({"pairs.txt": PAIRS}))
-    content[6] |= 1  # the flags of the member,
-    content[content.index(b"PK\x01\x02") + 8] |= 1  # and again in the central directory
-    assert "'pairs.txt' is encrypted" in message(file(bytes(content), "pairs.zip"))
-
-
-@pytest.mark.parametrize("compression", [zipfile.ZIP_BZIP2, zipfile.ZIP_LZMA])
-def test_zip_method_that_cannot_be_bounded(file, compression):
-    content = zipped({"pairs.txt": PAIRS}, compression)
-    assert "by a method that is not read here" in message(file(content, "pairs.zip"))
-
-
-LONG = "".join(f"Sentence {number}.\tPhrase {number * 7919}.\n" for number in range(2000))
-
-
-@pytest.mark.parametrize("name", ["pairs.zip", "pairs.gz"])
-def test_damaged_archives(file, name):
-    whole = zipped({"pairs.txt": LONG}) if name.endswith("zip") else gzip.compress(LONG.encode())
-    middle = len(whole) // 2
-    flipped = whole[:middle] + bytes([whole[middle] ^ 0xFF]) + whole[middle + 1 :]
-    for content in (whole[:middle], whole[:-1], flipped, PAIRS.encode(), b"<html>"):
-        assert f"{name}: is cut off or damaged; get it again" in message(file(content, name))
-
-
-@pytest.mark.parametrize("name", ["pairs.zip", "pairs.gz"])
-def test_damage_never_ends_in_a_traceback(file, name):
-    whole = zipped({"pairs.txt": LONG}) if name.endswith("zip") else gzip.compress(LONG.encode())
-    generator = random.Random(0)
-    refused = 0
-    for _ in range(300):
-        content = bytearray(whole)
-        # Most of what can go wrong is in the headers, at the two ends.
-        at = generator.choice([generator.randrange(40), -1 - generator.randrange(100)])
-        content[at] = generator.randrange(256)
-        try:
-            archives.unpack(bytes(content), name)
-        except InputError:
-            refused += 1
-    assert refused > 100
-
-
-def test_gz_with_a_tar_inside(file):
-    buffer = io.BytesIO()
-    with tarfile.open(fileobj=buffer, mode="w:gz") as archive:
-        member = tarfile.TarInfo("pairs.tsv")
-        member.size = len(PAIRS.encode())
-        archive.addfile(member, io.BytesIO(PAIRS.encode()))
-    assert "holds a tar archive; unpack it" in message(file(buffer.getvalue(), "pairs.tar.gz"))
-
-
-def test_bombs_are_refused(tmp_path):
-    zeros = b"\0" * (1 << 20)
-    zip_path, gz_path = tmp_path / "bomb.zip", tmp_path / "bomb.gz"
-    with (
-        zipfile.ZipFile(zip_path, "w", zipfile.ZIP_DEFLATED, compresslevel=1) as archive,
-        archive.open("pairs.txt", "w") as member,
-    ):
-        member.write(PAIRS.encode() + b"\n" * (1 << 16))  # past what is looked at first
-        for _ in range(200):
-            member.write(zeros)
-    with gzip.open(gz_path, "wb", compresslevel=1) as stream:
-        for _ in range(200):
-            stream.write(zeros)
-    for path in (zip_path, gz_path):
-        limit = max(64, 100 * path.stat().st_size >> 20)
-        assert f"unpacks to more than {limit} MiB; refusing" in message(path)
-
-
-def test_bomb_with_a_lie_in_its_header(file):
-    content = bytearray(zipped({"pairs.txt": PAIRS + "\n" * (70 << 20)}))
-    directory = content.index(b"PK\x01\x02")
-    content[directory + 24 : directory + 28] = (1000).to_bytes(4, "little")
-    assert "cut off or damaged" in message(file(bytes(content), "pairs.zip"))
-
-
-def test_repetitive_text_within_the_bound_is_read(file):
-    text = PAIRS * 20_000  # compresses more than a hundredfold, but is small
-    content = gzip.compress(text.encode())
-    assert len(text) > 100 * len(content)
-    assert len(load_corpus(file(content, "pairs.gz"))) == 60_000
-
-
-# The catalogue
-
-
-@pytest.fixture
-def catalogue(tmp_path, monkeypatch):
-    """A `fra-eng` with three pairs that is nowhere yet; returns its archive for the test to put."""
-    monkeypatch.setenv("KERAS_HOME", str(tmp_path / "keras"))
-    monkeypatch.setenv("KERAS_S2S_DATA", str(tmp_path / "data"))
-    (tmp_path / "data").mkdir()
-    monkeypatch.setitem(
-        CATALOGUE,
-        "fra-eng",
-        dataclasses.replace(
-            CATALOGUE["fra-eng"],
-            url=(tmp_path / "server" / "fra-eng.zip").as_uri(),
-            text_sha256=hashlib.sha256(PAIRS.encode()).hexdigest(),
-        ),
-    )
-    return zipped({"_about.txt": "About\tthis\n", "fra.txt": PAIRS})
-
-
-OTHER = zipped({"fra.txt": "Go.\tAllez !\n"})
-
-
-def put(path: Path, content: bytes) -> Path:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_bytes(content)
-    return path
-
-
-def files_under(folder: Path) -> list[Path]:
-    return [path for path in folder.rglob("*") if not path.is_dir()]
-
-
-def test_catalogue_entries():
-    assert list(CATALOGUE) == ["phrasebook", "fra-eng"]
-    for name, entry in CATALOGUE.items():
-        assert entry.name == name
-        assert entry.languages == ("en", "fr")
-        assert entry.description
-        assert entry.license
-
-
-def test_unknown_name_lists_the_catalogue():
-    text = message("klingon")
-    assert text.startswith("klingon: no such file, and not in the catalogue (phrasebook, fra-eng)")
-    assert "did you mean" not in text
-    assert "did you mean 'fra-eng'?" in message("fra_eng")
-    assert "did you mean 'phrasebook'?" in message("phrase-book")
-    with pytest.raises(InputError, match="not in the catalogue"):
-        locate("klingon")
-
-
-def test_phrasebook_is_bundled():
-    where, path = locate("phrasebook")
-    assert where == BUNDLED
-    if not path.exists():
-        pytest.skip("the bundled phrasebook is not in this tree")
-    corpus = load_corpus("phrasebook")
-    assert len(corpus) > 10
-    assert corpus.name == "phrasebook"
-
-
-def test_name_in_the_catalogue_wins_over_a_file(catalogue, tmp_path, monkeypatch):
-    put(tmp_path / "data" / "fra-eng.zip", catalogue)
-    monkeypatch.chdir(tmp_path)
-    put(tmp_path / "fra-eng", b"from\tthe file\n")
-    assert load_corpus("fra-eng").source == SOURCES
-    assert load_corpus("./fra-eng").source == ["from"]
-
-
-def test_located_in_turn(catalogue, tmp_path, monkeypatch):
-    assert locate("fra-eng") == (NOT_HERE, None)
-    cached = put(tmp_path / "keras" / "datasets" / "fra-eng.zip", catalogue)
-    assert locate("fra-eng") == (IN_CACHE, cached)
-    assert load_corpus("fra-eng") == ParallelCorpus(SOURCES, TARGETS, "fra-eng")
-    given = put(tmp_path / "data" / "fra-eng.zip", catalogue)
-    assert locate("fra-eng") == (IN_DATA_FOLDER, given)
-    assert load_corpus("fra-eng", max_pairs=2, reverse=True).source == TARGETS[:2]
-    monkeypatch.delenv("KERAS_S2S_DATA")
-    assert locate("fra-eng").where == IN_CACHE
-    monkeypatch.delenv("KERAS_HOME")
-    monkeypatch.setenv("HOME", str(tmp_path / "home"))
-    monkeypatch.setenv("USERPROFILE", str(tmp_path / "home"))
-    cached = put(tmp_path / "home" / ".keras" / "datasets" / "fra-eng.zip", catalogue)
-    assert locate("fra-eng") == (IN_CACHE, cached)
-
-
-def test_another_release_in_the_data_folder(catalogue, tmp_path):
-    path = put(tmp_path / "data" / "fra-eng.zip", OTHER)
-    text = message("fra-eng")
-    assert text.startswith(f"{path}: is not the fra-eng of the catalogue")
-    assert hashlib.sha256(b"Go.\tAllez !\n").hexdigest() in text
-    assert hashlib.sha256(PAIRS.encode()).hexdigest() in text
-    assert text.endswith("to use another release, give the path of the file itself as corpus")
-    assert load_corpus(path).target == ["Allez !"]
-
-
-def test_damage_in_the_data_folder(catalogue, tmp_path):
-    path = put(tmp_path / "data" / "fra-eng.zip", catalogue[:-30])
-    assert f"{path}: is cut off or damaged" in message("fra-eng")
-    assert path.exists()
-
-
-@pytest.mark.parametrize("content", [OTHER, OTHER[:-30], b"<html>"])
-def test_bad_copy_in_the_cache_is_removed(catalogue, tmp_path, content):
-    path = put(tmp_path / "keras" / "datasets" / "fra-eng.zip", content)
-    text = message("fra-eng")
-    assert text.startswith(f"{path}: is ")
-    assert text.endswith("it has been removed from the cache, so ask again to download it")
-    assert not path.exists()
-
-
-def test_bad_copy_in_a_cache_that_may_not_be_written(catalogue, tmp_path, monkeypatch):
-    put(tmp_path / "keras" / "datasets" / "fra-eng.zip", OTHER)
-
-    def refuse(path):
-        raise PermissionError(13, "Permission denied", str(path))
-
-    monkeypatch.setattr(Path, "unlink", refuse)
-    assert message("fra-eng").endswith("remove it from the cache and ask again to download it")
-
-
-def test_unreadable_copy_in_the_cache_stays(catalogue, tmp_path):
-    path = tmp_path / "keras" / "datasets" / "fra-eng.zip"
-    path.mkdir(parents=True)
-    assert f"{path}: is a folder" in message("fra-eng")
-
-
-def test_download(catalogue, tmp_path, capsys):
-    put(tmp_path / "server" / "fra-eng.zip", catalogue)
-    assert load_corpus("fra-eng") == ParallelCorpus(SOURCES, TARGETS, "fra-eng")
-    captured = capsys.readouterr()
-    assert captured.out == ""
-    assert "Downloading" in captured.err
-    cached = tmp_path / "keras" / "datasets" / "fra-eng.zip"
-    assert files_under(tmp_path / "keras") == [cached]
-    assert list(cached.parent.iterdir()) == [cached]
-    # From now on it comes from the cache.
-    (tmp_path / "server" / "fra-eng.zip").unlink()
-    assert load_corpus("fra-eng").source == SOURCES
-
-
-@pytest.mark.parametrize("content", [OTHER, OTHER[:-30], b"<html>"])
-def test_bad_download_leaves_nothing_behind(catalogue, tmp_path, content):
-    put(tmp_path / "server" / "fra-eng.zip", content)
-    text = message("fra-eng")
-    assert text.startswith(f"{CATALOGUE['fra-eng'].url}: is ")
-    assert "nothing was kept: ask again, or put fra-eng.zip into a folder" in text
-    assert "KERAS_S2S_DATA" in text
-    assert files_under(tmp_path / "keras") == []
-    assert locate("fra-eng").where == NOT_HERE
-
-
-def test_failed_download(catalogue, tmp_path):
-    text = message("fra-eng")  # nothing is at the URL
-    assert text.startswith("fra-eng: cannot be downloaded (")
-    assert text.endswith("put fra-eng.zip into a folder and name that in KERAS_S2S_DATA")
-    assert files_under(tmp_path / "keras") == []
-
-
-def test_interrupted_download_leaves_nothing_behind(catalogue, tmp_path, monkeypatch):
-    import keras
-
-    def interrupt(name, url, cache_subdir):
-        (Path(cache_subdir) / name).write_bytes(catalogue[:100])
-        raise KeyboardInterrupt
-
-    monkeypatch.setattr(keras.utils, "get_file", interrupt)
-    with pytest.raises(KeyboardInterrupt):
-        load_corpus("fra-eng")
-    assert list((tmp_path / "keras" / "datasets").iterdir()) == []
-
-
-def test_importing_does_not_import_keras():
-    # The package itself imports everything, except in the command.
-    script = (
-        "import sys; sys.argv = ['keras-s2s']; "
-        "import keras_s2s.corpus as corpus; corpus.locate('fra-eng'); "
-        "print({'keras', 'tensorflow'} & set(sys.modules))"
-    )
-    done = subprocess.run([sys.executable, "-c", script], capture_output=True, check=True)
-    assert done.stdout.decode().strip() == "set()"
+# The catalogue; more in test_catalogue.py
 
 
 @pytest.fixture(scope="module")
