@@ -106,7 +106,6 @@ class Checkpoints(keras.callbacks.Callback):
         files = cls.files(folder)
         if not files:
             return 0
-        model.optimizer.build(model.trainable_variables)
         model.load_weights(files[-1])
         return int(files[-1].name.removeprefix("epoch-").removesuffix(cls.SUFFIX))
 

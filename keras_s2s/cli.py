@@ -17,7 +17,8 @@ from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any, BinaryIO, NoReturn
 
-from keras_s2s.corpus import CATALOGUE, load_corpus, locate
+from keras_s2s.catalogue import CATALOGUE, locate
+from keras_s2s.corpus import load_corpus
 from keras_s2s.errors import ExportError, InputError
 from keras_s2s.recipes import PRESETS, Recipe, preset
 from keras_s2s.runs import RunDirectory
@@ -328,7 +329,7 @@ def export(options: argparse.Namespace) -> None:
     version = model.export(Path(options.output) / options.model_name, options.version)
     proof = json.loads((version / "assets.extra" / "proof.json").read_text(encoding="utf-8"))
     say(
-        f"proven: loaded as a server loads it, {proof['sentences']} texts in batches of "
+        f"proven: loaded as a server loads it, {proof['texts']} texts in batches of "
         f"{proof['batch_sizes'][0]} to {proof['batch_sizes'][1]} got the same translations "
         f"(scores within {proof['largest_score_difference']:.1e})"
     )

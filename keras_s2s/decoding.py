@@ -5,6 +5,7 @@ from typing import NamedTuple
 import tensorflow as tf
 
 from keras_s2s.losses import token_cross_entropy
+from keras_s2s.recurrent import State
 from keras_s2s.seq2seq import Seq2Seq
 from keras_s2s.tokenizers import BOS, EOS, PAD
 
@@ -19,6 +20,17 @@ class SearchResult(NamedTuple):
         log_probabilities: float32, (batch,): of the whole answer, in nats; the sum over its tokens.
     """
 
+    ids: tf.Tensor
+    lengths: tf.Tensor
+    log_probabilities: tf.Tensor
+
+
+class _Rows(NamedTuple):
+    """What the loop of a search carries from step to step."""
+
+    tokens: tf.Tensor
+    state: State
+    ended: tf.Tensor
     ids: tf.Tensor
     lengths: tf.Tensor
     log_probabilities: tf.Tensor
@@ -61,34 +73,33 @@ def greedy_search(
         tf.one_hot([PAD, BOS], model.decoder.vocab_size, on_value=float("-inf"), off_value=0.0), 0
     )
 
-    def go_on(step, tokens, state, ended, ids, lengths, log_probabilities):
-        return ~tf.reduce_all(ended)
+    def some_go_on(_: tf.Tensor, rows: _Rows) -> tf.Tensor:
+        return ~tf.reduce_all(rows.ended)
 
-    def take_a_step(step, tokens, state, ended, ids, lengths, log_probabilities):
-        logits, state = model.decoder.step(tokens, state)
+    def take_a_step(step: tf.Tensor, rows: _Rows) -> tuple[tf.Tensor, _Rows]:
+        logits, state = model.decoder.step(rows.tokens, rows.state)
         best = tf.argmax(logits + never_taken, axis=-1, output_type=tf.int32)
-        tokens = tf.where(ended, PAD, best)
+        tokens = tf.where(rows.ended, PAD, best)
         loss = tf.nn.sparse_softmax_cross_entropy_with_logits(best, logits)
-        log_probabilities -= tf.where(ended, 0.0, loss)
-        lengths += tf.cast(~ended, tf.int32)
-        ids = tf.where(tf.range(max_steps) == step, tokens[:, None], ids)
-        return step + 1, tokens, state, ended | (tokens == EOS), ids, lengths, log_probabilities
+        return step + 1, _Rows(
+            tokens=tokens,
+            state=state,
+            ended=rows.ended | (tokens == EOS),
+            ids=tf.where(tf.range(max_steps) == step, tokens[:, None], rows.ids),
+            lengths=rows.lengths + tf.cast(~rows.ended, tf.int32),
+            log_probabilities=rows.log_probabilities - tf.where(rows.ended, 0.0, loss),
+        )
 
-    _, _, _, _, ids, lengths, log_probabilities = tf.while_loop(
-        go_on,
-        take_a_step,
-        (
-            0,
-            tf.fill([batch], BOS),
-            list(state),
-            source_valid_length == 0,
-            tf.fill([batch, max_steps], PAD),
-            tf.zeros([batch], tf.int32),
-            tf.zeros([batch]),
-        ),
-        maximum_iterations=max_steps,
+    rows = _Rows(
+        tokens=tf.fill([batch], BOS),
+        state=list(state),
+        ended=source_valid_length == 0,
+        ids=tf.fill([batch, max_steps], PAD),
+        lengths=tf.zeros([batch], tf.int32),
+        log_probabilities=tf.zeros([batch]),
     )
-    return SearchResult(ids, lengths, log_probabilities)
+    _, rows = tf.while_loop(some_go_on, take_a_step, (0, rows), maximum_iterations=max_steps)
+    return SearchResult(rows.ids, rows.lengths, rows.log_probabilities)
 
 
 def score_targets(

@@ -80,7 +80,7 @@ def make_dataset(
     source_ids, source_valid_length, target_ids, target_valid_length = map(tf.constant, arrays)
     size = len(arrays[0])
 
-    def gather(positions):
+    def gather(positions: tf.Tensor) -> tuple[tuple[tf.Tensor, ...], tuple[tf.Tensor, ...]]:
         return (
             (tf.gather(source_ids, positions), tf.gather(source_valid_length, positions)),
             (tf.gather(target_ids, positions), tf.gather(target_valid_length, positions)),

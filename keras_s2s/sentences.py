@@ -1,7 +1,7 @@
 """Lists of sentences through the graph functions of a model, whatever file it came from."""
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from typing import NamedTuple
+from typing import Literal, NamedTuple, overload
 
 import tensorflow as tf
 
@@ -31,6 +31,23 @@ class SentenceTranslator:
 
     _answer: Callable[[tf.Tensor], Outputs]
     _score: Callable[[tf.Tensor, tf.Tensor], Outputs]
+
+    @overload
+    def translate(
+        self,
+        sentences: Iterable[str | bytes],
+        batch_size: int = 64,
+        return_scores: Literal[False] = False,
+    ) -> list[str]: ...
+
+    @overload
+    def translate(
+        self,
+        sentences: Iterable[str | bytes],
+        batch_size: int = 64,
+        *,
+        return_scores: Literal[True],
+    ) -> tuple[list[str], list[float]]: ...
 
     def translate(
         self,

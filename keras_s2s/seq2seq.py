@@ -81,9 +81,7 @@ class Seq2Seq(keras.Model):
     def build(self, input_shape: Any = None) -> None:
         self.built = True
 
-    def call(
-        self, inputs: tuple[Sequences, Sequences], training: bool | None = None
-    ) -> tf.Tensor:
+    def call(self, inputs: tuple[Sequences, Sequences], training: bool | None = None) -> tf.Tensor:
         """Logits of each next target token, given the source and the target before it.
 
         Args:
@@ -96,7 +94,8 @@ class Seq2Seq(keras.Model):
             token i + 1.
         """
         source, (target_ids, _) = inputs
-        logits, _ = self.decoder(target_ids[:, :-1], self._encode(source, training), training)
+        state = self._encode(source, training)
+        logits, _ = self.decoder(target_ids[:, :-1], state, training=training)
         return logits
 
     def _encode(self, source: Sequences, training: bool | None) -> State:
@@ -131,6 +130,8 @@ class Seq2Seq(keras.Model):
             jit_compile=jit_compile,
             auto_scale_loss=auto_scale_loss,
         )
+        # Variables made while the training step is traced would have it traced twice.
+        self.optimizer.build(self.trainable_variables)
         for layer in (self.encoder, self.decoder):
             layer.rnn.fused = not self.jit_compile
 
@@ -140,8 +141,6 @@ class Seq2Seq(keras.Model):
 
     def compile_from_config(self, config: dict[str, Any]) -> None:
         self.compile(**keras.saving.deserialize_keras_object(config))
-        # The optimizer's state, which is loaded next, needs its variables.
-        self.optimizer.build(self.trainable_variables)
 
     @property
     def metrics(self) -> list[keras.metrics.Metric]:
@@ -183,9 +182,7 @@ class Seq2Seq(keras.Model):
     ) -> tuple[tf.Tensor, tf.Tensor]:
         """Sum of the losses of a batch and its number of target tokens; updates the metrics."""
         source, (target_ids, target_valid_length) = data
-        outputs, _ = self.decoder.read(
-            target_ids[:, :-1], self._encode(source, training), training
-        )
+        outputs, _ = self.decoder.read(target_ids[:, :-1], self._encode(source, training), training)
         steps, num_hiddens = tf.shape(outputs)[0], outputs.shape[2]
         outputs = tf.reshape(outputs, (-1, num_hiddens))
         labels = tf.reshape(tf.transpose(target_ids[:, 1:]), (-1,))

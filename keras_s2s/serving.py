@@ -20,7 +20,7 @@ def write_saved_model(
     signatures: Mapping[str, tuple[Signature, list[tf.TensorSpec]]],
     tracked: list[keras.layers.Layer],
     version: int | None = None,
-    check: Callable[[Path], None] = lambda folder: None,
+    check: Callable[[Path], object] = lambda folder: None,
 ) -> Path:
     """Writes a numbered version of a SavedModel, whole or not at all.
 

@@ -208,7 +208,9 @@ class WordTokenizer(Tokenizer):
         """
         ids = self._ids_of_tokens.lookup(split_words(text))
         # A user who types "<eos>" means these five characters, not the end of the sentence.
-        return tf.cast(tf.where(ids < len(SPECIAL_TOKENS), tf.int64.as_numpy_dtype(UNK), ids), "int32")
+        return tf.cast(
+            tf.where(ids < len(SPECIAL_TOKENS), tf.int64.as_numpy_dtype(UNK), ids), "int32"
+        )
 
     def detokenize(self, ids: tf.Tensor, valid_length: tf.Tensor) -> tf.Tensor:
         """Words joined by spaces, without `<pad>`, `<bos>` and `<eos>`.

@@ -12,8 +12,8 @@ import tensorflow as tf
 from keras_s2s.decoding import greedy_search, score_targets
 from keras_s2s.errors import InputError
 from keras_s2s.files import written_aside
-from keras_s2s.sentences import SentenceTranslator
 from keras_s2s.proof import prove, sample_sentences
+from keras_s2s.sentences import SentenceTranslator
 from keras_s2s.seq2seq import Seq2Seq
 from keras_s2s.serving import write_saved_model
 from keras_s2s.tokenizers import SPECIAL_TOKENS, Tokenizer
