@@ -87,16 +87,16 @@ class Tokenizer(keras.layers.Layer):
 
     def frame(self, tokens: tf.RaggedTensor, num_steps: int) -> tuple[tf.Tensor, tf.Tensor]:
         """Puts `<bos>` and `<eos>` around rows of ids; see `encode_target`."""
-        tokens = tokens[:, : num_steps - 2]
-        batch = tokens.nrows()
-        bos, eos = tf.fill((batch, 1), BOS), tf.fill((batch, 1), EOS)
-        return self.pad(tf.concat([bos, tokens, eos], axis=1), num_steps)
+        ids, length = self.pad(tokens, num_steps - 2)
+        ids = tf.pad(ids, [[0, 0], [1, 1]], constant_values=PAD)
+        position = tf.range(num_steps)
+        ids = tf.where(position == 0, BOS, ids)
+        return tf.where(position == length[:, None] + 1, EOS, ids), length + 2
 
     def pad(self, tokens: tf.RaggedTensor, num_steps: int) -> tuple[tf.Tensor, tf.Tensor]:
         """Cuts or pads rows of ids; see `encode_source`."""
-        tokens = tokens[:, :num_steps]
         ids = tokens.to_tensor(default_value=PAD, shape=(None, num_steps))
-        return ids, tf.cast(tokens.row_lengths(), tf.int32)
+        return ids, tf.cast(tf.minimum(tokens.row_lengths(), num_steps), tf.int32)
 
 
 @keras.saving.register_keras_serializable(package="keras_s2s")
@@ -206,11 +206,10 @@ class WordTokenizer(Tokenizer):
         Returns:
             Ragged int32 tensor, shape (batch, (words)), without padding, `<bos>` and `<eos>`.
         """
-        ids = self._ids_of_tokens.lookup(split_words(text))
+        words = split_words(text)
+        ids = tf.cast(self._ids_of_tokens.lookup(words.values), tf.int32)
         # A user who types "<eos>" means these five characters, not the end of the sentence.
-        return tf.cast(
-            tf.where(ids < len(SPECIAL_TOKENS), tf.int64.as_numpy_dtype(UNK), ids), "int32"
-        )
+        return words.with_values(tf.where(ids < len(SPECIAL_TOKENS), UNK, ids))
 
     def detokenize(self, ids: tf.Tensor, valid_length: tf.Tensor) -> tf.Tensor:
         """Words joined by spaces, without `<pad>`, `<bos>` and `<eos>`.
@@ -224,7 +223,7 @@ class WordTokenizer(Tokenizer):
         """
         keep = tf.sequence_mask(valid_length, tf.shape(ids)[1]) & ((ids > EOS) | (ids < PAD))
         words = self._tokens_of_ids.lookup(tf.cast(ids, tf.int64))
-        return tf.strings.reduce_join(tf.ragged.boolean_mask(words, keep), axis=-1, separator=" ")
+        return tf.strings.strip(tf.strings.reduce_join(tf.where(keep, " " + words, ""), axis=-1))
 
     def as_asset(self, path: Path) -> "WordTokenizer":
         self.save(path)
