@@ -4,9 +4,9 @@ PYTHON ?= python3
 VENV ?= .venv
 BIN := $(VENV)/bin
 
-# A run that is repeated starts from the same place.
 DEMO_RUN := runs/demo
 DEMO_MODEL := phrasebook-en-fr
+DEMO_EXPORT = $$(ls -d export/models/$(DEMO_MODEL)/[0-9]* | sort -V | tail -n 1)
 
 .DEFAULT_GOAL := help
 
@@ -29,7 +29,24 @@ $(VENV)/.installed-dev: pyproject.toml setup.py | $(BIN)/python
 
 .PHONY: demo
 demo: $(VENV)/.installed ## train the chapter's model on the bundled corpus, score, export and check it
-	@BIN=$(BIN) RUN=$(DEMO_RUN) NAME=$(DEMO_MODEL) sh demo.sh
+	@echo '== The chapter’s model, trained on the bundled phrasebook; one source in twenty is held out.'
+	@$(BIN)/keras-s2s train phrasebook --preset chapter --min-freq 1 --epochs 150 \
+		--test-fraction 0.05 --run-dir $(DEMO_RUN) --overwrite
+	@echo; echo '== What it says, with the log-probability of each answer:'
+	@$(BIN)/keras-s2s translate $(DEMO_RUN) --with-scores \
+		'Go.' 'Wow!' "I'm OK." 'I won!' 'Thank you very much.' "I don't understand."
+	@echo; echo '== Its scores on what it has learned …'
+	@$(BIN)/keras-s2s evaluate $(DEMO_RUN) phrasebook --split train
+	@echo; echo '== … and on the held-out sources: so little text is learned by heart, not understood.'
+	@$(BIN)/keras-s2s evaluate $(DEMO_RUN) phrasebook --split test
+	@echo; echo '== The SavedModel, checked as a server would load it:'
+	@$(BIN)/keras-s2s export $(DEMO_RUN) --model-name $(DEMO_MODEL)
+	@echo; echo '== Next:'
+	@echo "  $(BIN)/keras-s2s translate $(DEMO_RUN)                  # a sentence a line, Ctrl-D to end"
+	@echo "  $(BIN)/keras-s2s train pairs.tsv --run-dir runs/mine    # your own sentence<TAB>translation lines"
+	@echo "  $(BIN)/saved_model_cli show --all --dir $(DEMO_EXPORT)"
+	@echo "  $(BIN)/saved_model_cli run --tag_set serve --signature_def serving_default --input_exprs 'text=[\"Go.\",\"I won!\"]' --dir $(DEMO_EXPORT)"
+	@echo "  notebooks/01_seq2seq_chapter.ipynb                   # the chapter, step by step"
 
 .PHONY: format
 format: $(VENV)/.installed-dev ## put the code into shape
