@@ -1,8 +1,10 @@
 """The SavedModel: signatures, assets, version folders."""
 
+import contextlib
+import logging
 import os
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 
 import keras
@@ -54,9 +56,22 @@ def write_saved_model(
     for name, (function, specification) in signatures.items():
         archive.add_endpoint(name, function, input_signature=specification)
     with written_aside(destination) as aside:
-        archive.write_out(str(aside), verbose=False)
+        with _quiet():
+            archive.write_out(str(aside), verbose=False)
         check(aside)
     return destination
+
+
+@contextlib.contextmanager
+def _quiet() -> Iterator[None]:
+    """Keeps TensorFlow from announcing a folder that is renamed in a moment."""
+    logger = tf.get_logger()
+    level = logger.level
+    logger.setLevel(logging.WARNING)
+    try:
+        yield
+    finally:
+        logger.setLevel(level)
 
 
 def versions(folder: str | os.PathLike[str]) -> list[int]:

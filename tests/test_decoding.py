@@ -123,9 +123,7 @@ def test_scoring_an_answer_gives_the_score_of_the_search(model):
     ended = [row for row in range(30) if EOS in result.ids[row].numpy()]
     assert ended
     target = np.pad(result.ids.numpy(), [(0, 0), (1, 0)], constant_values=BOS)
-    scores, num_tokens = score_targets(
-        model, (ids, lengths), (target, result.lengths + 1)
-    )
+    scores, num_tokens = score_targets(model, (ids, lengths), (target, result.lengths + 1))
     for row in ended:
         np.testing.assert_allclose(scores[row], result.log_probabilities[row], atol=1e-4)
         assert int(num_tokens[row]) == int(result.lengths[row])

@@ -13,8 +13,6 @@ ENGLISH = set(string.ascii_letters + " .,!?'-")
 FRENCH = set(string.ascii_letters + " .,!?'-\u202f" + "àâæçèéêëîïôœùûüÿÀÂÇÈÉÊËÎÏÔŒÙÛÜ")
 
 
-
-
 def test_size(phrasebook):
     assert len(phrasebook) >= 1200
     translations = collections.Counter(phrasebook.source)
