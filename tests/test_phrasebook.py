@@ -7,8 +7,6 @@ import unicodedata
 
 import pytest
 
-import keras_s2s as s2s
-
 ENGLISH = set(string.ascii_letters + " .,!?'-")
 FRENCH = set(string.ascii_letters + " .,!?'-\u202f" + "àâæçèéêëîïôœùûüÿÀÂÇÈÉÊËÎÏÔŒÙÛÜ")
 
