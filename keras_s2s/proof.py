@@ -1,5 +1,7 @@
 """Proof that an export answers as the model does, on the path a server takes."""
 
+import hashlib
+import importlib.metadata
 import json
 import math
 import random
@@ -15,6 +17,10 @@ from keras_s2s.session import SavedModelSession, SessionError
 
 BATCH_SIZES = range(1, 34)
 SCORE_TOLERANCE = 1e-4
+# Of the answers, so many are kept in the record, for a client to ask a running server again.
+NUM_ANSWERS = 50
+EXTRA = "assets.extra"
+PACKAGES = ("keras-s2s", "tensorflow", "keras", "numpy")
 
 # What clients send besides sentences.
 ODD_TEXTS: tuple[str | bytes, ...] = (
@@ -51,7 +57,8 @@ def prove(
 
     The export is loaded in a fresh process without Python's TensorFlow, as a server does, and is
     asked in batches of every size from 1 to 33. Translations must be the same to the letter,
-    scores to 1e-4. The record of it is written to `assets.extra/proof.json`.
+    scores to 1e-4. The record of it goes into `assets.extra/proof.json`: what was compared, the
+    versions of the libraries, the hashes of all files, and some of the answers.
 
     Args:
         folder: the SavedModel.
@@ -70,6 +77,7 @@ def prove(
     translations, scores = translator.translate(texts, return_scores=True)
     references = as_list(translations)
     pair_scores = [pair.score for pair in translator.score_pairs(texts, references)]
+    num_tokens: list[int] = []
     largest_difference = 0.0
     try:
         with SavedModelSession(folder) as session:
@@ -77,6 +85,7 @@ def prove(
                 answer = session.run("serving_default", text=texts[batch])
                 scored = session.run("score", text=texts[batch], reference=references[batch])
                 _compare_texts(texts[batch], answer["translation"], references[batch])
+                num_tokens += answer["num_tokens"].tolist()
                 for signature, served, own in (
                     ("serving_default", answer["score"], scores[batch]),
                     ("score", scored["score"], pair_scores[batch]),
@@ -86,16 +95,48 @@ def prove(
             libraries = session.tensorflow_version
     except SessionError as error:
         raise ExportError(f"the export fails as a server would run it: {error}") from error
+    spoken = [row for row, text in enumerate(asked) if _is_plain(text)]
     record = {
         "texts": len(asked),
         "batch_sizes": [BATCH_SIZES.start, BATCH_SIZES.stop - 1],
         "largest_score_difference": largest_difference,
-        "tensorflow_libraries": libraries,
+        "versions": {
+            **{name: importlib.metadata.version(name) for name in PACKAGES},
+            "tensorflow libraries": libraries,
+        },
+        "sha256": _hashes(folder),
+        "answers": [
+            {
+                "text": asked[row].decode("utf-8"),
+                "translation": translations[row],
+                "score": scores[row],
+                "num_tokens": num_tokens[row],
+            }
+            for row in spoken[:NUM_ANSWERS]
+        ],
     }
-    extra = folder / "assets.extra"
+    extra = folder / EXTRA
     extra.mkdir(exist_ok=True)
-    (extra / "proof.json").write_text(json.dumps(record, indent=2) + "\n", encoding="utf-8")
+    text = json.dumps(record, indent=2, ensure_ascii=False)
+    (extra / "proof.json").write_text(text + "\n", encoding="utf-8")
     return record
+
+
+def _is_plain(text: bytes) -> bool:
+    """Whether a client can send the text in any way, JSON too, and a person can read it."""
+    try:
+        return text.decode("utf-8").isprintable() and 0 < len(text) <= 200
+    except UnicodeDecodeError:
+        return False
+
+
+def _hashes(folder: Path) -> dict[str, str]:
+    """SHA-256 of all files of an export, by their path in it."""
+    files = sorted(path for path in folder.rglob("*") if path.is_file())
+    return {
+        path.relative_to(folder).as_posix(): hashlib.sha256(path.read_bytes()).hexdigest()
+        for path in files
+    }
 
 
 def _compare_texts(texts: list[bytes], served: np.ndarray, own: list[bytes]) -> None:
