@@ -5,6 +5,7 @@
 [[1, 2, 0]]
 """
 
+import importlib.util
 import os
 import sys
 
@@ -12,16 +13,18 @@ __version__ = "0.1.0"
 
 
 def _is_command() -> bool:
-    """Whether this process is `keras-s2s` or `python -m keras_s2s`.
+    """Whether this process is `keras-s2s`, `python -m keras_s2s` or `python -m keras_s2s.client`.
 
     Everybody else gets all names at once, which also registers the classes with Keras, so that
     `keras.saving.load_model` knows them. The command's `--help` should not wait for TensorFlow.
     """
     script = os.path.splitext(os.path.basename(sys.argv[0]))[0] if sys.argv else ""
-    return script == "keras-s2s" or sys.orig_argv[1:3] == ["-m", "keras_s2s"]
+    modules = ["-m", "keras_s2s"], ["-m", "keras_s2s.client"]
+    return script == "keras-s2s" or sys.orig_argv[1:3] in modules
 
 
-if not _is_command():
+# Without TensorFlow there is still the client, for machines that only ask a server.
+if not _is_command() and importlib.util.find_spec("tensorflow"):
     from keras_s2s.catalogue import CATALOGUE
     from keras_s2s.corpus import CorpusSplits, ParallelCorpus, load_corpus
     from keras_s2s.decoder import Seq2SeqDecoder

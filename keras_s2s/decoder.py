@@ -51,10 +51,16 @@ class Seq2SeqDecoder(keras.layers.Layer):
         self.num_layers = num_layers
         self.dropout = dropout
         self.embedding = keras.layers.Embedding(
-            vocab_size, embed_size, embeddings_initializer="glorot_uniform", name="embedding"
+            vocab_size,
+            embed_size,
+            embeddings_initializer="glorot_uniform",
+            dtype=self.dtype_policy,
+            name="embedding",
         )
-        self.rnn = StackedLSTM(num_hiddens, num_layers, dropout, name="rnn")
-        self.dense = keras.layers.Dense(vocab_size, name="dense")
+        self.rnn = StackedLSTM(
+            num_hiddens, num_layers, dropout, dtype=self.dtype_policy, name="rnn"
+        )
+        self.dense = keras.layers.Dense(vocab_size, dtype=self.dtype_policy, name="dense")
 
     def build(self, input_shape: Any = None) -> None:
         # All sizes are known beforehand, so a model can be built before it sees data.

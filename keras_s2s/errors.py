@@ -15,3 +15,19 @@ class ExportError(RuntimeError):
 
     The message is a single line that says what differed.
     """
+
+
+class ServerError(RuntimeError):
+    """A model server does not answer, or answers with an error.
+
+    The message is a single line that says what happened, which server was asked, and what to do
+    about it.
+
+    Attributes:
+        code: the name of the status, `"UNAVAILABLE"` for instance. Those of gRPC are used for
+            REST as well, where the status of HTTP tells which it is.
+    """
+
+    def __init__(self, message: str, code: str) -> None:
+        super().__init__(message)
+        self.code = code

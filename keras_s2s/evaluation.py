@@ -1,14 +1,17 @@
 """Scores that can be compared."""
 
+import itertools
 import math
 import time
+from collections.abc import Iterator
 from typing import Any
 
 import sacrebleu
 
+from keras_s2s.console import progress_bar
 from keras_s2s.corpus import ParallelCorpus
 from keras_s2s.errors import InputError
-from keras_s2s.sentences import SentenceTranslator
+from keras_s2s.sentences import ScoredPair, SentenceTranslator
 
 
 def evaluate(
@@ -27,9 +30,9 @@ def evaluate(
 
     Returns:
         `bleu` and `chrf` (0 to 100) with `bleu_signature` and `chrf_signature`;
-        `nats_per_token` and `perplexity` of the references, each cut as in training, the end of
-        the sentence counting as a token; `sentences_per_second` of translating; `num_pairs`,
-        `num_sentences` and `num_tokens`.
+        `nats_per_token` and `perplexity` of the references, each cut to the tokens that an answer
+        can have, the end of the sentence counting as a token; `sentences_per_second` of
+        translating; `num_pairs`, `num_sentences` and `num_tokens`.
 
     Raises:
         InputError: the corpus is empty.
@@ -40,18 +43,21 @@ def evaluate(
     # The graph is made in the first call; that is not the speed of translating.
     translator.translate(sources[:1])
     began = time.perf_counter()
-    translations = translator.translate(sources, batch_size)
+    translations: list[str] = []
+    for batch in _batches(len(sources), batch_size, "translating"):
+        translations += translator.translate(sources[batch], batch_size)
     seconds = time.perf_counter() - began
-    pairs = translator.score_pairs(corpus.source, corpus.target, batch_size)
+    pairs: list[ScoredPair] = []
+    for batch in _batches(len(corpus), batch_size, "scoring"):
+        pairs += translator.score_pairs(corpus.source[batch], corpus.target[batch], batch_size)
     num_tokens = sum(pair.num_tokens for pair in pairs)
     nats_per_token = -math.fsum(pair.score for pair in pairs) / num_tokens
-    most = max(map(len, references))
     # sacreBLEU takes a list for each position, with None where a sentence has fewer references.
-    columns = [
-        [row[position] if position < len(row) else None for row in references]
-        for position in range(most)
-    ]
-    bleu, chrf = sacrebleu.BLEU(lowercase=True), sacrebleu.CHRF(lowercase=True)
+    columns: Any = list(itertools.zip_longest(*references))
+    # Our text has a space before each full stop, which sacreBLEU takes for a mistake in the
+    # evaluation and remarks on; to its tokenizer it makes no difference. `force` is for that.
+    bleu = sacrebleu.BLEU(lowercase=True, force=True)
+    chrf = sacrebleu.CHRF(lowercase=True)
     return {
         "bleu": bleu.corpus_score(translations, columns).score,
         "bleu_signature": str(bleu.get_signature()),
@@ -64,3 +70,10 @@ def evaluate(
         "num_tokens": num_tokens,
         "sentences_per_second": len(sources) / seconds,
     }
+
+
+def _batches(size: int, batch_size: int, description: str) -> Iterator[slice]:
+    """Slices that cover `size` items, with a progress bar on a terminal."""
+    with progress_bar() as bar:
+        for start in bar.track(range(0, size, batch_size), description=description):
+            yield slice(start, start + batch_size)

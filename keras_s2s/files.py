@@ -1,6 +1,7 @@
 """Writing to disk so that whatever was there before survives a failure."""
 
 import contextlib
+import fcntl
 import os
 import shutil
 import tempfile
@@ -9,13 +10,16 @@ from pathlib import Path
 
 from keras_s2s.errors import InputError
 
+# Part of the name of a folder that something is being written in.
+_MARK = ".writing-"
+
 
 @contextlib.contextmanager
 def written_aside(path: str | os.PathLike[str]) -> Iterator[Path]:
     """Yields a path to write to, and renames it to `path` once the block has ended well.
 
     A reader of `path` sees the old content or the new one, never half of it. When the block
-    raises, what was written aside is removed and `path` stays as it was.
+    raises, all that was written is removed, folders made for it too, and `path` stays as it was.
 
     Args:
         path: the file (or folder) to be. A folder must not exist yet, since a rename cannot
@@ -25,7 +29,8 @@ def written_aside(path: str | os.PathLike[str]) -> Iterator[Path]:
         A `pathlib.Path` with the same suffix in the same file system, which does not exist yet.
 
     Raises:
-        InputError: the folder of `path` cannot be created or written to.
+        InputError: the folder of `path` cannot be created or written to, or `path` cannot be
+            replaced.
 
     Example:
 
@@ -37,18 +42,76 @@ def written_aside(path: str | os.PathLike[str]) -> Iterator[Path]:
     'hello'
     """
     path = Path(path)
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        # The leading dot keeps a watching model server from taking the folder for a version.
-        workspace = Path(tempfile.mkdtemp(prefix=f".{path.name}.writing-", dir=path.parent))
-    except OSError as error:
+    # The nearest last: the order in which they can be removed again.
+    new_folders = [folder for folder in path.parents if not os.path.exists(folder)]
+    with contextlib.ExitStack() as at_failure:
+        for folder in reversed(new_folders):
+            at_failure.callback(_remove_if_empty, folder)
+        try:
+            path.parent.mkdir(parents=True, exist_ok=True)
+            # The leading dot keeps a watching model server from taking the folder for a version.
+            workspace = Path(tempfile.mkdtemp(prefix=f".{path.name}{_MARK}", dir=path.parent))
+        except OSError as error:
+            check_writable(path.parent)
+            raise InputError(
+                f"{path}: cannot write in {path.parent} ({error.strerror}); "
+                "choose another place or change its permissions"
+            ) from error
+        lock = os.open(workspace, os.O_RDONLY)
+        try:
+            # Not every file system has locks; then what a killed process leaves stays there.
+            with contextlib.suppress(OSError):
+                fcntl.flock(lock, fcntl.LOCK_EX)
+            aside = workspace / path.name
+            yield aside
+            try:
+                os.replace(aside, path)
+            except OSError as error:
+                if not os.path.lexists(aside):  # the block wrote nothing, which is a defect
+                    raise
+                raise InputError(
+                    f"{path}: cannot be replaced ({error.strerror}); move it away or choose "
+                    "another place"
+                ) from error
+        finally:
+            shutil.rmtree(workspace, ignore_errors=True)
+            os.close(lock)
+        at_failure.pop_all()
+
+
+def remove_leftovers(folder: str | os.PathLike[str]) -> None:
+    """Removes from a folder what processes were writing aside there when they were killed.
+
+    A process holds a lock on the place it writes in, and loses it when it ends in any way.
+    """
+    for workspace in Path(folder).glob(f".*{_MARK}*"):
+        with contextlib.suppress(OSError):
+            lock = os.open(workspace, os.O_RDONLY)
+            try:
+                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                shutil.rmtree(workspace)
+            finally:
+                os.close(lock)
+
+
+def _remove_if_empty(folder: Path) -> None:
+    with contextlib.suppress(OSError):
+        folder.rmdir()
+
+
+def check_writable(folder: Path) -> None:
+    """Makes sure that files can be made in a folder, or the folder itself; touches nothing.
+
+    Raises:
+        InputError: they cannot.
+    """
+    nearest = next(place for place in (folder, *folder.absolute().parents) if os.path.exists(place))
+    if not nearest.is_dir():
         raise InputError(
-            f"{path}: cannot write in {path.parent} ({error.strerror}); "
-            "choose another place or change its permissions"
-        ) from error
-    try:
-        aside = workspace / path.name
-        yield aside
-        os.replace(aside, path)
-    finally:
-        shutil.rmtree(workspace, ignore_errors=True)
+            f"{folder}: cannot be made, since {nearest} is a file; choose another place"
+        )
+    if not os.access(nearest, os.W_OK | os.X_OK):
+        raise InputError(
+            f"{folder}: no permission to write in {nearest}; choose another place or change its "
+            "permissions"
+        )

@@ -80,7 +80,7 @@ class TokensPerSecond(keras.callbacks.Callback):
 
     def on_train_batch_end(self, batch: int, logs: Any = None) -> None:
         # Read here and not at the end of the epoch, since validation resets the metrics before.
-        self._num_tokens = float(self._token_mean.num_tokens)
+        self._num_tokens = float(tf.convert_to_tensor(self._token_mean.num_tokens))
         self._ended = time.perf_counter()
 
     def on_epoch_end(self, epoch: int, logs: Any = None) -> None:

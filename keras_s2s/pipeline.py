@@ -31,7 +31,7 @@ def make_dataset(
         num_steps: length of all rows: a source of more tokens is cut; a target, together with
             its `<bos>` and `<eos>`, too, but keeps its `<eos>`.
         shuffle: whether to mix the pairs, anew in each epoch.
-        seed: of the mixing.
+        seed: of the mixing, together with TensorFlow's global seed where one is set.
         drop_long: leave out the pairs that would be cut.
 
     Returns:

@@ -39,11 +39,12 @@ class StackedLSTM(keras.layers.Layer):
                 return_state=True,
                 # cuDNN refuses rows of length zero, and a graph traced with it loads on no CPU.
                 use_cudnn=False,
+                dtype=self.dtype_policy,
                 name=f"lstm_{index}",
             )
             for index in range(num_layers)
         ]
-        self.dropout_layer = keras.layers.Dropout(dropout)
+        self.dropout_layer = keras.layers.Dropout(dropout, dtype=self.dtype_policy)
 
     def build(self, input_shape: tuple[int | None, ...]) -> None:
         *leading, features = input_shape
@@ -115,7 +116,8 @@ class StackedLSTM(keras.layers.Layer):
         # Version 2 of the operation has a wrong gradient in TensorFlow 2.21.
         unused_peephole = tf.zeros([self.num_hiddens])
         _, cell, _, _, _, _, hidden = tf.raw_ops.BlockLSTM(
-            seq_len_max=tf.cast(tf.reduce_max(valid_length), tf.int64),
+            # The largest of no number is the least integer: the share of a replica can be empty.
+            seq_len_max=tf.cast(tf.maximum(tf.reduce_max(valid_length), 0), tf.int64),
             x=inputs,
             cs_prev=state[1],
             h_prev=state[0],

@@ -8,7 +8,8 @@ from pathlib import Path
 from typing import Any
 
 from keras_s2s.errors import InputError
-from keras_s2s.files import written_aside
+from keras_s2s.files import check_writable, written_aside
+from keras_s2s.recipes import Recipe
 
 
 class RunDirectory:
@@ -38,11 +39,12 @@ class RunDirectory:
         """Makes sure that a new run may be put here; touches nothing.
 
         Raises:
-            InputError: the folder is not empty. With `overwrite` a run may be there, but nothing
-                else.
+            InputError: the folder is not empty, or cannot be written to. With `overwrite` there
+                may be a run in it.
         """
-        if self.path.exists() and not self.path.is_dir():
+        if os.path.exists(self.path) and not self.path.is_dir():
             raise InputError(f"{self.path}: is a file; give a folder as --run-dir")
+        check_writable(self.path)
         if self.exists():
             if not overwrite:
                 raise InputError(
@@ -55,7 +57,8 @@ class RunDirectory:
     def clear(self) -> None:
         """Removes the files of a run, and only those."""
         for folder in (self.checkpoints, self.logs):
-            shutil.rmtree(folder, ignore_errors=True)
+            if folder.is_dir():
+                shutil.rmtree(folder)
         # The record goes last: as long as it is there, this is a run that --overwrite may take.
         for file in (self.model, self.history, self.record):
             file.unlink(missing_ok=True)
@@ -67,11 +70,30 @@ class RunDirectory:
             InputError: there is none, or it is damaged.
         """
         try:
-            return json.loads(self.record.read_text(encoding="utf-8"))
-        except FileNotFoundError as error:
-            raise InputError(f"{self.path}: holds no run (no {self.record.name} in it)") from error
+            record = json.loads(self.record.read_text(encoding="utf-8"))
+        except (FileNotFoundError, NotADirectoryError) as error:
+            raise InputError(
+                f"{self.path}: holds no run (no {self.record.name} in it); give the --run-dir of "
+                "a training run"
+            ) from error
         except (OSError, ValueError) as error:
-            raise InputError(f"{self.record}: cannot be read ({error})") from error
+            raise self._damaged(self.record, error) from error
+        if not isinstance(record, dict):
+            raise self._damaged(self.record, "no JSON object")
+        return record
+
+    def recipe(self) -> Recipe:
+        """The configuration of the run.
+
+        Raises:
+            InputError: there is no run, or its record is damaged.
+        """
+        try:
+            return Recipe(**self.read_record()["recipe"])
+        except KeyError as error:
+            raise self._damaged(self.record, f"no {error}") from error
+        except TypeError as error:
+            raise self._damaged(self.record, error) from error
 
     def write_record(self, record: dict[str, Any]) -> None:
         """Replaces `run.json`."""
@@ -80,8 +102,21 @@ class RunDirectory:
             aside.write_text(text + "\n", encoding="utf-8")
 
     def read_history(self) -> list[dict[str, str]]:
-        """The rows of `history.csv`."""
-        if not self.history.is_file():
+        """The rows of `history.csv`; none when there is no such file.
+
+        Raises:
+            InputError: the file is damaged.
+        """
+        try:
+            with open(self.history, newline="", encoding="utf-8") as file:
+                return list(csv.DictReader(file))
+        except FileNotFoundError:
             return []
-        with open(self.history, newline="", encoding="utf-8") as file:
-            return list(csv.DictReader(file))
+        except (OSError, ValueError, csv.Error) as error:
+            raise self._damaged(self.history, error) from error
+
+    def _damaged(self, file: Path, reason: object) -> InputError:
+        return InputError(
+            f"{file}: cannot be read, or is damaged ({reason}); put back a copy of it, or begin "
+            "anew with --overwrite"
+        )

@@ -1,13 +1,16 @@
 """Lists of sentences through the graph functions of a model, whatever file it came from."""
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
-from typing import Literal, NamedTuple, overload
+from __future__ import annotations
 
-import tensorflow as tf
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from typing import TYPE_CHECKING, Literal, NamedTuple, overload
 
 from keras_s2s.errors import InputError
 
-Outputs = dict[str, tf.Tensor]
+if TYPE_CHECKING:
+    import tensorflow as tf
+
+    Outputs = dict[str, tf.Tensor]
 
 
 class ScoredPair(NamedTuple):
@@ -87,7 +90,7 @@ class SentenceTranslator:
 
         Args:
             sentences: raw text.
-            references: a translation of each; one that is too long is cut as in training.
+            references: a translation of each; one that is too long to be an answer is cut.
             batch_size: pairs at a time.
 
         Returns:
@@ -123,5 +126,8 @@ def as_list(sentences: Iterable[str | bytes]) -> list[bytes]:
 
 def in_batches(texts: Sequence[bytes], batch_size: int) -> Iterator[tf.Tensor]:
     """String tensors of at most `batch_size` texts."""
+    # Only here: the client of a server uses this module where there is no TensorFlow.
+    import tensorflow as tf
+
     for start in range(0, len(texts), batch_size):
         yield tf.constant(texts[start : start + batch_size], tf.string)

@@ -165,7 +165,12 @@ class Seq2Seq(keras.Model):
             # share is its sum over the common count, and the shares are added up.
             loss = loss_sum / tf.maximum(self._sum_over_replicas(num_tokens), 1.0)
             loss = self.optimizer.scale_loss(loss)
-        gradients = tape.gradient(loss, self.trainable_weights)
+        # The gradient of an embedding comes as slices, one for each use of a word. Keras's clipping
+        # and Adam square every slice by itself, which is not the square of their sum.
+        gradients = [
+            tf.convert_to_tensor(gradient)
+            for gradient in tape.gradient(loss, self.trainable_weights)
+        ]
         gradients = self._clip_over_replicas(gradients)
         self.optimizer.apply_gradients(zip(gradients, self.trainable_weights, strict=True))
         return self.get_metrics_result()
@@ -226,7 +231,7 @@ class Seq2Seq(keras.Model):
         limit = optimizer.global_clipnorm
         if scaled:
             limit *= tf.convert_to_tensor(self.optimizer.dynamic_scale)
-        total = self._sum_over_replicas([tf.convert_to_tensor(g) for g in gradients])
+        total = self._sum_over_replicas(gradients)
         clipped, _ = tf.clip_by_global_norm(total, limit)
         return [gradient / replicas for gradient in clipped]
 

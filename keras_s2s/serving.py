@@ -11,7 +11,7 @@ import keras
 import tensorflow as tf
 
 from keras_s2s.errors import InputError
-from keras_s2s.files import written_aside
+from keras_s2s.files import remove_leftovers, written_aside
 from keras_s2s.sentences import SentenceTranslator
 
 Signature = Callable[..., Mapping[str, tf.Tensor]]
@@ -22,7 +22,7 @@ def write_saved_model(
     signatures: Mapping[str, tuple[Signature, list[tf.TensorSpec]]],
     tracked: list[keras.layers.Layer],
     version: int | None = None,
-    check: Callable[[Path], object] = lambda folder: None,
+    complete: Callable[[Path], None] = lambda folder: None,
 ) -> Path:
     """Writes a numbered version of a SavedModel, whole or not at all.
 
@@ -32,8 +32,8 @@ def write_saved_model(
             specification of its arguments, whose names become those of the inputs.
         tracked: the layers whose variables and tables the functions use.
         version: number of the version folder; the next free one when left out.
-        check: called with the folder that was written before it gets its final name; when it
-            raises, nothing is left behind.
+        complete: called with the folder that was written, to add to it and to check it, before
+            it gets its final name; when it raises, nothing is left behind.
 
     Returns:
         The version's folder.
@@ -50,6 +50,7 @@ def write_saved_model(
     destination = folder / str(version)
     if destination.exists():
         raise InputError(f"{destination}: this version exists already; give another --version")
+    remove_leftovers(folder)
     archive = keras.export.ExportArchive()
     for layer in tracked:
         archive.track(layer)
@@ -58,7 +59,7 @@ def write_saved_model(
     with written_aside(destination) as aside:
         with _quiet():
             archive.write_out(str(aside), verbose=False)
-        check(aside)
+        complete(aside)
     return destination
 
 

@@ -9,6 +9,7 @@ TensorFlow in it; see `session_process.py`.
 
 import base64
 import contextlib
+import functools
 import importlib.util
 import json
 import os
@@ -25,6 +26,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 INVALID_ARGUMENT, FAILED_PRECONDITION = 3, 9  # of TensorFlow's status codes
+_COMMAND = (sys.executable, os.fspath(Path(__file__).with_name("session_process.py")))
 
 
 class SessionError(RuntimeError):
@@ -106,26 +108,19 @@ class SavedModelSession:
     ) -> None:
         self.path = Path(path)
         self.timeout = timeout
-        command = [sys.executable, os.fspath(Path(__file__).with_name("session_process.py"))]
-        command += [f"--op-library={os.fspath(library)}" for library in op_libraries]
-        command += [f"--intra-op-threads={intra_op_threads}"]
-        command += [f"--inter-op-threads={inter_op_threads}"]
+        options = [f"--op-library={os.fspath(library)}" for library in op_libraries]
+        options += [f"--intra-op-threads={intra_op_threads}"]
+        options += [f"--inter-op-threads={inter_op_threads}"]
         if libraries is not None:
-            command += [f"--libraries={os.fspath(libraries)}"]
-        environment = {
-            "TF_CPP_MIN_LOG_LEVEL": "2",
-            **os.environ,
-            "LC_ALL": "C.UTF-8",  # as in a container: some string ops follow the locale
-            "CUDA_VISIBLE_DEVICES": "",
-        }
+            options += [f"--libraries={os.fspath(libraries)}"]
         self._log = tempfile.TemporaryFile()  # noqa: SIM115 (it lives as long as the process)
         self._log_start = 0
         self._process = subprocess.Popen(
-            [*command, "--", os.fspath(path)],
+            [*_COMMAND, *options, "--", os.fspath(path)],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=self._log,
-            env=environment,
+            env=_environment(),
         )
         try:
             loaded = self._answer()
@@ -242,6 +237,53 @@ class SavedModelSession:
         # A stack trace of C++, one "@ address function" a line, comes after what is worth knowing.
         words = [line for line in lines if line and not line.startswith("@ ")]
         return "; ".join([cause, *words[-5:]])
+
+
+class RegisteredOps(NamedTuple):
+    """The ops of TensorFlow's C++ libraries, and the version of these."""
+
+    names: frozenset[str]
+    tensorflow_version: str
+
+
+@functools.cache
+def registered_ops(libraries: str | None = None) -> RegisteredOps:
+    """Finds out which ops TensorFlow's C++ libraries know, without what Python packages add.
+
+    Args:
+        libraries: as for `SavedModelSession`.
+
+    Returns:
+        A `RegisteredOps`.
+
+    Raises:
+        SessionError: the libraries cannot be loaded.
+
+    Example:
+
+    >>> "While" in registered_ops().names
+    True
+    """
+    options = ["--list-ops", *([] if libraries is None else [f"--libraries={libraries}"])]
+    done = subprocess.run(
+        [*_COMMAND, *options], env=_environment(), capture_output=True, check=False
+    )
+    if not done.stdout.endswith(b"\n"):
+        raise SessionError(f"the process that loads TensorFlow ended with status {done.returncode}")
+    answer = json.loads(done.stdout)
+    if "error" in answer:
+        raise SessionError(answer["error"], answer["code"])
+    return RegisteredOps(frozenset(answer["ops"]), answer["tensorflow_version"])
+
+
+def _environment() -> dict[str, str]:
+    """The environment of the process that runs a model."""
+    return {
+        "TF_CPP_MIN_LOG_LEVEL": "2",
+        **os.environ,
+        "LC_ALL": "C.UTF-8",  # as in a container: some string ops follow the locale
+        "CUDA_VISIBLE_DEVICES": "",
+    }
 
 
 def tensorflow_text_libraries() -> list[Path]:

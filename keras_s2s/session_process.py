@@ -20,6 +20,10 @@ Then every request read from stdin is answered on stdout, until stdin ends:
 `data` is flat, in row-major order; strings are base64, so that any bytes survive. What fails, the
 loading or a call, is told by `{"error": "…", "code": N}` with the code of TensorFlow's status; a
 call that failed does not end the process.
+
+With `--list-ops` there is no model: it tells the ops that the libraries know, and ends.
+
+    {"ops": ["Abort", "Abs", …], "tensorflow_version": "2.21.0"}
 """
 
 import argparse
@@ -33,6 +37,7 @@ import os
 import struct
 import sys
 import types
+from collections.abc import Iterator
 from typing import Any
 
 INVALID_ARGUMENT, NOT_FOUND = 3, 5  # of TF_Code
@@ -77,6 +82,7 @@ class Output(ctypes.Structure):
 _pointer, _string, _int, _size = ctypes.c_void_p, ctypes.c_char_p, ctypes.c_int, ctypes.c_size_t
 PROTOTYPES: dict[str, tuple[Any, list[Any]]] = {
     "TF_Version": (_string, []),
+    "TF_GetAllOpList": (ctypes.POINTER(Buffer), []),
     "TF_NewStatus": (_pointer, []),
     "TF_GetCode": (_int, [_pointer]),
     "TF_Message": (_string, [_pointer]),
@@ -127,6 +133,33 @@ class Failure(Exception):
         self.code = code
 
 
+def tensorflow_folder() -> str:
+    """Returns the folder of the installed TensorFlow, without importing it."""
+    installed = importlib.util.find_spec("tensorflow")
+    if installed is None or not installed.submodule_search_locations:
+        raise Failure(f"no package tensorflow for {sys.executable}", NOT_FOUND)
+    return installed.submodule_search_locations[0]
+
+
+@contextlib.contextmanager
+def protocol_buffers() -> Iterator[None]:
+    """Lets TensorFlow's protocol buffer classes be imported without the rest, if need be.
+
+    As long as the block lasts, a module of the package's name keeps its `__init__.py`, which loads
+    all of it, from running. Then TensorFlow can be imported as ever.
+    """
+    if "tensorflow" in sys.modules:
+        yield
+        return
+    stub = types.ModuleType("tensorflow")
+    stub.__path__ = [tensorflow_folder()]
+    sys.modules["tensorflow"] = stub
+    try:
+        yield
+    finally:
+        del sys.modules["tensorflow"]
+
+
 def load_tensorflow(folder: str) -> ctypes.CDLL:
     """Loads the libraries in `folder`, that of a TensorFlow wheel's package."""
 
@@ -151,16 +184,12 @@ def load_tensorflow(folder: str) -> ctypes.CDLL:
 class Session:
     """A loaded SavedModel."""
 
-    def __init__(self, options: argparse.Namespace, package: str) -> None:
-        self.tensorflow = load_tensorflow(options.libraries or package)
+    def __init__(self, options: argparse.Namespace) -> None:
+        self.tensorflow = load_tensorflow(options.libraries or tensorflow_folder())
         for library in options.op_library:
             self._checked("TF_LoadLibrary", os.fsencode(library))
-        # Its generated protocol buffer classes are all that is wanted of the Python package:
-        # a module of its name keeps its __init__.py, which loads all of it, from running.
-        stub = types.ModuleType("tensorflow")
-        stub.__path__ = [package]
-        sys.modules["tensorflow"] = stub
-        from tensorflow.core.protobuf import config_pb2, meta_graph_pb2
+        with protocol_buffers():
+            from tensorflow.core.protobuf import config_pb2, meta_graph_pb2
 
         config = config_pb2.ConfigProto(
             intra_op_parallelism_threads=options.intra_op_threads,
@@ -329,10 +358,25 @@ class Session:
         return {"dtype": name, "shape": shape, "data": data}
 
 
+def registered_ops(libraries: str | None) -> dict[str, Any]:
+    """Which ops the libraries have, by themselves."""
+    tensorflow = load_tensorflow(libraries or tensorflow_folder())
+    with protocol_buffers():
+        from tensorflow.core.framework import op_def_pb2
+    buffer = tensorflow.TF_GetAllOpList()
+    content = ctypes.string_at(buffer.contents.data, buffer.contents.length)
+    tensorflow.TF_DeleteBuffer(buffer)
+    return {
+        "ops": [op.name for op in op_def_pb2.OpList.FromString(content).op],
+        "tensorflow_version": tensorflow.TF_Version().decode(),
+    }
+
+
 def main() -> None:
     """Loads the model of the command line and answers requests until stdin ends."""
     parser = argparse.ArgumentParser(description="Run a SavedModel as TF Serving does.")
-    parser.add_argument("model", help="folder of the SavedModel")
+    parser.add_argument("model", nargs="?", default="", help="folder of the SavedModel")
+    parser.add_argument("--list-ops", action="store_true", help="and no model")
     parser.add_argument("--libraries", help="folder of libtensorflow_cc; the installed one's")
     parser.add_argument("--op-library", action="append", default=[], help="to load before")
     parser.add_argument("--intra-op-threads", type=int, default=0)
@@ -349,12 +393,11 @@ def main() -> None:
     # Python puts the folder of a script first, where the modules of the package around it are.
     folder = os.path.dirname(os.path.realpath(__file__))
     sys.path[:] = [entry for entry in sys.path if os.path.realpath(entry) != folder]
-    # Finding a package does not import it.
-    installed = importlib.util.find_spec("tensorflow")
     try:
-        if installed is None or not installed.submodule_search_locations:
-            raise Failure(f"no package tensorflow for {sys.executable}", NOT_FOUND)
-        session = Session(options, installed.submodule_search_locations[0])
+        if options.list_ops:
+            answer(registered_ops(options.libraries))
+            return
+        session = Session(options)
         answer(session.description())
     except Failure as failure:
         answer({"error": str(failure), "code": failure.code})

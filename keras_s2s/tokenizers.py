@@ -6,6 +6,7 @@ any server and `saved_model_cli` run them.
 """
 
 import collections
+import hashlib
 import os
 from collections.abc import Iterable, Sequence
 from pathlib import Path
@@ -114,7 +115,7 @@ class WordTokenizer(Tokenizer):
 
     Raises:
         InputError: the vocabulary does not begin with the special tokens, repeats a token, or
-            holds one that is empty or contains a space.
+            holds one that is empty or contains a space or a line end.
 
     Reference: Dive into Deep Learning, "Machine Translation and Data Sets" (`preprocess_raw`,
     `tokenize`, `Vocab`).
@@ -246,14 +247,26 @@ class WordTokenizer(Tokenizer):
             tokens_of_ids = tf.lookup.KeyValueTensorInitializer(ids, tokens)
         else:
             line, number = tf.lookup.TextFileIndex.WHOLE_LINE, tf.lookup.TextFileIndex.LINE_NUMBER
-            ids_of_tokens = tf.lookup.TextFileInitializer(
-                str(file), tf.string, line, tf.int64, number
-            )
-            tokens_of_ids = tf.lookup.TextFileInitializer(
-                str(file), tf.int64, number, tf.string, line
-            )
+            ids_of_tokens = _VocabularyFile(file, tf.string, line, tf.int64, number)
+            tokens_of_ids = _VocabularyFile(file, tf.int64, number, tf.string, line)
         self._ids_of_tokens = tf.lookup.StaticHashTable(ids_of_tokens, default_value=UNK)
         self._tokens_of_ids = tf.lookup.StaticHashTable(tokens_of_ids, SPECIAL_TOKENS[UNK])
+
+
+class _VocabularyFile(tf.lookup.TextFileInitializer):
+    """Fills a table from a file, and names the table after the file's content.
+
+    TensorFlow names it after the file's path, which then stands in every SavedModel.
+    """
+
+    def __init__(self, file: Path, key_dtype: Any, key: str, value_dtype: Any, value: str) -> None:
+        content = hashlib.sha256(file.read_bytes()).hexdigest()
+        self._name_of_table = f"{file.stem}_{key_dtype.name}_{content[:16]}"
+        super().__init__(str(file), key_dtype, key, value_dtype, value)
+
+    @property
+    def _shared_name(self) -> str:
+        return self._name_of_table
 
 
 def split_words(text: tf.Tensor) -> tf.RaggedTensor:
@@ -268,8 +281,11 @@ def split_words(text: tf.Tensor) -> tf.RaggedTensor:
     text = tf.strings.unicode_transcode(text, "UTF-8", "UTF-8", errors="replace")
     text = tf.strings.regex_replace(text, r"[[:cntrl:]\x{A0}\x{202F}]", " ")
     # Lower-casing UTF-8 follows the locale of the process, where "I" may become a dotless "ı".
-    # Once the ASCII letters are lower-cased by themselves, no locale touches them.
-    text = tf.strings.lower(tf.strings.lower(text), encoding="utf-8")
+    # What any locale treats in its own way is lower-cased beforehand: the ASCII letters and these.
+    text = tf.strings.lower(text)
+    for letter in "İÌÍĨĮ":
+        text = tf.strings.regex_replace(text, letter, letter.lower())
+    text = tf.strings.lower(text, encoding="utf-8")
     text = tf.strings.regex_replace(text, r"[,!.]", r" \0")
     return tf.strings.split(text)
 
@@ -282,7 +298,8 @@ def check_vocabulary(vocabulary: Sequence[str], where: str) -> Sequence[str]:
         )
     first_seen: dict[str, int] = {}
     for number, token in enumerate(vocabulary, start=1):
-        if not token or " " in token or "\n" in token:
+        # TensorFlow's reader of vocabulary files drops each "\r".
+        if not token or not set(token).isdisjoint(" \r\n"):
             raise InputError(f"{where}, entry {number}: {token!r} is not a token; remove it")
         if token in first_seen:
             raise InputError(

@@ -7,6 +7,7 @@ import importlib.metadata
 import os
 import platform
 import sys
+from collections.abc import Iterator
 from typing import Any, NamedTuple
 
 import keras
@@ -14,12 +15,13 @@ import numpy as np
 import tensorflow as tf
 
 from keras_s2s.callbacks import Checkpoints, HistoryFile, TrainingProgress
-from keras_s2s.corpus import CorpusSplits, load_corpus
+from keras_s2s.console import say, working
+from keras_s2s.corpus import ParallelCorpus, load_corpus
 from keras_s2s.decoder import Seq2SeqDecoder
 from keras_s2s.encoder import Seq2SeqEncoder
 from keras_s2s.errors import InputError
 from keras_s2s.pipeline import make_dataset
-from keras_s2s.recipes import Recipe
+from keras_s2s.recipes import Recipe, check_seed
 from keras_s2s.runs import RunDirectory
 from keras_s2s.seq2seq import Seq2Seq
 from keras_s2s.tokenizers import WordTokenizer
@@ -36,15 +38,14 @@ class CorpusChoice(NamedTuple):
     reverse: bool = False
     skip_bad_lines: bool = False
 
-    def load(self, recipe: Recipe) -> CorpusSplits:
-        """The pairs that a recipe takes, split as it says."""
-        corpus = load_corpus(
+    def load(self, max_pairs: int | None) -> ParallelCorpus:
+        """The first so many pairs, or all."""
+        return load_corpus(
             self.corpus,
-            max_pairs=recipe.max_pairs,
+            max_pairs=max_pairs,
             reverse=self.reverse,
             skip_bad_lines=self.skip_bad_lines,
         )
-        return corpus.split(recipe.valid_fraction, recipe.test_fraction, recipe.split_seed)
 
 
 def train(
@@ -71,12 +72,13 @@ def train(
     """
     run = RunDirectory(run_dir)
     run.check_free(overwrite)
-    splits = choice.load(recipe)
-    _check_splits(splits, choice)
-    job = _Job(splits, recipe, seed)
+    check_seed(seed)
+    corpus = choice.load(recipe.max_pairs)
+    with _memory_reported(), working("reading the corpus"):
+        job = _Job(corpus, recipe, seed)
     run.clear()
     record = {
-        "corpus": {**choice._asdict(), "sha256": splits.train.fingerprint()},
+        "corpus": {**choice._asdict(), "sha256": corpus.fingerprint()},
         "recipe": dataclasses.asdict(recipe),
         "seed": seed,
         "sizes": job.sizes,
@@ -87,50 +89,87 @@ def train(
     return _fit(run, job, record, epochs_done=0)
 
 
-def resume(run_dir: str | os.PathLike[str], epochs: int | None = None) -> Translator:
+def resume(
+    run_dir: str | os.PathLike[str],
+    epochs: int | None = None,
+    corpus: str | None = None,
+) -> Translator:
     """Goes on with a run from its newest checkpoint.
 
     Args:
         run_dir: the run directory.
         epochs: the new number of epochs in all; that of the run when left out.
+        corpus: where the corpus is now; where it was when left out.
 
     Returns:
-        The trained translator.
+        The trained translator. When the run has all its epochs behind it, nothing is changed.
 
     Raises:
-        InputError: there is no run, or its corpus is not what it was.
+        InputError: there is no run or no usable checkpoint, or the corpus is another one.
     """
     run = RunDirectory(run_dir)
-    record = run.read_record()
+    record, recipe = run.read_record(), run.recipe()
     try:
-        recipe = Recipe(**record["recipe"])
-        corpus = dict(record["corpus"])
-        fingerprint, seed = corpus.pop("sha256"), record["seed"]
-        choice = CorpusChoice(**corpus)
+        choice, fingerprint = (
+            CorpusChoice(
+                record["corpus"]["corpus"] if corpus is None else corpus,
+                record["corpus"]["reverse"],
+                record["corpus"]["skip_bad_lines"],
+            ),
+            record["corpus"]["sha256"],
+        )
+        seed = check_seed(record["seed"])
     except (KeyError, TypeError) as error:
-        raise InputError(f"{run.record}: not written by this version ({error})") from error
+        raise InputError(
+            f"{run.record}: not written by this version ({error}); begin anew with --overwrite"
+        ) from error
     if epochs is not None:
         recipe = dataclasses.replace(recipe, epochs=epochs)
-    splits = choice.load(recipe)
-    if splits.train.fingerprint() != fingerprint:
-        raise InputError(
-            f"{run.path}: the corpus {choice.corpus} is not the one this run began with; "
-            "put the old one back or begin a new run"
-        )
-    job = _Job(splits, recipe, seed)
-    epochs_done = Checkpoints.restore(run.checkpoints, job.model)
+    epochs_done = Checkpoints.newest(run.checkpoints)
     if epochs_done > recipe.epochs:
         raise InputError(
-            f"{run.path}: has {epochs_done} epochs behind it; give --epochs of more than that"
+            f"{run.path}: has {epochs_done} epochs behind it already; give a larger number of "
+            "--epochs"
         )
+    if not epochs_done and run.model.is_file():
+        raise InputError(
+            f"{run.path}: has no checkpoint to go on from; begin anew with --overwrite"
+        )
+    pairs = choice.load(recipe.max_pairs)
+    if pairs.fingerprint() != fingerprint:
+        raise InputError(
+            f"{run.path}: the corpus {choice.corpus} is not the one this run began with; "
+            "put the old one back, or begin a new run in another --run-dir"
+        )
+    if epochs_done == recipe.epochs and "finished" in record and run.model.is_file():
+        say(
+            f"{run.path}: has all its {epochs_done} epochs; give a larger number of --epochs "
+            "to go on"
+        )
+        return Translator.load(run.model)
+    with _memory_reported(), working("reading the corpus"):
+        job = _Job(pairs, recipe, seed)
+    epochs_done = Checkpoints.restore(run.checkpoints, job.model)
+    say(f"{run.path}: goes on after epoch {epochs_done}")
+    # As long as it is not finished, a run with nothing but --resume goes on to the new number.
+    for outdated in ("result", "finished"):
+        record.pop(outdated, None)
+    record["corpus"]["corpus"] = choice.corpus
     record["recipe"] = dataclasses.asdict(recipe)
+    run.write_record(record)
     return _fit(run, job, record, epochs_done)
 
 
 class _Job:
     """The model and the data of a run, made anew from the configuration and the seed."""
 
-    def __init__(self, splits: CorpusSplits, recipe: Recipe, seed: int) -> None:
+    def __init__(self, corpus: ParallelCorpus, recipe: Recipe, seed: int) -> None:
+        splits = corpus.split(recipe.valid_fraction, recipe.test_fraction, recipe.split_seed)
+        if not len(splits.train):
+            raise InputError(
+                f"{corpus.name}: none of its {len(corpus)} pairs is left to train on; lower "
+                "--valid-fraction and --test-fraction or give more pairs"
+            )
         keras.utils.set_random_seed(seed)
         self.recipe = recipe
         self.source, self.target = (
@@ -155,14 +194,15 @@ class _Job:
             keras.optimizers.Adam(recipe.learning_rate, global_clipnorm=recipe.clip_norm),
             steps_per_execution=min(num_batches, BATCHES_AT_A_TIME),
         )
+        train_pairs, target_tokens = _count(self._dataset(splits.train))
         self.sizes = {
-            "train_pairs": len(splits.train),
-            "valid_pairs": len(splits.valid),
+            "train_pairs": train_pairs,
+            "valid_pairs": _count(self.validation_data)[0] if self.validation_data else 0,
             "test_pairs": len(splits.test),
             "source_vocabulary": len(self.source),
             "target_vocabulary": len(self.target),
             "parameters": self.model.count_params(),
-            "target_tokens_an_epoch": _count_target_tokens(self._dataset(splits.train)),
+            "target_tokens_an_epoch": target_tokens,
         }
 
     def _dataset(self, corpus: Any, **shuffling: Any) -> tf.data.Dataset:
@@ -180,46 +220,78 @@ class _Job:
 
 def _fit(run: RunDirectory, job: _Job, record: dict[str, Any], epochs_done: int) -> Translator:
     run.logs.mkdir(exist_ok=True)
-    epochs = job.recipe.epochs
-    num_batches = int(job.training_data.cardinality())
-    # One iterator for all epochs, since making one takes as long as some batches of a small
-    # model. The order of an epoch's pairs follows from the epochs that were drawn before it.
-    training_data = job.training_data.repeat().skip(epochs_done * num_batches)
-    # Keras prints to stdout; that is for results.
-    with contextlib.redirect_stdout(sys.stderr):
-        history = job.model.fit(
-            training_data,
-            steps_per_epoch=num_batches,
-            validation_data=job.validation_data,
-            initial_epoch=epochs_done,
-            epochs=epochs,
-            verbose=0,
-            callbacks=[
-                HistoryFile(run.history, run.read_history()[:epochs_done]),
-                Checkpoints(run.checkpoints),
-                TrainingProgress(epochs, run.logs / "train.log"),
-            ],
-        )
+    say(_summary(job))
+    if epochs_done < job.recipe.epochs:
+        _go_through_epochs(run, job, epochs_done)
     translator = Translator(job.model, job.source, job.target, job.recipe.num_steps)
     translator.save(run.model)
-    if epochs_done < epochs:
-        record["result"] = {name: float(values[-1]) for name, values in history.history.items()}
+    rows = run.read_history()
+    if rows:
+        figures = {name: float(value) for name, value in rows[-1].items()}
+        record["result"] = {name: figures[name] for name in figures if name != "epoch"}
     record["finished"] = _now()
     run.write_record(record)
     return translator
 
 
-def _check_splits(splits: CorpusSplits, choice: CorpusChoice) -> None:
-    if not len(splits.train):
+def _go_through_epochs(run: RunDirectory, job: _Job, epochs_done: int) -> None:
+    epochs = job.recipe.epochs
+    num_batches = int(job.training_data.cardinality())
+    # One iterator for all epochs, since making one takes as long as some batches of a small
+    # model. The order of an epoch's pairs follows from the epochs that were drawn before it.
+    training_data = job.training_data.repeat().skip(epochs_done * num_batches)
+    progress = TrainingProgress(epochs, run.logs / "train.log")
+    try:
+        # Keras prints to stdout; that is for results.
+        with contextlib.redirect_stdout(sys.stderr), _memory_reported():
+            job.model.fit(
+                training_data,
+                steps_per_epoch=num_batches,
+                validation_data=job.validation_data,
+                initial_epoch=epochs_done,
+                epochs=epochs,
+                verbose=0,
+                callbacks=[
+                    HistoryFile(run.history, run.read_history()[:epochs_done]),
+                    Checkpoints(run.checkpoints),
+                    progress,
+                ],
+            )
+    except KeyboardInterrupt as error:
+        saved = Checkpoints.newest(run.checkpoints)
+        raise KeyboardInterrupt(f"{run.path} keeps {saved} of {epochs} epochs") from error
+    finally:
+        progress.close()
+
+
+def _summary(job: _Job) -> str:
+    """What a run is about to do, in a line."""
+    sizes, held_out = job.sizes, ""
+    if sizes["valid_pairs"] or sizes["test_pairs"]:
+        held_out = f" and {sizes['valid_pairs']} for validation, {sizes['test_pairs']} for testing"
+    gpus = tf.config.list_physical_devices("GPU")
+    return (
+        f"{sizes['train_pairs']} pairs{held_out}, vocabularies of {sizes['source_vocabulary']} "
+        f"and {sizes['target_vocabulary']}, {sizes['target_tokens_an_epoch']} target tokens an "
+        f"epoch, {job.recipe.epochs} epochs on the {'GPU' if gpus else 'CPU'}"
+    )
+
+
+@contextlib.contextmanager
+def _memory_reported() -> Iterator[None]:
+    try:
+        yield
+    except (MemoryError, tf.errors.ResourceExhaustedError) as error:
         raise InputError(
-            f"{choice.corpus}: no pair is left to train on; lower --valid-fraction and "
-            "--test-fraction or give more pairs"
-        )
+            "not enough memory for this model; lower --num-hiddens, --embed-size, --num-steps "
+            "or --batch-size"
+        ) from error
 
 
-def _count_target_tokens(data: tf.data.Dataset) -> int:
-    """Tokens that an epoch predicts: all but `<bos>` and padding."""
-    return int(sum(np.sum(valid_length.numpy() - 1) for _, (_, valid_length) in data))
+def _count(data: tf.data.Dataset) -> tuple[int, int]:
+    """Pairs, and tokens that an epoch predicts: all but `<bos>` and padding."""
+    lengths = [valid_length.numpy() for _, (_, valid_length) in data]
+    return sum(map(len, lengths)), int(sum(np.sum(length - 1) for length in lengths))
 
 
 def _versions() -> dict[str, str]:

@@ -1,8 +1,10 @@
 """Text to text: the one object to save, load and export."""
 
+import logging
 import os
 import tempfile
 import zipfile
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -13,13 +15,17 @@ from keras_s2s.decoding import greedy_search, score_targets
 from keras_s2s.errors import InputError
 from keras_s2s.files import written_aside
 from keras_s2s.proof import prove, sample_sentences
-from keras_s2s.sentences import SentenceTranslator
+from keras_s2s.sentences import SentenceTranslator, as_list
 from keras_s2s.seq2seq import Seq2Seq
 from keras_s2s.serving import write_saved_model
 from keras_s2s.tokenizers import SPECIAL_TOKENS, Tokenizer
+from keras_s2s.warmup import write_warmup_requests
+
+_logger = logging.getLogger("keras_s2s")
 
 TEXT = tf.TensorSpec([None], tf.string, name="text")
 NUM_SAMPLES = 600
+NUM_WARMUP_SENTENCES = 64
 REFERENCE = tf.TensorSpec([None], tf.string, name="reference")
 
 
@@ -164,23 +170,40 @@ class Translator(SentenceTranslator, keras.Model):
             raise InputError(f"{not_ours}; it holds a {type(loaded).__name__}")
         return loaded
 
-    def export(self, folder: str | os.PathLike[str], version: int | None = None) -> Path:
+    def export(
+        self,
+        folder: str | os.PathLike[str],
+        version: int | None = None,
+        sentences: Sequence[str | bytes] | None = None,
+    ) -> Path:
         """Writes a SavedModel for TF Serving: a raw sentence in, a raw sentence out.
 
         Args:
             folder: the model's folder, for example `export/models/en-fr`; versions are numbered
-                folders in it.
+                folders in it, and its name is the model's.
             version: the number; the next free one when left out.
+            sentences: real ones, to prove the export with and to warm a server up; made up from
+                the vocabulary when left out.
 
         Returns:
             The version's folder. Its signatures are `serving_default` (see `answer`) and `score`
-            (see `score`); the vocabularies are files in `assets/`.
+            (see `score`); the vocabularies are files in `assets/`; `assets.extra/` has the record
+            of the proof and, where `tensorflow-serving-api` is installed, warm-up requests.
 
         Raises:
             InputError: the version exists or the folder cannot be written to.
             ExportError: the export, loaded as a server loads it, does not answer as this
                 translator does; nothing is left on disk then.
         """
+        texts = as_list(self._made_up_sentences() if sentences is None else sentences)
+
+        def complete(written: Path) -> None:
+            if not write_warmup_requests(written, Path(folder).name, texts[:NUM_WARMUP_SENTENCES]):
+                _logger.warning(
+                    "the export has no warm-up requests; for them: pip install 'keras-s2s[serving]'"
+                )
+            prove(written, self, texts)
+
         with tempfile.TemporaryDirectory() as assets:
             served = Translator(
                 self.model,
@@ -196,10 +219,10 @@ class Translator(SentenceTranslator, keras.Model):
                 },
                 tracked=[served.model, served.source_tokenizer, served.target_tokenizer],
                 version=version,
-                check=lambda folder: prove(folder, self, self._sample_sentences()),
+                complete=complete,
             )
 
-    def _sample_sentences(self) -> list[str]:
+    def _made_up_sentences(self) -> list[str]:
         vocabulary = getattr(self.source_tokenizer, "vocabulary", [])
         return sample_sentences(vocabulary[len(SPECIAL_TOKENS) :], NUM_SAMPLES)
 

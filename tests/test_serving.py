@@ -158,7 +158,7 @@ class TestProof:
                     "score": (score or translator.score, [text, reference]),
                 },
                 tracked=tracked,
-                check=lambda written: prove(written, translator, ["Go.", "I won!", "I know."]),
+                complete=lambda written: prove(written, translator, ["Go.", "I won!", "I know."]),
             )
         assert list(folder.iterdir()) == []
 

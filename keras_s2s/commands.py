@@ -1,0 +1,264 @@
+"""What the subcommands of `keras-s2s` do.
+
+Nothing here imports TensorFlow before it is needed, so that `--help` answers at once.
+"""
+
+import argparse
+import dataclasses
+import io
+import json
+import os
+import re
+import shlex
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any, cast
+
+from keras_s2s.catalogue import CATALOGUE, locate
+from keras_s2s.console import load_tensorflow, say, working
+from keras_s2s.corpus import load_corpus
+from keras_s2s.errors import InputError
+from keras_s2s.recipes import Recipe, check_seed, preset
+from keras_s2s.runs import RunDirectory
+
+# Sentences that are translated at a time when they are waiting on standard input.
+SENTENCES_AT_A_TIME = 64
+
+DEFAULT_PRESET = "chapter"
+MODEL_HELP = "a run directory, a .keras file, or the version folder of an export"
+
+
+def train(options: argparse.Namespace) -> None:
+    """`keras-s2s train`."""
+    run = RunDirectory(options.run_dir)
+    names = [field.name for field in dataclasses.fields(Recipe)]
+    given = {name: value for name in names if (value := getattr(options, name)) is not None}
+    if options.resume:
+        _refuse_changes(run, options, given)
+    else:
+        recipe = preset(options.preset or DEFAULT_PRESET, options.corpus, **given)
+        seed = check_seed(0 if options.seed is None else options.seed)
+        run.check_free(options.overwrite)
+    load_tensorflow()
+    from keras_s2s import training
+
+    try:
+        if options.resume:
+            training.resume(run.path, given.get("epochs"), options.corpus)
+        else:
+            choice = training.CorpusChoice(options.corpus, options.reverse, options.skip_bad_lines)
+            training.train(choice, run.path, recipe, seed, options.overwrite)
+    except KeyboardInterrupt as error:
+        if not error.args:
+            raise
+        command = ["train", options.corpus, "--run-dir", str(run.path), "--resume"]
+        raise KeyboardInterrupt(f"{error}; go on with: keras-s2s {shlex.join(command)}") from error
+    if result := run.read_record().get("result"):
+        say(
+            f"loss {result['loss']:.4f} nats a token, accuracy {result['accuracy']:.4f}, "
+            f"{result['tokens_per_second']:,.0f} tokens/s in the last epoch"
+        )
+    say(f"the model is {run.model}; try: keras-s2s translate {shlex.quote(str(run.path))} 'Go.'")
+
+
+def _refuse_changes(run: RunDirectory, options: argparse.Namespace, given: dict[str, Any]) -> None:
+    """A resumed run keeps its configuration; only the number of epochs may be given anew."""
+    record, own = run.read_record(), dataclasses.asdict(run.recipe())
+    asked = given
+    if options.preset is not None:
+        epochs = {"epochs": own["epochs"]}
+        asked = dataclasses.asdict(preset(options.preset, options.corpus, **{**epochs, **given}))
+    own |= {"seed": record.get("seed"), **record.get("corpus", {})}
+    asked = asked | {"seed": options.seed}
+    asked |= {name: True for name in ("reverse", "skip_bad_lines") if getattr(options, name)}
+    for name, value in asked.items():
+        if value is not None and name != "epochs" and value != own.get(name):
+            raise InputError(
+                f"{run.path}: the run has {name} {own.get(name)}, not {value}; --resume goes on "
+                "as it began, and only --epochs may be given anew"
+            )
+
+
+def load_model(path: str) -> Any:
+    """What MODEL names, ready to translate."""
+    folder = Path(path)
+    if not os.path.exists(folder):
+        raise InputError(f"{path}: no such file or folder; give {MODEL_HELP}")
+    file = folder
+    if RunDirectory(folder).exists():
+        file = RunDirectory(folder).model
+        if not file.is_file():
+            raise InputError(
+                f"{path}: the run has no {file.name} yet; finish it with keras-s2s train --resume"
+            )
+    elif _is_export(folder):
+        load_tensorflow()
+        from keras_s2s.serving import ExportedTranslator
+
+        return ExportedTranslator(folder)
+    elif folder.is_dir():
+        raise InputError(
+            f"{path}: holds neither a run (run.json) nor an export (saved_model.pb); "
+            f"give {MODEL_HELP}"
+        )
+    load_tensorflow()
+    from keras_s2s.translator import Translator
+
+    return Translator.load(file)
+
+
+def _is_export(folder: Path) -> bool:
+    return (folder / "saved_model.pb").is_file()
+
+
+def translate(options: argparse.Namespace) -> None:
+    """`keras-s2s translate`."""
+    model = load_model(options.model)
+    output = sys.stdout.buffer
+    for sentences in _asked(options.sentences):
+        translations, scores = model.translate(sentences, SENTENCES_AT_A_TIME, return_scores=True)
+        for translation, score in zip(translations, scores, strict=True):
+            line = f"{translation}\t{score:.6f}" if options.with_scores else translation
+            output.write(line.encode("utf-8") + b"\n")
+        output.flush()
+
+
+def _asked(sentences: list[str]) -> Iterator[list[bytes]]:
+    if sentences:
+        return iter([[os.fsencode(sentence) for sentence in sentences]])
+    if sys.stdin is None:
+        raise InputError(
+            "standard input is closed; give sentences as arguments, or a file as < FILE"
+        )
+    if sys.stdin.isatty():
+        say("a sentence a line; Ctrl-D ends")
+    return waiting_lines(cast(io.BufferedIOBase, sys.stdin.buffer))
+
+
+def waiting_lines(stream: io.BufferedIOBase) -> Iterator[list[bytes]]:
+    """Lists of the lines that are there: one at a time from a person, many from a file."""
+    begun: list[bytes] = []
+    # One read gives what is there and waits only when that is nothing.
+    while part := stream.read1(1 << 16):
+        first, *others = part.split(b"\n")
+        begun.append(first)
+        if others:
+            *lines, rest = [b"".join(begun), *others]
+            begun = [rest]
+            for start in range(0, len(lines), SENTENCES_AT_A_TIME):
+                batch = lines[start : start + SENTENCES_AT_A_TIME]
+                yield [line.removesuffix(b"\r") for line in batch]
+    if last := b"".join(begun):
+        yield [last]
+
+
+def evaluate(options: argparse.Namespace) -> None:
+    """`keras-s2s evaluate`."""
+    corpus = _part_of_corpus(options)
+    model = load_model(options.model)
+    from keras_s2s.evaluation import evaluate as score
+
+    result = score(model, corpus)
+    if options.json:
+        asked = {name: getattr(options, name) for name in ("model", "corpus", "split")}
+        print(json.dumps({**asked, **result}))
+        return
+    print(f"BLEU  {result['bleu']:6.2f}  {result['bleu_signature']}")
+    print(f"chrF  {result['chrf']:6.2f}  {result['chrf_signature']}")
+    print(
+        f"{result['nats_per_token']:.4f} nats a token, perplexity {result['perplexity']:.3f} "
+        f"({result['num_pairs']} pairs, {result['num_tokens']} tokens)"
+    )
+    print(
+        f"{result['sentences_per_second']:,.0f} sentences/s "
+        f"({result['num_sentences']} distinct sentences)"
+    )
+
+
+def _part_of_corpus(options: argparse.Namespace) -> Any:
+    """The pairs to score a model on."""
+    max_pairs, reading = options.max_pairs, (options.reverse, options.skip_bad_lines)
+    if options.split == "all":
+        return load_corpus(
+            options.corpus, max_pairs=max_pairs, reverse=reading[0], skip_bad_lines=reading[1]
+        )
+    run = RunDirectory(options.model)
+    if not run.exists():
+        raise InputError(
+            f"{options.model}: only a run directory knows how its corpus was divided; "
+            "give that, or --split all"
+        )
+    recipe = run.recipe()
+    if options.reverse != run.read_record().get("corpus", {}).get("reverse"):
+        raise InputError(
+            f"{options.model}: the run was trained with{'out' if options.reverse else ''} "
+            f"--reverse; evaluate --split {options.split} likewise"
+        )
+    if max_pairs is None:
+        max_pairs = recipe.max_pairs
+    corpus = load_corpus(
+        options.corpus, max_pairs=max_pairs, reverse=reading[0], skip_bad_lines=reading[1]
+    )
+    splits = corpus.split(recipe.valid_fraction, recipe.test_fraction, recipe.split_seed)
+    part = getattr(splits, options.split)
+    if not len(part):
+        raise InputError(
+            f"{options.model}: the run kept no pair for --split {options.split}; give --split all"
+        )
+    return part
+
+
+def export(options: argparse.Namespace) -> None:
+    """`keras-s2s export`."""
+    # The name becomes a folder here and a part of a URL in a server.
+    if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9._-]*", options.model_name):
+        raise InputError(
+            f"--model-name is {options.model_name!r}; give letters, digits, '.', '_' and '-', "
+            "such as en-fr"
+        )
+    if options.version is not None and options.version < 1:
+        raise InputError(f"--version is {options.version}; give 1 or more")
+    if _is_export(Path(options.model)):
+        raise InputError(f"{options.model}: is an export already; give a run directory")
+    model = load_model(options.model)
+    with working("exporting, and asking the export as a server would"):
+        version = model.export(Path(options.output) / options.model_name, options.version)
+    proof = json.loads((version / "assets.extra" / "proof.json").read_text(encoding="utf-8"))
+    say(
+        f"proven: loaded as a server loads it, {proof['texts']} texts in batches of "
+        f"{proof['batch_sizes'][0]} to {proof['batch_sizes'][1]} got the same translations "
+        f"(scores within {proof['largest_score_difference']:.1e})"
+    )
+    print(version)
+
+
+def inspect(options: argparse.Namespace) -> int:
+    """`keras-s2s inspect`; what it finds wrong is a result, which the exit status tells."""
+    from keras_s2s.contract import inspect_export
+
+    inspection = inspect_export(options.folder)
+    print(json.dumps(inspection.as_dict()) if options.json else inspection.report())
+    return 0 if inspection.passed else 1
+
+
+def corpora(options: argparse.Namespace) -> None:
+    """`keras-s2s corpora`."""
+    places = {name: locate(name) for name in CATALOGUE}
+    if options.json:
+        rows = {
+            name: {
+                "description": entry.description,
+                "languages": list(entry.languages),
+                "license": entry.license,
+                "where": places[name].where,
+                "path": None if places[name].path is None else str(places[name].path),
+            }
+            for name, entry in CATALOGUE.items()
+        }
+        print(json.dumps(rows))
+        return
+    for name, entry in CATALOGUE.items():
+        where, path = places[name]
+        print(f"{name:12} {'-'.join(entry.languages)}  {entry.description}")
+        print(f"{'':12} {where}{f': {path}' if path else ''}  ({entry.license})")

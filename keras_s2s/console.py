@@ -1,0 +1,91 @@
+"""What a person at the terminal sees besides results: messages and progress, all on stderr."""
+
+import contextlib
+import faulthandler
+import os
+import re
+import sys
+import tempfile
+from collections.abc import Iterator
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from rich.progress import Progress
+
+# TensorFlow's C++ libraries log so while they are loaded, before any setting can stop them.
+_CHATTER = re.compile(rb"[IWE]\d{4} \d\d:\d\d:|WARNING: All log messages before absl::Init")
+
+
+def say(message: str) -> None:
+    """Prints a line on stderr; stdout is for results."""
+    print(message, file=sys.stderr, flush=True)
+
+
+def progress_bar(*columns: Any, transient: bool = False) -> "Progress":
+    """Returns a `rich` progress bar on stderr, which shows only where stderr is a terminal.
+
+    Args:
+        *columns: what it consists of; rich's usual columns when left out.
+        transient: whether it goes away when it has ended.
+    """
+    from rich.console import Console
+    from rich.progress import Progress
+
+    console = Console(file=sys.stderr)
+    return Progress(*columns, console=console, disable=not console.is_terminal, transient=transient)
+
+
+@contextlib.contextmanager
+def working(description: str) -> Iterator[None]:
+    """Shows on a terminal that something goes on that takes a while."""
+    from rich.progress import SpinnerColumn, TextColumn, TimeElapsedColumn
+
+    columns = SpinnerColumn(), TextColumn("{task.description}"), TimeElapsedColumn()
+    with progress_bar(*columns, transient=True) as bar:
+        bar.add_task(description, total=None)
+        yield
+
+
+def load_tensorflow() -> None:
+    """Imports TensorFlow and Keras without the lines that TensorFlow logs on the way.
+
+    They say that there is no GPU, or that results may differ in the last digit; an error comes
+    as an exception besides. Whoever has set `TF_CPP_MIN_LOG_LEVEL` gets what that says instead.
+    """
+    # The package is TensorFlow's alone, whatever backend Keras has for other programs.
+    os.environ["KERAS_BACKEND"] = "tensorflow"
+    if "tensorflow" in sys.modules:
+        return
+    by_the_user = "TF_CPP_MIN_LOG_LEVEL" in os.environ
+    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+    with contextlib.nullcontext() if by_the_user else _without_chatter():
+        import keras  # noqa: F401 (imports TensorFlow)
+
+
+@contextlib.contextmanager
+def _without_chatter() -> Iterator[None]:
+    """Holds back what is written to stderr, and passes on all but TensorFlow's logging."""
+    try:
+        stderr, held_back = os.dup(2), tempfile.TemporaryFile()  # noqa: SIM115
+    except OSError:  # stderr is closed, or there is no place for the file: let it chatter
+        yield
+        return
+    with held_back:
+        # On a processor that it was not built for, TensorFlow ends the process here.
+        report_crash = not faulthandler.is_enabled()
+        if report_crash:
+            faulthandler.enable(stderr)
+        os.dup2(held_back.fileno(), 2)
+        try:
+            yield
+        finally:
+            if sys.stderr is not None:
+                sys.stderr.flush()
+            os.dup2(stderr, 2)
+            if report_crash:
+                faulthandler.disable()
+            os.close(stderr)
+            held_back.seek(0)
+            for line in held_back:
+                if not _CHATTER.match(line):
+                    os.write(2, line)

@@ -1,0 +1,231 @@
+"""What several tests share."""
+
+import os
+import subprocess
+import sys
+import zipfile
+from pathlib import Path
+from typing import NamedTuple
+
+import keras
+import pytest
+
+import keras_s2s as s2s
+from keras_s2s.cli import main
+
+
+@pytest.fixture(scope="session")
+def phrasebook():
+    """The bundled corpus."""
+    return s2s.load_corpus("phrasebook")
+
+
+@pytest.fixture(scope="session")
+def translator(phrasebook):
+    """A translator that has learned enough of the phrasebook to give different answers."""
+    keras.utils.set_random_seed(0)
+    source = s2s.WordTokenizer.fit(phrasebook.source, min_freq=2)
+    target = s2s.WordTokenizer.fit(phrasebook.target, min_freq=2)
+    data = s2s.make_dataset(phrasebook, source, target, num_steps=10, shuffle=True, seed=0)
+    sizes = {"embed_size": 32, "num_hiddens": 32, "num_layers": 2}
+    model = s2s.Seq2Seq(
+        s2s.Seq2SeqEncoder(len(source), **sizes), s2s.Seq2SeqDecoder(len(target), **sizes)
+    )
+    model.compile(
+        keras.optimizers.Adam(0.005, global_clipnorm=1.0),
+        steps_per_execution=int(data.cardinality()),
+    )
+    model.fit(data, epochs=40, verbose=0)
+    return s2s.Translator(model, source, target, num_steps=10)
+
+
+@pytest.fixture(scope="session")
+def exports(translator, tmp_path_factory):
+    """A model's folder with two versions; 2 answers in three tokens at most. Not to be changed."""
+    folder = tmp_path_factory.mktemp("models") / "en-fr"
+    translator.export(folder)
+    parts = translator.model, translator.source_tokenizer, translator.target_tokenizer
+    s2s.Translator(*parts, num_steps=3).export(folder)
+    return folder
+
+
+@pytest.fixture(scope="session")
+def fra_eng():
+    """The lines of the real corpus, with both sides in each."""
+    archive = Path(os.environ.get("KERAS_S2S_DATA", "nowhere")) / "fra-eng.zip"
+    if not archive.exists():
+        pytest.skip("the real archive, fra-eng.zip, is not in a folder named by KERAS_S2S_DATA")
+    with zipfile.ZipFile(archive) as opened:
+        return opened.read("fra-eng/fra.txt").decode().removesuffix("\n").split("\n")
+
+
+@pytest.fixture(scope="session")
+def chapter_pairs(fra_eng):
+    """The pairs the chapter trains on."""
+    sides = [line.split("\t") for line in fra_eng[:1001]]
+    return s2s.ParallelCorpus(*map(list, zip(*sides, strict=True)), name="chapter")
+
+
+@pytest.fixture(scope="session")
+def pairs():
+    """13 pairs with one empty source, one empty target, and sentences of different lengths."""
+    lines = """
+        Go.|Va !
+        Go on.|Continue .
+        I won!|J'ai gagné !
+        |Rien du tout .
+        I see you.|Je te vois .
+        Hello, my old friend.|Bonjour , mon vieil ami .
+        Wow!|Ça alors !
+        You won.|Tu as gagné .
+        I see.|Je vois .
+        No.|
+        Go, you old friend!|Va , toi , mon vieil ami !
+        You see my friend.|Tu vois mon ami .
+        Run!|Cours !
+    """
+    sides = [line.strip().split("|") for line in lines.strip().split("\n")]
+    return s2s.ParallelCorpus(*map(list, zip(*sides, strict=True)), name="thirteen pairs")
+
+
+@pytest.fixture(scope="session")
+def tokenizers(pairs):
+    """The source's and the target's."""
+    return s2s.WordTokenizer.fit(pairs.source), s2s.WordTokenizer.fit(pairs.target)
+
+
+@pytest.fixture(scope="session")
+def batches(pairs, tokenizers):
+    """The pairs in batches of 4, 4, 4 and 1, in order."""
+    return s2s.make_dataset(pairs, *tokenizers, batch_size=4, num_steps=8)
+
+
+@pytest.fixture
+def make_model(tokenizers):
+    """Builds a small model for the pairs, with the same weights each time."""
+
+    def make(dropout=0.0, seed=0, **options):
+        keras.utils.set_random_seed(seed)
+        sizes = {"embed_size": 6, "num_hiddens": 8, "num_layers": 2, "dropout": dropout}
+        source, target = tokenizers
+        return s2s.Seq2Seq(
+            s2s.Seq2SeqEncoder(len(source), **sizes, **options),
+            s2s.Seq2SeqDecoder(len(target), **sizes, **options),
+            **options,
+        )
+
+    return make
+
+
+@pytest.fixture(scope="session")
+def fresh_python():
+    """Runs code in a process of its own and returns what it prints."""
+
+    def run(code, *arguments, **environment):
+        done = subprocess.run(
+            [sys.executable, "-c", code, *map(str, arguments)],
+            env={**os.environ, **environment},
+            capture_output=True,
+            text=True,
+            encoding="utf-8",
+            check=False,
+        )
+        assert done.returncode == 0, done.stderr
+        return done.stdout
+
+    return run
+
+
+@pytest.fixture(scope="session")
+def pairs_file(tmp_path_factory):
+    """A file of 24 pairs; two sources have two translations each."""
+    verbs = {"go": "va", "stop": "arrête", "run": "cours", "look": "regarde", "think": "pense"}
+    pairs = [f"{verb.capitalize()}.\t{french.capitalize()} !" for verb, french in verbs.items()]
+    pairs += [f"{verb} now.\t{french} maintenant." for verb, french in verbs.items()]
+    pairs += [f"I {verb} too.\tJe {french} aussi." for verb, french in verbs.items()]
+    pairs += ["Go.\tMarche !", "Hello!\tBonjour !", "Hello!\tSalut !", "Wow!\tÇa alors !"]
+    pairs += ["I won!\tJ'ai gagné !", "No.\tNon.", "Yes.\tOui.", "I'm OK.\tÇa va."]
+    pairs += ["You are my old friend.\tTu es mon vieil ami."]
+    path = tmp_path_factory.mktemp("corpus") / "pairs.tsv"
+    path.write_text("".join(f"{pair}\n" for pair in pairs), encoding="utf-8")
+    return path
+
+
+@pytest.fixture(scope="session")
+def tiny():
+    """Options of `keras-s2s train` for a model that takes no time."""
+    sizes = {"embed-size": 8, "num-hiddens": 8, "num-layers": 1, "min-freq": 1, "batch-size": 8}
+    return [f"--{name}={value}" for name, value in sizes.items()]
+
+
+@pytest.fixture(scope="session")
+def trained_run(pairs_file, tiny, tmp_path_factory):
+    """A run directory, finished after two epochs, with held-out parts. Not to be changed."""
+    run_dir = tmp_path_factory.mktemp("runs") / "run"
+    held_out = ["--valid-fraction", "0.2", "--test-fraction", "0.2", "--seed", "3"]
+    arguments = ["train", pairs_file, "--run-dir", run_dir, "--epochs", 2, *tiny, *held_out]
+    assert main(list(map(str, arguments))) == 0
+    return run_dir
+
+
+@pytest.fixture(scope="session")
+def exported_run(trained_run, tmp_path_factory):
+    """The first version of an export of `trained_run`. Not to be changed."""
+    output = tmp_path_factory.mktemp("models")
+    arguments = ["export", trained_run, "--model-name", "tiny", "--output", output]
+    assert main(list(map(str, arguments))) == 0
+    return output / "tiny" / "1"
+
+
+class Outcome(NamedTuple):
+    """What a command left: its exit status, stdout and stderr."""
+
+    status: int
+    out: str
+    err: str
+
+
+@pytest.fixture
+def command(capsys):
+    """Runs `keras-s2s` in this process."""
+
+    def run(*arguments):
+        capsys.readouterr()
+        try:
+            status = main([str(argument) for argument in arguments])
+        except SystemExit as error:
+            status = error.code
+        return Outcome(status, *capsys.readouterr())
+
+    return run
+
+
+@pytest.fixture
+def refused(command, tmp_path, trained_run, exported_run):
+    """Runs `keras-s2s` and returns its error, once it is one line and nothing has changed."""
+
+    def run(*arguments):
+        places = (tmp_path, trained_run.parent, exported_run.parents[1])
+        before = [snapshot(place) for place in places]
+        outcome = command(*arguments)
+        assert [snapshot(place) for place in places] == before
+        assert (outcome.status, outcome.out) == (2, "")
+        assert outcome.err.startswith("keras-s2s: error: ")
+        assert outcome.err.endswith("\n")
+        line = outcome.err.removesuffix("\n")
+        assert line.isprintable(), "an error is one line"
+        return line.removeprefix("keras-s2s: error: ")
+
+    return run
+
+
+def snapshot(folder):
+    """All that there is to see of a folder: names, kinds, times and contents."""
+    return {
+        str(path): (
+            path.lstat().st_mode,
+            path.lstat().st_mtime_ns,
+            path.is_file() and path.read_bytes(),
+        )
+        for path in [folder, *sorted(folder.rglob("*"))]
+    }

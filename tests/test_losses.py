@@ -1,0 +1,121 @@
+"""The masked loss: the chapter's figures, and padding that neither counts nor learns."""
+
+import keras
+import numpy as np
+import pytest
+import tensorflow as tf
+
+import keras_s2s as s2s
+
+VALID_LENGTH = [4, 2, 0]
+
+
+@pytest.fixture
+def batch():
+    rng = np.random.default_rng(0)
+    return rng.integers(0, 10, (3, 4)), rng.normal(0, 3, (3, 4, 10)).astype("float32")
+
+
+def losses_in_numpy(labels, logits):
+    """Each token's cross-entropy, zero at padding."""
+    exponentials = np.exp(logits.astype("float64"))
+    chosen = np.take_along_axis(exponentials, labels[..., None], axis=-1)[..., 0]
+    losses = np.log(exponentials.sum(axis=-1)) - np.log(chosen)
+    return np.where(np.arange(labels.shape[1]) < np.array(VALID_LENGTH)[:, None], losses, 0)
+
+
+@pytest.mark.parametrize("shape", [(3, 4), (3, 4, 2), (3, 4, 2, 5)])
+@pytest.mark.parametrize(("dtype", "value"), [("int32", 0), ("int64", -7), ("float32", -1e6)])
+def test_sequence_mask_fills_what_is_past_the_valid_length(shape, dtype, value):
+    x = (np.arange(np.prod(shape)).reshape(shape) + 1).astype(dtype)
+    expected = x.copy()
+    for row, length in enumerate(VALID_LENGTH):
+        expected[row, length:] = value
+    found = s2s.sequence_mask(x, VALID_LENGTH, value)
+    assert found.dtype == dtype
+    np.testing.assert_array_equal(found, expected)
+
+
+def test_sequence_mask_takes_infinity_and_shapes_known_only_when_run():
+    @tf.function(
+        input_signature=[tf.TensorSpec([None, None, None]), tf.TensorSpec([None], "int64")]
+    )
+    def mask(x, valid_length):
+        return s2s.sequence_mask(x, valid_length, value=-np.inf)
+
+    found = mask(tf.ones((2, 3, 1)), tf.constant([1, 3], tf.int64))
+    assert found.numpy()[..., 0].tolist() == [[1, -np.inf, -np.inf], [1, 1, 1]]
+
+
+def test_the_chapters_figures():
+    loss = s2s.MaskedSoftmaxCELoss(reduction="sequence_mean")
+    found = loss(tf.ones((3, 4), tf.int32), tf.ones((3, 4, 10)), VALID_LENGTH)
+    np.testing.assert_allclose(found, [2.3026, 1.1513, 0], atol=5e-5)
+
+
+@pytest.mark.parametrize(
+    ("reduction", "reduced"),
+    [
+        ("none", lambda losses: losses),
+        ("sequence_mean", lambda losses: losses.mean(axis=1)),
+        ("sum", np.sum),
+        ("token_mean", lambda losses: losses.sum() / sum(VALID_LENGTH)),
+    ],
+)
+def test_reductions_in_both_orders_of_arguments(batch, reduction, reduced):
+    labels, logits = batch
+    loss = s2s.MaskedSoftmaxCELoss(reduction)
+    expected = reduced(losses_in_numpy(labels, logits))
+    np.testing.assert_allclose(loss(labels, logits, VALID_LENGTH), expected, rtol=1e-5)
+    np.testing.assert_allclose(loss(logits, labels, VALID_LENGTH), expected, rtol=1e-5)
+
+
+def test_the_token_mean_is_the_default(batch):
+    assert s2s.MaskedSoftmaxCELoss()(*batch) == s2s.MaskedSoftmaxCELoss("token_mean")(*batch)
+
+
+def test_all_steps_count_without_valid_lengths(batch):
+    for reduction in ("none", "token_mean"):
+        loss = s2s.MaskedSoftmaxCELoss(reduction)
+        np.testing.assert_array_equal(loss(*batch), loss(*batch, [4, 4, 4]))
+
+
+def test_a_batch_of_padding_alone_costs_nothing(batch):
+    assert s2s.MaskedSoftmaxCELoss()(*batch, [0, 0, 0]) == 0
+
+
+def test_the_gradient_at_padding_is_zero(batch):
+    labels, logits = batch
+    logits = tf.constant(logits)
+    with tf.GradientTape() as tape:
+        tape.watch(logits)
+        loss = s2s.MaskedSoftmaxCELoss()(labels, logits, VALID_LENGTH)
+    gradient = tape.gradient(loss, logits).numpy()
+    valid = np.arange(4) < np.array(VALID_LENGTH)[:, None]
+    assert (gradient[~valid] == 0).all()
+    assert np.abs(gradient[valid]).max(axis=-1).min() > 1e-6
+    # Softmax minus one-hot, divided by the number of tokens.
+    expected = (tf.nn.softmax(logits) - tf.one_hot(labels, 10)).numpy() / sum(VALID_LENGTH)
+    np.testing.assert_allclose(gradient[valid], expected[valid], atol=1e-6)
+
+
+def test_half_precision_logits_are_reduced_in_full_precision():
+    labels, logits = np.zeros((64, 200), "int32"), np.ones((64, 200, 10), "float16")
+    found = s2s.MaskedSoftmaxCELoss("sum")(labels, logits)
+    # 64 × 200 × ln 10 is near half of what float16 can hold, where it has steps of 16.
+    assert found.dtype == "float32"
+    np.testing.assert_allclose(found, 64 * 200 * np.log(10), rtol=1e-5)
+
+
+def test_saved_and_restored(batch):
+    loss = s2s.MaskedSoftmaxCELoss("sequence_mean", name="mine")
+    restored = keras.saving.deserialize_keras_object(keras.saving.serialize_keras_object(loss))
+    assert restored.name == "mine"
+    np.testing.assert_array_equal(restored(*batch, VALID_LENGTH), loss(*batch, VALID_LENGTH))
+
+
+def test_unknown_reductions_are_refused():
+    with pytest.raises(
+        ValueError, match="reduction is 'mean'; give one of token_mean, sequence_mea"
+    ):
+        s2s.MaskedSoftmaxCELoss("mean")

@@ -1,0 +1,132 @@
+"""The figures of an epoch: exact by token, and the time they took."""
+
+import types
+
+import keras
+import numpy as np
+import pytest
+
+import keras_s2s as s2s
+from keras_s2s import metrics
+from keras_s2s.tokenizers import PAD
+
+
+def figures_in_numpy(model, data):
+    """Each batch's number of target tokens, sum of their losses, and number predicted right."""
+    figures = []
+    for element in data:
+        _, (target_ids, target_valid_length) = element
+        logits = model(element).numpy().astype("float64")
+        labels = target_ids.numpy()[:, 1:]
+        valid = np.arange(labels.shape[1]) < target_valid_length.numpy()[:, None] - 1
+        chosen = np.take_along_axis(logits, labels[..., None], axis=-1)[..., 0]
+        losses = np.log(np.exp(logits).sum(axis=-1)) - chosen
+        right = (logits.argmax(axis=-1) == labels) & valid
+        figures.append((valid.sum(), losses[valid].sum(), right.sum()))
+    return np.array(figures).T
+
+
+def fit(model, data, **options):
+    return model.fit(data, verbose=0, **options).history
+
+
+@pytest.fixture
+def still(make_model):
+    """A model that does not learn, so that an epoch is measured with one set of weights."""
+
+    def make(**options):
+        model = make_model()
+        # Zero biases and small weights would predict all words alike.
+        rng = np.random.default_rng(0)
+        model.set_weights([rng.normal(0, 0.7, weight.shape) for weight in model.get_weights()])
+        model.compile(keras.optimizers.SGD(0.0), **options)
+        return model
+
+    return make
+
+
+@pytest.fixture
+def clock(monkeypatch):
+    """Makes each look at the clock a second later than the one before."""
+    seconds = iter(range(1000))
+    fake = types.SimpleNamespace(perf_counter=lambda: float(next(seconds)))
+    monkeypatch.setattr(metrics, "time", fake)
+
+
+def test_token_mean_weights_by_token():
+    metric = s2s.TokenMean()
+    assert float(metric.result()) == 0
+    metric.update_state(3.0, 2)
+    metric.update_state(1.0, 6)
+    assert float(metric.result()) == 0.5
+    metric.reset_state()
+    metric.update_state(5.0, 2)
+    assert float(metric.result()) == 2.5
+
+
+def test_perplexity_is_the_exponential_of_the_mean_loss():
+    metric = s2s.Perplexity()
+    metric.update_state(np.log(2.0) * 3, 3)
+    metric.update_state(np.log(8.0) * 1, 1)
+    assert float(metric.result()) == pytest.approx(2 ** (6 / 4))
+
+
+def test_figures_of_an_epoch_are_exact_by_token(still, batches):
+    model = still()
+    num_tokens, losses, right = figures_in_numpy(model, batches)
+    loss = losses.sum() / num_tokens.sum()
+    # These are what Keras's own averages would give.
+    assert abs(loss - (losses / num_tokens).mean()) > 1e-3
+    assert abs(loss - np.average(losses / num_tokens, weights=[4, 4, 4, 1])) > 1e-3
+    assert 0 < right.sum() < num_tokens.sum()
+    expected = {
+        "loss": loss,
+        "accuracy": right.sum() / num_tokens.sum(),
+        "perplexity": np.exp(loss),
+    }
+    evaluated = model.evaluate(batches, verbose=0, return_dict=True)
+    trained = {name: values[0] for name, values in fit(model, batches).items()}
+    assert evaluated == pytest.approx(expected, rel=1e-5)
+    assert evaluated == pytest.approx({name: trained[name] for name in expected}, rel=1e-6)
+
+
+@pytest.mark.parametrize("jit_compile", [False, True])
+def test_padding_told_at_padding_is_no_merit(still, batches, jit_compile):
+    model = still(jit_compile=jit_compile)
+    model.decoder.dense.bias.assign(np.eye(model.decoder.vocab_size)[PAD] * 100)
+    for element in batches:
+        model.test_step(element)
+    assert float(model.accuracy_metric.result()) == 0
+
+
+def test_validation_has_figures_of_its_own(still, batches):
+    model = still()
+    history = fit(model, batches, validation_data=batches.take(1))
+    expected = model.evaluate(batches.take(1), verbose=0, return_dict=True)
+    found = {name: history[f"val_{name}"][0] for name in expected}
+    assert found == pytest.approx(expected, rel=1e-6)
+    assert history["loss"][0] != pytest.approx(history["val_loss"][0], rel=1e-3)
+
+
+@pytest.mark.parametrize("validated", [False, True])
+@pytest.mark.parametrize(("steps_per_execution", "seconds"), [(1, 4), (4, 1)])
+def test_tokens_per_second_are_of_training_alone(
+    still, batches, clock, validated, steps_per_execution, seconds
+):
+    # The clock is looked at as an epoch begins and after each execution.
+    model = still(steps_per_execution=steps_per_execution)
+    num_tokens, _, _ = figures_in_numpy(model, batches)
+    validation = {"validation_data": batches.take(1)} if validated else {}
+    history = fit(model, batches, epochs=2, **validation)
+    assert history["tokens_per_second"] == [num_tokens.sum() / seconds] * 2
+    assert "val_tokens_per_second" not in history
+
+
+def test_all_callbacks_see_the_tokens_per_second(still, batches, clock):
+    seen = []
+    callback = keras.callbacks.LambdaCallback(
+        on_epoch_end=lambda epoch, logs: seen.append(logs["tokens_per_second"])
+    )
+    history = fit(still(), batches, callbacks=callback)
+    history_again = fit(still(), batches, callbacks=[callback])
+    assert seen == history["tokens_per_second"] + history_again["tokens_per_second"]
