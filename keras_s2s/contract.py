@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from keras_s2s.errors import InputError
+from keras_s2s.errors import ExportError, InputError
 from keras_s2s.graph_checks import check_folder, check_graph, minimum_server, verdict
 from keras_s2s.inspection import Check, Inspection, shown
 from keras_s2s.saved_model import COMPOSITE, VARIABLE_OPS, SavedModel, elements
@@ -42,6 +42,13 @@ REQUIRED_SIGNATURES = ("serving_default", "score")
 METHODS = tuple(f"tensorflow/serving/{name}" for name in ("predict", "classify", "regress"))
 
 PROOF_FILE = Path("assets.extra", "proof.json")
+
+
+def require_contract(folder: str | os.PathLike[str]) -> None:
+    """Raises an `ExportError` about the first demand of the contract that an export breaks."""
+    for check in inspect_export(folder).checks:
+        if check.verdict == "failed":
+            raise ExportError(f"the export breaks the contract: {check.name} - {check.reason}")
 
 
 def inspect_export(

@@ -164,7 +164,7 @@ def _check_devices(model: SavedModel) -> Check:
             found[device] += 1
     return verdict(
         "no devices",
-        [f"{device} (×{count})" for device, count in sorted(found.items())],
+        [f"{device} ({count} nodes)" for device, count in sorted(found.items())],
         ": a server with other devices may refuse, and does not use them for it",
         "a server places every op as it likes",
     )

@@ -30,7 +30,8 @@ def write_saved_model(
         folder: the model's folder, the one a server watches; it is made when missing.
         signatures: for each name a function from tensors to a dict of tensors, and the
             specification of its arguments, whose names become those of the inputs.
-        tracked: the layers whose variables and tables the functions use.
+        tracked: the layers whose tables the functions use. Their variables are found without
+            that; those of a layer that is tracked would be written twice.
         version: number of the version folder; the next free one when left out.
         complete: called with the folder that was written, to add to it and to check it, before
             it gets its final name; when it raises, nothing is left behind.

@@ -238,6 +238,12 @@ class WordTokenizer(Tokenizer):
     def load_assets(self, dir_path: str) -> None:
         self._set_vocabulary(read_vocabulary(Path(dir_path) / "vocabulary.txt"))
 
+    def get_config(self) -> dict[str, Any]:
+        # The vocabulary is a file beside the configuration, see `save_assets`.
+        config = super().get_config()
+        config.pop("vocabulary", None)
+        return config
+
     def _set_vocabulary(self, vocabulary: Sequence[str], file: Path | None = None) -> None:
         self._vocabulary = tuple(vocabulary)
         if file is None:

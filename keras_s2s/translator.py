@@ -11,6 +11,7 @@ from typing import Any
 import keras
 import tensorflow as tf
 
+from keras_s2s.contract import require_contract
 from keras_s2s.decoding import greedy_search, score_targets
 from keras_s2s.errors import InputError
 from keras_s2s.files import written_aside
@@ -203,6 +204,7 @@ class Translator(SentenceTranslator, keras.Model):
                     "the export has no warm-up requests; for them: pip install 'keras-s2s[serving]'"
                 )
             prove(written, self, texts)
+            require_contract(written)
 
         with tempfile.TemporaryDirectory() as assets:
             served = Translator(
@@ -217,7 +219,7 @@ class Translator(SentenceTranslator, keras.Model):
                     "serving_default": (served.answer, [TEXT]),
                     "score": (served.score, [TEXT, REFERENCE]),
                 },
-                tracked=[served.model, served.source_tokenizer, served.target_tokenizer],
+                tracked=[served.source_tokenizer, served.target_tokenizer],
                 version=version,
                 complete=complete,
             )

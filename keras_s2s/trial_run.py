@@ -33,8 +33,11 @@ def check_running(
     Returns:
         Two checks, `loading` and `answers`.
     """
+    needs_text = minimum_server(model) is not None
     try:
-        op_libraries = tensorflow_text_libraries() if minimum_server(model) else []
+        if needs_text and libraries is not None:
+            raise SessionError("TensorFlow Text is here for the installed TensorFlow only")
+        op_libraries = tensorflow_text_libraries() if needs_text else []
     except SessionError as error:
         return [Check(name, "not applicable", str(error)) for name in ("loading", "answers")]
     try:

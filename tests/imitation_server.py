@@ -209,7 +209,7 @@ def _with_all_methods(services: GrpcServices, base: type) -> Any:
 
 
 class RestHandler(BaseHTTPRequestHandler):
-    """The forms of REST: status, metadata, and `:predict` in columns."""
+    """The forms of REST: status, metadata, and `:predict` in rows and columns."""
 
     protocol_version = "HTTP/1.1"
     # A small answer would wait for the acknowledgement of its header.
@@ -241,23 +241,26 @@ class RestHandler(BaseHTTPRequestHandler):
             name, version, label, rest = self._choice()
             if rest != "predict":
                 raise Failure("INVALID_ARGUMENT", f"Malformed request: POST {self.path}")
+            columns = body["inputs"] if "inputs" in body else as_columns(body["instances"])
             inputs = {
                 name: [
                     base64.b64decode(text["b64"]) if isinstance(text, dict) else text.encode()
                     for text in texts
                 ]
-                for name, texts in body["inputs"].items()
+                for name, texts in columns.items()
             }
             headers = {name.lower(): value for name, value in self.headers.items()}
-            outputs = self.models.predict(
-                name, version, label, body["signature_name"], inputs, headers
-            )
-            return {
-                "outputs": {
-                    name: [v.decode() if isinstance(v, bytes) else v for v in values.tolist()]
-                    for name, values in outputs.items()
-                }
+            signature = body.get("signature_name", "serving_default")
+            values = {
+                name: [v.decode() if isinstance(v, bytes) else v for v in column.tolist()]
+                for name, column in self.models.predict(
+                    name, version, label, signature, inputs, headers
+                ).items()
             }
+            if "inputs" in body:
+                return {"outputs": values}
+            rows = zip(*values.values(), strict=True)
+            return {"predictions": [dict(zip(values, row, strict=True)) for row in rows]}
 
         self._reply(answer)
 
@@ -306,6 +309,12 @@ class RestHandler(BaseHTTPRequestHandler):
         self.send_header("content-length", str(len(encoded)))
         self.end_headers()
         self.wfile.write(encoded)
+
+
+def as_columns(instances: list[Any]) -> dict[str, list[Any]]:
+    """The inputs of a request in rows. A string is the only input, which is `text` here."""
+    rows = [row if isinstance(row, dict) else {"text": row} for row in instances]
+    return {name: [row[name] for row in rows] for name in rows[0]}
 
 
 class RestServer(ThreadingHTTPServer):

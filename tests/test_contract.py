@@ -4,6 +4,7 @@ import json
 import re
 import shutil
 import struct
+from pathlib import Path
 
 import keras
 import pytest
@@ -126,7 +127,7 @@ class TestExport:
             "    out  translation       string [-1]\n",
             "target_vocabulary.txt  ",
             f"written by TensorFlow {tf.__version__}",
-            "16 with 114,058 parameters",
+            f"{inspection.model['variables']} with {inspection.model['parameters']:,} parameters",
             "batch sizes [1, 33]",
             "  passed          ops - core ops alone",
             "  not applicable  signature beam - ",
@@ -302,7 +303,11 @@ def one_answer(text):
     [
         (python, "no Python", "PyFunc: a server has no Python"),
         (cudnn, "no cuDNN", "CudnnRNNParamsSize: a server without a GPU"),
-        (on_a_gpu, "no devices", r"/device:GPU:0 \(×\d\): a server with other devices may refuse"),
+        (
+            on_a_gpu,
+            "no devices",
+            r"/device:GPU:0 \(\d nodes\): a server with other devices may refuse",
+        ),
         (a_file, "self-contained", r"constant .* is the file name /no/such/file: .* on a server"),
         (bytes_as_they_are, "answers", "gets an answer that is not UTF-8, which REST cannot take"),
         (never_empty, "answers", "^b'' gets a translation although it is empty"),
@@ -422,6 +427,11 @@ class TestOps:
             assert inspection.passed, inspection.report()
             assert inspection.versions["minimum_server"] == version
             assert f"for TF Serving from {version} on" in " ".join(inspection.report().split())
+
+        libraries = Path(tf.__file__).parent
+        for check in inspect_export(tmp_path / "2.12", libraries).checks[-2:]:
+            assert check.verdict == "not applicable"
+            assert check.reason == "TensorFlow Text is here for the installed TensorFlow only"
 
         def missing():
             raise SessionError("TensorFlow Text is not installed")
