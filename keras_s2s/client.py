@@ -254,7 +254,7 @@ class TranslationClient:
             try:
                 return call()
             except ServerError as error:
-                if error.code not in self.retryable:
+                if error.code not in self.retryable or not self.retries:
                     raise
                 if tries > self.retries:
                     raise ServerError(f"{error} (tried {tries} times)", error.code) from error
@@ -298,6 +298,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """
     # Sentences may come after options.
     options = _parser().parse_intermixed_args(arguments)
+    # What it would log about a failure comes as an exception besides.
+    os.environ.setdefault("GRPC_VERBOSITY", "NONE")
     try:
         try:
             return _run_command(options)

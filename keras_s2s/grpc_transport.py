@@ -136,7 +136,10 @@ class GrpcTransport:
         try:
             return method(request, timeout=timeout, metadata=metadata)
         except self._grpc.RpcError as error:
-            raise self._error(error.code().name, error.details()) from error
+            code, message = error.code().name, error.details() or "no message"
+            if "CERTIFICATE_VERIFY_FAILED" in message:
+                code = "UNAUTHENTICATED"  # not one that passes
+            raise self._error(code, message) from error
 
     def _error(self, code: str, message: str) -> ServerError:
         return server_error(self.address, self.kind, code, message)

@@ -57,8 +57,8 @@ class Credentials:
 
     Args:
         tls: whether to use TLS; certificates and a token imply it.
-        ca: PEM file of the authorities that may have signed the server's certificate; those of
-            the system when left out.
+        ca: PEM file of the authorities that may have signed the server's certificate; when left
+            out, those of the system for REST, and those that gRPC brings with it.
         cert: PEM file of the client's own certificate, where the server asks for one.
         key: PEM file of the private key to it.
         token_file: file of a bearer token, read again for every request, since what puts such
