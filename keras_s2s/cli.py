@@ -89,6 +89,11 @@ def did_you_mean(word: str, known: Sequence[str]) -> str:
 def parse(arguments: Sequence[str] | None) -> argparse.Namespace:
     """Returns the options; their `command` carries them out and may return an exit status."""
     options, left_over = build_parser().parse_known_args(arguments)
+    if "sentences" in options:
+        # argparse takes no more of them once an option has come in between.
+        more = [argument for argument in left_over if not argument.startswith("-")]
+        options.sentences = [*options.sentences, *more]
+        left_over = [argument for argument in left_over if argument.startswith("-")]
     options.parser.refuse_unknown(left_over)
     return options
 

@@ -223,7 +223,11 @@ def export(options: argparse.Namespace) -> None:
         raise InputError(f"{options.model}: is an export already; give a run directory")
     model = load_model(options.model)
     with working("exporting, and asking the export as a server would"):
-        version = model.export(Path(options.output) / options.model_name, options.version)
+        version = model.export(
+            Path(options.output) / options.model_name,
+            options.version,
+            RunDirectory(options.model).read_samples() or None,
+        )
     proof = json.loads((version / "assets.extra" / "proof.json").read_text(encoding="utf-8"))
     say(
         f"proven: loaded as a server loads it, {proof['texts']} texts in batches of "

@@ -16,8 +16,8 @@ class RunDirectory:
     """The files of a training run.
 
     `model.keras` is the translator, `run.json` says what was trained on what, `history.csv` has a
-    row for each epoch, `checkpoints/` holds what `--resume` goes on from and `logs/` what the
-    run had to say.
+    row for each epoch, `samples.txt` some of the sentences it learned from, to prove exports with,
+    `checkpoints/` holds what `--resume` goes on from and `logs/` what the run had to say.
 
     Args:
         path: the folder.
@@ -28,6 +28,7 @@ class RunDirectory:
         self.model = self.path / "model.keras"
         self.record = self.path / "run.json"
         self.history = self.path / "history.csv"
+        self.samples = self.path / "samples.txt"
         self.checkpoints = self.path / "checkpoints"
         self.logs = self.path / "logs"
 
@@ -60,7 +61,7 @@ class RunDirectory:
             if folder.is_dir():
                 shutil.rmtree(folder)
         # The record goes last: as long as it is there, this is a run that --overwrite may take.
-        for file in (self.model, self.history, self.record):
+        for file in (self.model, self.history, self.samples, self.record):
             file.unlink(missing_ok=True)
 
     def read_record(self) -> dict[str, Any]:
@@ -114,6 +115,19 @@ class RunDirectory:
             return []
         except (OSError, ValueError, csv.Error) as error:
             raise self._damaged(self.history, error) from error
+
+    def write_samples(self, sentences: list[str]) -> None:
+        """Replaces `samples.txt`."""
+        with written_aside(self.samples) as aside:
+            aside.write_bytes("".join(f"{sentence}\n" for sentence in sentences).encode())
+
+    def read_samples(self) -> list[bytes]:
+        """The sentences of `samples.txt`; none when there is no such file."""
+        try:
+            # Only "\n" ends a line; str.splitlines knows more ends, and bytes need no decoding.
+            return self.samples.read_bytes().removesuffix(b"\n").split(b"\n")
+        except OSError:
+            return []
 
     def _damaged(self, file: Path, reason: object) -> InputError:
         return InputError(

@@ -6,6 +6,7 @@ import datetime
 import importlib.metadata
 import os
 import platform
+import random
 import sys
 from collections.abc import Iterator
 from typing import Any, NamedTuple
@@ -29,6 +30,8 @@ from keras_s2s.translator import Translator
 
 # Batches that run as one call of the training function: spares the way through Python.
 BATCHES_AT_A_TIME = 32
+# Sentences kept for the proof of exports.
+NUM_SAMPLES = 500
 
 
 class CorpusChoice(NamedTuple):
@@ -86,6 +89,7 @@ def train(
         "started": _now(),
     }
     run.write_record(record)
+    run.write_samples(job.samples)
     return _fit(run, job, record, epochs_done=0)
 
 
@@ -172,6 +176,9 @@ class _Job:
             )
         keras.utils.set_random_seed(seed)
         self.recipe = recipe
+        sentences = list(dict.fromkeys(splits.train.source))
+        size = min(NUM_SAMPLES, len(sentences))
+        self.samples = random.Random(seed).sample(sentences, size)
         self.source, self.target = (
             WordTokenizer.fit(sentences, recipe.min_freq, recipe.max_tokens)
             for sentences in (splits.train.source, splits.train.target)

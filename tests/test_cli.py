@@ -404,3 +404,25 @@ def test_a_real_process(way, trained_run, tmp_path):
     assert done.stdout.count(b"\n") == 1
     done = run("translate", tmp_path / "none", "Go.", **piped)
     assert (done.returncode, done.stdout, done.stderr.count(b"\n")) == (2, b"", 1)
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ["MODEL", "Go.", "Wow!", "--with-scores"],
+        ["MODEL", "--with-scores", "Go.", "Wow!"],
+        ["--with-scores", "MODEL", "Go.", "Wow!"],
+        ["MODEL", "Go.", "--with-scores", "Wow!"],
+    ],
+)
+def test_sentences_stand_before_and_after_options(arguments):
+    options = cli.parse(["translate", *arguments])
+    assert options.model == "MODEL"
+    assert options.sentences == ["Go.", "Wow!"]
+    assert options.with_scores
+
+
+def test_an_unknown_option_among_sentences_is_refused(capsys):
+    with pytest.raises(SystemExit):
+        cli.parse(["translate", "MODEL", "--wth-scores", "Go."])
+    assert "--with-scores?" in capsys.readouterr().err

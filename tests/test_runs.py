@@ -94,3 +94,9 @@ def test_a_record_is_replaced_as_a_whole(run):
         run.write_record({"recipe": object()})
     assert run.recipe().epochs == 5
     assert json.loads(run.record.read_text(encoding="utf-8"))["note"] == "à suivre"
+
+
+def test_samples(run, tmp_path):
+    assert run.read_samples() == []
+    run.write_samples(["Go.", "l\u2028ine", "Été !"])
+    assert run.read_samples() == [b"Go.", "l\u2028ine".encode(), "Été !".encode()]
