@@ -12,7 +12,7 @@ DEMO_EXPORT = $$(ls -d export/models/$(DEMO_MODEL)/[0-9]* | sort -V | tail -n 1)
 
 .PHONY: help
 help: ## this list
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "make %-18s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 $(BIN)/python:
 	@$(PYTHON) -c 'import sys; sys.exit(not (3, 10) <= sys.version_info[:2] <= (3, 13))' || \
@@ -67,6 +67,27 @@ test: lint ## lint, type check and all tests but the slow ones
 .PHONY: test-slow
 test-slow: $(VENV)/.installed-dev ## the slow tests
 	$(BIN)/python -m pytest -m slow
+
+# TensorFlows that servers in use are built of. Only the C++ libraries are used, which do not depend
+# on the version of Python that the wheel is for.
+OLD_RUNTIMES := 2.19.1 2.20.0
+CACHE := .cache/runtimes
+
+$(CACHE)/%/tensorflow: | $(BIN)/python
+	$(BIN)/python -m pip download --quiet --disable-pip-version-check --no-deps \
+		--only-binary :all: --python-version 3.11 --dest $(CACHE)/wheels tensorflow-cpu==$*
+	rm -rf $(CACHE)/$*.part
+	$(BIN)/python -m zipfile -e $(CACHE)/wheels/tensorflow_cpu-$*-*.whl $(CACHE)/$*.part
+	mv $(CACHE)/$*.part $(CACHE)/$*
+	rm -rf $(CACHE)/wheels
+
+.PHONY: test-old-runtimes
+test-old-runtimes: $(VENV)/.installed-dev $(OLD_RUNTIMES:%=$(CACHE)/%/tensorflow) ## exports on older TensorFlows (downloads 2 x 250 MB)
+	KERAS_S2S_OLD_RUNTIMES=$(CACHE) $(BIN)/python -m pytest -m slow tests/test_old_runtimes.py
+
+.PHONY: bench-serving
+bench-serving: $(VENV)/.installed ## latency of the demo's export on a server's path
+	$(BIN)/python benchmarks/serving_latency.py $(DEMO_RUN) $(DEMO_EXPORT) phrasebook
 
 .PHONY: clean
 clean: ## remove what make has made

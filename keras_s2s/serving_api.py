@@ -4,13 +4,11 @@ They come from the package `tensorflow-serving-api` (`pip install 'keras-s2s[ser
 classes build on those of TensorFlow.
 """
 
-import contextlib
-import importlib.util
-import sys
 import threading
-import types
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
+
+from keras_s2s.session_process import Failure, protocol_buffers
 
 DT_STRING = 7  # of TensorFlow's `DataType`
 
@@ -38,15 +36,18 @@ def load_serving_api() -> ServingApi:
         ImportError: `tensorflow-serving-api`, or the `tensorflow` package that it takes protocol
             buffers from, is not installed.
     """
-    with _lock, _protocol_buffers_only("tensorflow"):
-        from tensorflow_serving.apis import (
-            get_model_metadata_pb2,
-            get_model_status_pb2,
-            model_service_pb2_grpc,
-            predict_pb2,
-            prediction_log_pb2,
-            prediction_service_pb2_grpc,
-        )
+    try:
+        with _lock, protocol_buffers():
+            from tensorflow_serving.apis import (
+                get_model_metadata_pb2,
+                get_model_status_pb2,
+                model_service_pb2_grpc,
+                predict_pb2,
+                prediction_log_pb2,
+                prediction_service_pb2_grpc,
+            )
+    except Failure as error:
+        raise ModuleNotFoundError(str(error), name="tensorflow") from error
     return ServingApi(
         get_model_metadata_pb2,
         get_model_status_pb2,
@@ -55,28 +56,6 @@ def load_serving_api() -> ServingApi:
         prediction_log_pb2,
         prediction_service_pb2_grpc,
     )
-
-
-@contextlib.contextmanager
-def _protocol_buffers_only(package: str) -> Iterator[None]:
-    """Lets submodules of a package be imported without its `__init__.py`, which loads all of it.
-
-    A module of its name stands in for the package meanwhile, unless it is imported already.
-    """
-    if package in sys.modules:
-        yield
-        return
-    installed = importlib.util.find_spec(package)
-    if installed is None or not installed.submodule_search_locations:
-        raise ModuleNotFoundError(f"No module named {package!r}", name=package)
-    stand_in = types.ModuleType(package)
-    stand_in.__path__ = list(installed.submodule_search_locations)
-    sys.modules[package] = stand_in
-    try:
-        yield
-    finally:
-        # Whoever imports the package later gets the real one.
-        del sys.modules[package]
 
 
 def predict_request(
