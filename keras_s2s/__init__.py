@@ -25,6 +25,13 @@ def _is_command() -> bool:
 
 # Without TensorFlow there is still the client, for machines that only ask a server.
 if not _is_command() and importlib.util.find_spec("tensorflow"):
+    import keras
+
+    if keras.config.backend() != "tensorflow":
+        raise ImportError(
+            f"keras_s2s runs on TensorFlow, and Keras on {keras.config.backend()}; "
+            "set KERAS_BACKEND=tensorflow before Keras is imported"
+        )
     from keras_s2s.catalogue import CATALOGUE
     from keras_s2s.corpus import CorpusSplits, ParallelCorpus, load_corpus
     from keras_s2s.decoder import Seq2SeqDecoder

@@ -14,6 +14,8 @@ from keras_s2s.errors import InputError
 from keras_s2s.files import remove_leftovers, written_aside
 from keras_s2s.sentences import SentenceTranslator
 
+DISK_ERRORS = (OSError, tf.errors.ResourceExhaustedError, tf.errors.PermissionDeniedError)
+
 Signature = Callable[..., Mapping[str, tf.Tensor]]
 
 
@@ -58,9 +60,16 @@ def write_saved_model(
     for name, (function, specification) in signatures.items():
         archive.add_endpoint(name, function, input_signature=specification)
     with written_aside(destination) as aside:
-        with _quiet():
-            archive.write_out(str(aside), verbose=False)
-        complete(aside)
+        try:
+            with _quiet():
+                archive.write_out(str(aside), verbose=False)
+            complete(aside)
+        except DISK_ERRORS as error:
+            # TensorFlow's own say which operation failed on which file before they say why.
+            reason = str(error).split(";")[-1].strip()
+            raise InputError(
+                f"{destination}: cannot be written ({reason}); nothing of it is left"
+            ) from error
     return destination
 
 

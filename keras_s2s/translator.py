@@ -160,6 +160,8 @@ class Translator(SentenceTranslator, keras.Model):
         if not path.is_file():
             raise InputError(f"{path}: no such file")
         not_ours = f"{path}: not a translator saved by keras_s2s"
+        if path.suffix != ".keras":
+            raise InputError(f"{not_ours}; the name of such a file ends in .keras")
         if not zipfile.is_zipfile(path):
             raise InputError(f"{not_ours}; it is not a .keras file, or is cut off")
         try:

@@ -229,3 +229,22 @@ def test_a_plain_module_that_only_python_can_load_would_be_refused(tmp_path):
     with pytest.raises(SessionError, match="Could not find variable"):  # noqa: SIM117
         with SavedModelSession(tmp_path / "1") as session:
             session.run(ids=np.array([1], "int32"))
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        OSError(28, "No space left on device"),
+        tf.errors.ResourceExhaustedError(None, None, "a/part-0; No space left on device"),
+    ],
+)
+def test_a_full_disk_is_one_line_and_leaves_nothing(translator, tmp_path, monkeypatch, error):
+    def full(self, filepath, **kwargs):
+        Path(filepath).mkdir()
+        (Path(filepath) / "saved_model.pb").write_bytes(b"half")
+        raise error
+
+    monkeypatch.setattr(keras.export.ExportArchive, "write_out", full)
+    with pytest.raises(s2s.InputError, match="No space left on device"):
+        translator.export(tmp_path / "en-fr")
+    assert list(tmp_path.iterdir()) == []
