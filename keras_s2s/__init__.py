@@ -32,19 +32,24 @@ if not _is_command() and importlib.util.find_spec("tensorflow"):
             f"keras_s2s runs on TensorFlow, and Keras on {keras.config.backend()}; "
             "set KERAS_BACKEND=tensorflow before Keras is imported"
         )
+    from keras_s2s.alignment import replace_unknown
+    from keras_s2s.beam import BeamResult, beam_search
     from keras_s2s.catalogue import CATALOGUE
     from keras_s2s.corpus import CorpusSplits, ParallelCorpus, load_corpus
     from keras_s2s.decoder import Seq2SeqDecoder
     from keras_s2s.decoding import SearchResult, greedy_search
     from keras_s2s.encoder import Seq2SeqEncoder
     from keras_s2s.errors import ExportError, InputError
-    from keras_s2s.evaluation import evaluate
+    from keras_s2s.evaluation import compare, evaluate
     from keras_s2s.losses import MaskedSoftmaxCELoss, sequence_mask
     from keras_s2s.metrics import Perplexity, TokenMean
     from keras_s2s.pipeline import make_dataset
     from keras_s2s.recipes import PRESETS, Recipe
+    from keras_s2s.sampling import sample_search
+    from keras_s2s.scores import bleu
     from keras_s2s.seq2seq import Seq2Seq
     from keras_s2s.serving import ExportedTranslator
+    from keras_s2s.subwords import SentencePieceTokenizer
     from keras_s2s.tokenizers import Tokenizer, WordTokenizer
     from keras_s2s.training import CorpusChoice, resume, train
     from keras_s2s.translator import Translator
@@ -52,6 +57,7 @@ if not _is_command() and importlib.util.find_spec("tensorflow"):
     __all__ = [
         "CATALOGUE",
         "PRESETS",
+        "BeamResult",
         "CorpusChoice",
         "CorpusSplits",
         "ExportError",
@@ -62,6 +68,7 @@ if not _is_command() and importlib.util.find_spec("tensorflow"):
         "Perplexity",
         "Recipe",
         "SearchResult",
+        "SentencePieceTokenizer",
         "Seq2Seq",
         "Seq2SeqDecoder",
         "Seq2SeqEncoder",
@@ -69,11 +76,16 @@ if not _is_command() and importlib.util.find_spec("tensorflow"):
         "Tokenizer",
         "Translator",
         "WordTokenizer",
+        "beam_search",
+        "bleu",
+        "compare",
         "evaluate",
         "greedy_search",
         "load_corpus",
         "make_dataset",
+        "replace_unknown",
         "resume",
+        "sample_search",
         "sequence_mask",
         "train",
     ]

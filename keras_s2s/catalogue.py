@@ -2,7 +2,6 @@
 
 import contextlib
 import dataclasses
-import difflib
 import hashlib
 import os
 import sys
@@ -10,7 +9,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from keras_s2s.archives import read_bytes, shown, unpack
-from keras_s2s.errors import InputError
+from keras_s2s.errors import InputError, did_you_mean
 from keras_s2s.files import written_aside
 
 
@@ -144,10 +143,9 @@ def read_text(name: str) -> bytes:
 
 def unknown_name(name: str) -> InputError:
     """Returns the error for a corpus that is neither a file nor in the catalogue."""
-    close = difflib.get_close_matches(name, CATALOGUE, n=1)
-    advice = f"did you mean {close[0]!r}?" if close else "check the name"
+    advice = did_you_mean(name, CATALOGUE) or "; check the name"
     return InputError(
-        f"{shown(name)}: no such file, and not in the catalogue ({', '.join(CATALOGUE)}); {advice}"
+        f"{shown(name)}: no such file, and not in the catalogue ({', '.join(CATALOGUE)}){advice}"
     )
 
 

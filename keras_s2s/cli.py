@@ -2,15 +2,15 @@
 
 import argparse
 import dataclasses
-import difflib
 import os
 import sys
 from collections.abc import Callable, Sequence
 from typing import Any, NoReturn
 
 from keras_s2s import commands
-from keras_s2s.errors import ExportError, InputError
-from keras_s2s.recipes import PRESETS, Recipe, number_type
+from keras_s2s.errors import ExportError, InputError, did_you_mean
+from keras_s2s.options import value_type
+from keras_s2s.recipes import PRESETS, Recipe
 
 CORPUS_HELP = (
     "a name from `keras-s2s corpora`, a file of tab-separated pairs, a .zip or .gz holding one, "
@@ -80,19 +80,19 @@ class Parser(argparse.ArgumentParser):
             self.error(f"unknown argument {option}{did_you_mean(option, known)}")
 
 
-def did_you_mean(word: str, known: Sequence[str]) -> str:
-    """Returns a suggestion to end a message with, or nothing."""
-    close = difflib.get_close_matches(word, known, n=1)
-    return f"; did you mean {close[0]}?" if close else ""
-
-
 def parse(arguments: Sequence[str] | None) -> argparse.Namespace:
     """Returns the options; their `command` carries them out and may return an exit status."""
     options, left_over = build_parser().parse_known_args(arguments)
+    # argparse takes no more of what may be given many times once an option has come in between.
+    more = [argument for argument in left_over if not argument.startswith("-")]
     if "sentences" in options:
-        # argparse takes no more of them once an option has come in between.
-        more = [argument for argument in left_over if not argument.startswith("-")]
         options.sentences = [*options.sentences, *more]
+    elif "models" in options:
+        paths = [*options.models, options.corpus, *more]
+        options.models, options.corpus = paths[:-1], paths[-1]
+    else:
+        more = []
+    if more:
         left_over = [argument for argument in left_over if argument.startswith("-")]
     options.parser.refuse_unknown(left_over)
     return options
@@ -155,11 +155,26 @@ def build_parser() -> Parser:
     sub.add_argument(
         "--with-scores",
         action="store_true",
-        help="add a tab and the log-probability of the translation in nats",
+        help="add a tab and the log-probability of the translation in nats; with --beam divided "
+        "by the length penalty, as the translations are ranked",
+    )
+    add_beam_option(sub)
+    sub.add_argument(
+        "--n-best",
+        type=whole_number,
+        metavar="N",
+        help="print so many translations of each sentence, best first, a line each with the "
+        "number of the sentence and a tab before it; at most as many as the beam",
     )
 
-    sub = add(commands.evaluate, "Score a model on a corpus: BLEU, chrF, perplexity.")
-    sub.add_argument("model", metavar="MODEL", help=commands.MODEL_HELP)
+    sub = add(
+        commands.evaluate,
+        "Score a model on a corpus: BLEU, chrF, perplexity. "
+        "Or several, and test how each differs from the first.",
+    )
+    sub.add_argument(
+        "models", metavar="MODEL", nargs="+", help=f"{commands.MODEL_HELP}; one or more"
+    )
     sub.add_argument("corpus", metavar="CORPUS", help=CORPUS_HELP)
     sub.add_argument(
         "--split",
@@ -169,6 +184,20 @@ def build_parser() -> Parser:
     )
     sub.add_argument(
         "--max-pairs", type=whole_number, metavar="N", help="use only the first so many pairs"
+    )
+    add_beam_option(sub)
+    sub.add_argument(
+        "--tokenize",
+        metavar="NAME",
+        default="13a",
+        help="how sacreBLEU takes text apart for BLEU: 13a | none | intl | char | any other that "
+        "it has; none is for text with a space between all tokens (default: %(default)s)",
+    )
+    sub.add_argument(
+        "--save-translations",
+        metavar="FILE",
+        help="write a line for each distinct source: source, translation, all references, with "
+        "tabs in between",
     )
     sub.add_argument("--json", action="store_true", help="print one JSON object")
     add_corpus_options(sub)
@@ -197,6 +226,18 @@ def build_parser() -> Parser:
     return parser
 
 
+def add_beam_option(parser: argparse.ArgumentParser) -> None:
+    """The option of how to search."""
+    parser.add_argument(
+        "--beam",
+        type=whole_number,
+        metavar="N",
+        default=1,
+        help="translations that the search keeps in view; an export has its own number "
+        "(default: 1, greedy search)",
+    )
+
+
 def add_corpus_options(parser: argparse.ArgumentParser) -> None:
     """The options that say how a corpus is read."""
     parser.add_argument("--reverse", action="store_true", help="swap the sides of the corpus")
@@ -208,14 +249,21 @@ def add_corpus_options(parser: argparse.ArgumentParser) -> None:
 def add_recipe_option(group: argparse._ArgumentGroup, field: "dataclasses.Field[Any]") -> None:
     """An option for a field of `Recipe`: `--num-hiddens` for `num_hiddens`."""
     flag = f"--{field.name.replace('_', '-')}"
-    shown = field.metadata["description"]
-    kind = number_type(field)
-    if kind is bool:
-        group.add_argument(flag, action="store_true", default=None, help=shown)
-        return
+    shown, kind = field.metadata["description"], value_type(field)
     default = "no limit" if field.default is None else field.default
-    number, metavar = (whole_number, "N") if kind is int else (any_number, "X")
-    group.add_argument(flag, type=number, metavar=metavar, help=f"{shown} (default: {default})")
+    if kind is bool:
+        group.add_argument(flag, action=argparse.BooleanOptionalAction, default=None, help=shown)
+    elif kind is str:
+        choices = field.metadata["choices"]
+        group.add_argument(
+            flag,
+            choices=choices,
+            metavar="NAME",
+            help=f"{shown}: {' | '.join(choices)} (default: {default})",
+        )
+    else:
+        number, metavar = (whole_number, "N") if kind is int else (any_number, "X")
+        group.add_argument(flag, type=number, metavar=metavar, help=f"{shown} (default: {default})")
 
 
 def whole_number(text: str) -> int:

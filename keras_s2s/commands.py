@@ -17,7 +17,7 @@ from typing import Any, cast
 
 from keras_s2s.catalogue import CATALOGUE, locate
 from keras_s2s.console import load_tensorflow, say, working
-from keras_s2s.corpus import load_corpus
+from keras_s2s.corpus import ParallelCorpus, load_corpus
 from keras_s2s.errors import InputError
 from keras_s2s.recipes import Recipe, check_seed, preset
 from keras_s2s.runs import RunDirectory
@@ -114,13 +114,30 @@ def _is_export(folder: Path) -> bool:
 
 def translate(options: argparse.Namespace) -> None:
     """`keras-s2s translate`."""
+    if options.beam < 1:
+        raise InputError(f"--beam is {options.beam}; give 1 or more")
+    if options.n_best is not None and not 1 <= options.n_best <= options.beam:
+        raise InputError(
+            f"--n-best is {options.n_best}; give 1 to {options.beam}, which is the --beam"
+        )
     model = load_model(options.model)
     output = sys.stdout.buffer
+    number = 0
     for sentences in _asked(options.sentences):
-        translations, scores = model.translate(sentences, SENTENCES_AT_A_TIME, return_scores=True)
-        for translation, score in zip(translations, scores, strict=True):
-            line = f"{translation}\t{score:.6f}" if options.with_scores else translation
-            output.write(line.encode("utf-8") + b"\n")
+        answers = model.translate(
+            sentences,
+            SENTENCES_AT_A_TIME,
+            beam=options.beam,
+            n_best=options.n_best or 1,
+            return_scores=True,
+        )
+        for translations, scores in zip(*answers, strict=True):
+            number += 1
+            for translation, score in zip(translations, scores, strict=True):
+                line = f"{translation}\t{score:.6f}" if options.with_scores else translation
+                if options.n_best is not None:
+                    line = f"{number}\t{line}"
+                output.write(line.encode("utf-8") + b"\n")
         output.flush()
 
 
@@ -156,14 +173,55 @@ def waiting_lines(stream: io.BufferedIOBase) -> Iterator[list[bytes]]:
 def evaluate(options: argparse.Namespace) -> None:
     """`keras-s2s evaluate`."""
     corpus = _part_of_corpus(options)
-    model = load_model(options.model)
-    from keras_s2s.evaluation import evaluate as score
+    models = [load_model(path) for path in options.models]
+    from keras_s2s import evaluation
 
-    result = score(model, corpus)
+    how = {name: getattr(options, name) for name in ("beam", "tokenize", "save_translations")}
+    asked = {name: getattr(options, name) for name in ("corpus", "split", "beam")}
+    first, *others = options.models
+    if not others:
+        result = evaluation.evaluate(models[0], corpus, **how)
+        if options.json:
+            print(json.dumps({"model": first, **asked, **result}))
+        else:
+            _print_scores(result)
+        return
+    result = evaluation.compare(models, corpus, **how)
+    result["models"] = [
+        {"model": name, **scores}
+        for name, scores in zip(options.models, result["models"], strict=True)
+    ]
+    result["differences"] = [
+        {"model": name, "against": first, **difference}
+        for name, difference in zip(others, result["differences"], strict=True)
+    ]
     if options.json:
-        asked = {name: getattr(options, name) for name in ("model", "corpus", "split")}
         print(json.dumps({**asked, **result}))
         return
+    for scores in result["models"]:
+        print(scores["model"])
+        _print_scores(scores)
+        print()
+    for difference in result["differences"]:
+        print(f"{difference['model']} against {first}")
+        for label, name in (("BLEU", "bleu"), ("chrF", "chrf")):
+            print(_shown_difference(label, **difference[name]))
+    print(
+        f"(paired bootstrap, {result['num_samples']} samples of "
+        f"{result['models'][0]['num_sentences']} sentences, seed {result['seed']})"
+    )
+
+
+def _shown_difference(
+    label: str, difference: float, interval: tuple[float, float], p_value: float
+) -> str:
+    lowest, highest = interval
+    return (
+        f"{label} {difference:+7.2f}  95% interval {lowest:+.2f} to {highest:+.2f}  p {p_value:.3f}"
+    )
+
+
+def _print_scores(result: dict[str, Any]) -> None:
     print(f"BLEU  {result['bleu']:6.2f}  {result['bleu_signature']}")
     print(f"chrF  {result['chrf']:6.2f}  {result['chrf_signature']}")
     print(
@@ -176,35 +234,58 @@ def evaluate(options: argparse.Namespace) -> None:
     )
 
 
-def _part_of_corpus(options: argparse.Namespace) -> Any:
-    """The pairs to score a model on."""
-    max_pairs, reading = options.max_pairs, (options.reverse, options.skip_bad_lines)
+def _part_of_corpus(options: argparse.Namespace) -> ParallelCorpus:
+    """The pairs to score all models on."""
     if options.split == "all":
-        return load_corpus(
-            options.corpus, max_pairs=max_pairs, reverse=reading[0], skip_bad_lines=reading[1]
-        )
-    run = RunDirectory(options.model)
+        return _read_corpus(options, options.max_pairs)
+    first, *others = options.models
+    part = _part_of_run(options, first)
+    for other in others:
+        if _part_of_run(options, other) != part:
+            recipes = [dataclasses.asdict(RunDirectory(run).recipe()) for run in (first, other)]
+            unlike = [
+                f"{name} {recipes[1][name]} instead of {recipes[0][name]}"
+                for name in ("max_pairs", "valid_fraction", "test_fraction", "split_seed")
+                if recipes[0][name] != recipes[1][name]
+            ]
+            raise InputError(
+                f"{other}: its --split {options.split} has other sentences than that of {first} "
+                f"({', '.join(unlike)}); compare runs that divide the corpus alike, or give a "
+                "corpus that neither was trained on with --split all"
+            )
+    return part
+
+
+def _read_corpus(options: argparse.Namespace, max_pairs: int | None) -> ParallelCorpus:
+    return load_corpus(
+        options.corpus,
+        max_pairs=max_pairs,
+        reverse=options.reverse,
+        skip_bad_lines=options.skip_bad_lines,
+    )
+
+
+def _part_of_run(options: argparse.Namespace, model: str) -> ParallelCorpus:
+    """The pairs that a run put into the part of the corpus that is asked for."""
+    run = RunDirectory(model)
     if not run.exists():
         raise InputError(
-            f"{options.model}: only a run directory knows how its corpus was divided; "
+            f"{model}: only a run directory knows how its corpus was divided; "
             "give that, or --split all"
         )
     recipe = run.recipe()
     if options.reverse != run.read_record().get("corpus", {}).get("reverse"):
         raise InputError(
-            f"{options.model}: the run was trained with{'out' if options.reverse else ''} "
+            f"{model}: the run was trained with{'out' if options.reverse else ''} "
             f"--reverse; evaluate --split {options.split} likewise"
         )
-    if max_pairs is None:
-        max_pairs = recipe.max_pairs
-    corpus = load_corpus(
-        options.corpus, max_pairs=max_pairs, reverse=reading[0], skip_bad_lines=reading[1]
-    )
+    max_pairs = recipe.max_pairs if options.max_pairs is None else options.max_pairs
+    corpus = _read_corpus(options, max_pairs)
     splits = corpus.split(recipe.valid_fraction, recipe.test_fraction, recipe.split_seed)
     part = getattr(splits, options.split)
     if not len(part):
         raise InputError(
-            f"{options.model}: the run kept no pair for --split {options.split}; give --split all"
+            f"{model}: the run kept no pair for --split {options.split}; give --split all"
         )
     return part
 

@@ -1,13 +1,30 @@
 """Search for a translation, in the graph."""
 
+from collections.abc import Callable
 from typing import NamedTuple
 
 import tensorflow as tf
 
+from keras_s2s.choices import Choices, Constraints
 from keras_s2s.losses import token_cross_entropy
 from keras_s2s.recurrent import State
+from keras_s2s.search import (
+    Decoded,
+    Records,
+    Sentences,
+    begin,
+    by_answer,
+    new_record,
+    read,
+    record,
+    search,
+)
 from keras_s2s.seq2seq import Seq2Seq
 from keras_s2s.tokenizers import BOS, EOS, PAD
+
+# Given what each row can take, the step, and where the sentences of the rows stand in the batch:
+# the tokens taken, and their logits.
+Choose = Callable[[Choices, tf.Tensor, tf.Tensor], tuple[tf.Tensor, tf.Tensor]]
 
 
 class SearchResult(NamedTuple):
@@ -18,18 +35,20 @@ class SearchResult(NamedTuple):
             after it, without `<bos>`.
         lengths: int32, (batch,): how many of them count, `<eos>` among them.
         log_probabilities: float32, (batch,): of the whole answer, in nats; the sum over its tokens.
+        attention: float32, (batch, max_steps, source steps): how much each of these tokens looks
+            at each token of the source, zero past the length; None when the model does not attend.
     """
 
     ids: tf.Tensor
     lengths: tf.Tensor
     log_probabilities: tf.Tensor
+    attention: tf.Tensor | None = None
 
 
-class _Rows(NamedTuple):
-    """What the loop of a search carries from step to step."""
+class _Branches(NamedTuple):
+    """Answers as they grow, each alone; (sentences, samples) and for the ids (…, max_steps)."""
 
     tokens: tf.Tensor
-    state: State
     ended: tf.Tensor
     ids: tf.Tensor
     lengths: tf.Tensor
@@ -37,22 +56,36 @@ class _Rows(NamedTuple):
 
 
 def greedy_search(
-    model: Seq2Seq, source_ids: tf.Tensor, source_valid_length: tf.Tensor, max_steps: int
+    model: Seq2Seq,
+    source_ids: tf.Tensor,
+    source_valid_length: tf.Tensor,
+    max_steps: int,
+    *,
+    min_length: int = 0,
+    no_repeat_ngram_size: int = 0,
+    forbid_unknown: bool = False,
 ) -> SearchResult:
     """Takes the most probable token at each step until `<eos>`.
 
     One graph loop for the whole batch, which stops when every row has ended. `<pad>` and `<bos>`
     are never taken. A source without any token gets an empty answer. What a row gets does not
-    depend on the other rows.
+    depend on the other rows. A row that may take nothing, or whose logits are no numbers, ends.
 
     Args:
         model: the trained model.
         source_ids: int32 tensor, shape (batch, steps).
         source_valid_length: int32 tensor, shape (batch,).
-        max_steps: tokens at most, `<eos>` included.
+        max_steps: tokens at most, `<eos>` included. An answer that has not ended by then is cut.
+        min_length: so many tokens come before `<eos>` at least.
+        no_repeat_ngram_size: no sequence of so many tokens comes twice in an answer; 0 for no
+            such rule.
+        forbid_unknown: whether `<unk>` is never taken either.
 
     Returns:
         A `SearchResult`.
+
+    Raises:
+        InputError: an option is out of its range.
 
     Reference: Dive into Deep Learning, "Sequence to Sequence" (`predict_s2s_ch8`).
 
@@ -66,40 +99,104 @@ def greedy_search(
     >>> result.ids.shape, result.log_probabilities.shape
     (TensorShape([1, 6]), TensorShape([1]))
     """
-    encoder_outputs = model.encoder(source_ids, source_valid_length, training=False)
-    state = model.decoder.init_state(encoder_outputs)
+    constraints = Constraints(min_length, no_repeat_ngram_size, forbid_unknown)
+    source = source_ids, source_valid_length
+    result = take_tokens(model, source, max_steps, constraints, most_probable_token)
+    return without_samples(result)
+
+
+def most_probable_token(
+    choices: Choices, step: tf.Tensor, places: tf.Tensor
+) -> tuple[tf.Tensor, tf.Tensor]:
+    """What greedy search takes; see `Choose`."""
+    word = tf.argmax(choices.words, axis=1, output_type=tf.int32)
+    logits = tf.gather(choices.words, word, batch_dims=1)
+    # So asked, a row ends when it may take nothing and when its logits are no numbers.
+    goes_on = logits > choices.end
+    return (
+        tf.where(goes_on, choices.first_word + word, EOS),
+        tf.where(goes_on, logits, choices.end),
+    )
+
+
+def take_tokens(
+    model: Seq2Seq,
+    source: tuple[tf.Tensor, tf.Tensor],
+    max_steps: int,
+    constraints: Constraints,
+    choose: Choose,
+    samples: int = 1,
+) -> SearchResult:
+    """Takes one token at each step, whichever `choose` says, until `<eos>`.
+
+    Args:
+        model: the trained model.
+        source: ids, (batch, steps), and valid lengths, (batch,).
+        max_steps: tokens at most, `<eos>` included.
+        constraints: what the answers have to keep to.
+        choose: see `Choose`.
+        samples: answers for each sentence.
+
+    Returns:
+        A `SearchResult` with a dimension for the samples after that of the batch.
+    """
+    constraints.check(model.decoder.vocab_size, max_steps)
+    source_ids, source_valid_length = map(tf.convert_to_tensor, source)
+    sentences = begin(model, source_ids, source_valid_length, samples)
     batch = tf.shape(source_ids)[0]
-    never_taken = tf.reduce_sum(
-        tf.one_hot([PAD, BOS], model.decoder.vocab_size, on_value=float("-inf"), off_value=0.0), 0
-    )
+    records = {}
+    if sentences.memory:
+        nothing = tf.zeros([batch, samples, tf.shape(source_ids)[1]])
+        records = {"attention": new_record(max_steps, nothing)}
 
-    def some_go_on(_: tf.Tensor, rows: _Rows) -> tf.Tensor:
-        return ~tf.reduce_all(rows.ended)
+    def goes_on(branches: _Branches) -> tf.Tensor:
+        return ~tf.reduce_all(branches.ended, axis=1)
 
-    def take_a_step(step: tf.Tensor, rows: _Rows) -> tuple[tf.Tensor, _Rows]:
-        logits, state = model.decoder.step(rows.tokens, rows.state)
-        best = tf.argmax(logits + never_taken, axis=-1, output_type=tf.int32)
-        tokens = tf.where(rows.ended, PAD, best)
-        loss = tf.nn.sparse_softmax_cross_entropy_with_logits(best, logits)
-        return step + 1, _Rows(
+    def advance(
+        step: tf.Tensor,
+        sentences: Sentences,
+        decoded: Decoded,
+        branches: _Branches,
+        records: Records,
+    ) -> tuple[State, _Branches, Records]:
+        ended = branches.ended
+        shape = tf.shape(ended)
+        rows = tf.reshape(branches.ids, (-1, max_steps))
+        choices = constraints.choices(decoded.logits, step, rows)
+        taken, logits = choose(choices, step, sentences.places)
+        tokens = tf.where(ended, PAD, tf.reshape(taken, shape))
+        gained = tf.reshape(choices.log_probabilities(logits), shape)
+        if decoded.attention is not None:
+            attention = tf.where(ended[:, :, None], 0.0, decoded.attention)
+            records = {"attention": record(records["attention"], step, sentences, attention)}
+        branches = _Branches(
             tokens=tokens,
-            state=state,
-            ended=rows.ended | (tokens == EOS),
-            ids=tf.where(tf.range(max_steps) == step, tokens[:, None], rows.ids),
-            lengths=rows.lengths + tf.cast(~rows.ended, tf.int32),
-            log_probabilities=rows.log_probabilities - tf.where(rows.ended, 0.0, loss),
+            ended=ended | (tokens == EOS),
+            ids=tf.where(tf.range(max_steps) == step, tokens[:, :, None], branches.ids),
+            lengths=branches.lengths + tf.cast(~ended, tf.int32),
+            log_probabilities=branches.log_probabilities + tf.where(ended, 0.0, gained),
         )
+        return decoded.state, branches, records
 
-    rows = _Rows(
-        tokens=tf.fill([batch], BOS),
-        state=list(state),
-        ended=source_valid_length == 0,
-        ids=tf.fill([batch, max_steps], PAD),
-        lengths=tf.zeros([batch], tf.int32),
-        log_probabilities=tf.zeros([batch]),
+    start = _Branches(
+        tokens=tf.fill([batch, samples], BOS),
+        ended=tf.repeat(source_valid_length[:, None] == 0, samples, axis=1),
+        ids=tf.fill([batch, samples, max_steps], PAD),
+        lengths=tf.zeros([batch, samples], tf.int32),
+        log_probabilities=tf.zeros([batch, samples]),
     )
-    _, rows = tf.while_loop(some_go_on, take_a_step, (0, rows), maximum_iterations=max_steps)
-    return SearchResult(rows.ids, rows.lengths, rows.log_probabilities)
+    steps, found, records = search(
+        model.decoder, sentences, start, max_steps, advance, goes_on, records
+    )
+    attention = None
+    if records:
+        attention = by_answer(read(records["attention"], steps), max_steps)
+    return SearchResult(found.ids, found.lengths, found.log_probabilities, attention)
+
+
+def without_samples(result: SearchResult) -> SearchResult:
+    """The first sample of each sentence, without a dimension for it."""
+    return SearchResult(*(None if part is None else part[:, 0] for part in result))
 
 
 def score_targets(

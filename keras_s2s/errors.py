@@ -1,4 +1,7 @@
-"""The exceptions that a user is meant to read."""
+"""The exceptions that a user is meant to read, and a suggestion to end them with."""
+
+import difflib
+from collections.abc import Iterable
 
 
 class InputError(ValueError):
@@ -31,3 +34,17 @@ class ServerError(RuntimeError):
     def __init__(self, message: str, code: str) -> None:
         super().__init__(message)
         self.code = code
+
+
+def did_you_mean(word: str, known: Iterable[str]) -> str:
+    """Returns a suggestion to end a message with, or nothing.
+
+    Example:
+
+    >>> did_you_mean("tarin", ["train", "translate"])
+    '; did you mean train?'
+    >>> did_you_mean("zzz", ["train", "translate"])
+    ''
+    """
+    close = difflib.get_close_matches(word, list(known), n=1)
+    return f"; did you mean {close[0]}?" if close else ""

@@ -42,6 +42,50 @@ def token_cross_entropy(labels: tf.Tensor, logits: tf.Tensor, valid_length: tf.T
     return sequence_mask(losses, valid_length)
 
 
+def label_smoothed_loss(
+    labels: tf.Tensor, logits: tf.Tensor, smoothing: float
+) -> tuple[tf.Tensor, tf.Tensor]:
+    """Cross-entropy with and without label smoothing.
+
+    Smoothed, the wanted distribution has `1 - smoothing` on the label and the rest spread evenly
+    over all of the vocabulary.
+
+    Args:
+        labels: int32, (tokens,).
+        logits: float32, (tokens, vocab_size).
+        smoothing: 0 or more and less than 1.
+
+    Returns:
+        The smoothed cross-entropy of each token and the plain one, both float32, (tokens,). Only
+        the first has a gradient.
+
+    Reference: Szegedy et al., 2016, "Rethinking the Inception Architecture".
+    """
+    if not smoothing:
+        losses = tf.nn.sparse_softmax_cross_entropy_with_logits(labels, logits)
+        return losses, tf.stop_gradient(losses)
+    spread = smoothing / logits.shape[-1]
+
+    @tf.custom_gradient
+    def run(logits: tf.Tensor) -> Any:
+        # The plain loss comes with its gradient; what smoothing adds to both is simple. Left to
+        # automatic differentiation it would cost several more passes over all logits.
+        losses, gradient = tf.raw_ops.SparseSoftmaxCrossEntropyWithLogits(
+            features=logits, labels=labels
+        )
+        positions = tf.stack([tf.range(tf.shape(labels)[0]), labels], axis=1)
+        added = smoothing * tf.gather_nd(logits, positions)
+        smoothed = losses + added - spread * tf.reduce_sum(logits, axis=1)
+
+        def backward(upstream: tf.Tensor, _: tf.Tensor) -> tf.Tensor:
+            total = (gradient - spread) * upstream[:, None]
+            return tf.tensor_scatter_nd_add(total, positions, smoothing * upstream)
+
+        return (smoothed, losses), backward
+
+    return run(logits)
+
+
 @keras.saving.register_keras_serializable(package="keras_s2s")
 class MaskedSoftmaxCELoss(keras.losses.Loss):
     """Softmax cross-entropy in which padding does not count.

@@ -1,11 +1,34 @@
 """Sentence pairs to batches: `tf.data` pipelines of ids and valid lengths."""
 
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
 import numpy as np
 import tensorflow as tf
 
 from keras_s2s.corpus import ParallelCorpus
 from keras_s2s.errors import InputError
 from keras_s2s.tokenizers import TEXTS_AT_A_TIME, Tokenizer
+
+# Batches whose pairs are sorted by length among each other: many enough to leave little padding,
+# few enough that chance decides which pairs meet.
+BATCHES_SORTED_TOGETHER = 100
+
+Element = tuple[tuple[tf.Tensor, tf.Tensor], tuple[tf.Tensor, tf.Tensor]]
+
+
+class Rows(NamedTuple):
+    """Tokenized pairs, int32: ids of shape (pairs, steps) and valid lengths of shape (pairs,)."""
+
+    source_ids: tf.Tensor
+    source_valid_length: tf.Tensor
+    target_ids: tf.Tensor
+    target_valid_length: tf.Tensor
+
+    def at(self, positions: tf.Tensor) -> Element:
+        """The pairs at some positions, as an element of a dataset."""
+        columns = [tf.gather(column, positions) for column in self]
+        return (columns[0], columns[1]), (columns[2], columns[3])
 
 
 def make_dataset(
@@ -17,6 +40,9 @@ def make_dataset(
     shuffle: bool = False,
     seed: int | None = None,
     drop_long: bool = False,
+    bucket_by_length: bool = False,
+    batch_tokens: int | None = None,
+    subword_sampling: float = 0.0,
 ) -> tf.data.Dataset:
     """Batches for `Seq2Seq.fit` and `Seq2Seq.evaluate`.
 
@@ -33,11 +59,19 @@ def make_dataset(
         shuffle: whether to mix the pairs, anew in each epoch.
         seed: of the mixing, together with TensorFlow's global seed where one is set.
         drop_long: leave out the pairs that would be cut.
+        bucket_by_length: put pairs of similar lengths into a batch, and pad each batch only as
+            far as its longest pair. Much less is padding then. With `shuffle`, which pairs of
+            similar lengths come together and the order of the batches are random.
+        batch_tokens: with `bucket_by_length`, instead of a number of pairs the number of target
+            tokens that a batch has at most, so that batches of long pairs hold fewer.
+        subword_sampling: with `shuffle`, `bucket_by_length` and tokenizers that are
+            `SentencePieceTokenizer`s: more than 0 draws the subwords of all pairs anew in each
+            epoch ("subword regularization"); it is the `alpha` of their `sample`.
 
     Returns:
         A dataset with elements `((source_ids, source_valid_length), (target_ids,
-        target_valid_length))`, all int32; ids have shape (batch, num_steps), valid lengths
-        (batch,).
+        target_valid_length))`, all int32; ids have shape (batch, num_steps), or fewer steps with
+        `bucket_by_length`; valid lengths (batch,).
 
     Raises:
         InputError: a size makes no sense, or no pair is left.
@@ -58,35 +92,170 @@ def make_dataset(
         raise InputError(
             f"num_steps is {num_steps}; give 3 or more: <bos>, one word and <eos> need three"
         )
+    if batch_tokens is not None and (not bucket_by_length or batch_tokens < num_steps):
+        raise InputError(
+            f"batch_tokens is {batch_tokens}; it needs bucket_by_length, and room for a pair of "
+            f"num_steps ({num_steps}) tokens"
+        )
+    if subword_sampling and not (shuffle and bucket_by_length):
+        raise InputError("subword_sampling needs shuffle and bucket_by_length; give these too")
+    tokenizers = source_tokenizer, target_tokenizer
+    rows, kept = _tokenize(corpus, tokenizers, num_steps, drop_long)
+    if bucket_by_length:
+        sample = None
+        if subword_sampling:
+            sample = _sampler(corpus, kept, tokenizers, num_steps, subword_sampling)
+        data = _bucketed(rows, batch_size, batch_tokens, shuffle, seed, sample)
+    else:
+        size = len(rows.source_valid_length)
+        positions = tf.data.Dataset.range(size)
+        if shuffle:
+            positions = positions.shuffle(size, seed=seed, reshuffle_each_iteration=True)
+        data = positions.batch(batch_size).map(rows.at)
+    return data.prefetch(tf.data.AUTOTUNE)
+
+
+def _tokenize(
+    corpus: ParallelCorpus, tokenizers: tuple[Tokenizer, Tokenizer], num_steps: int, drop_long: bool
+) -> tuple[Rows, np.ndarray]:
+    """All pairs as ids, and which pairs of the corpus these are."""
     parts = []
     for start in range(0, len(corpus), TEXTS_AT_A_TIME):
         chunk = slice(start, start + TEXTS_AT_A_TIME)
-        source = source_tokenizer.tokenize(tf.constant(corpus.source[chunk]))
-        target = target_tokenizer.tokenize(tf.constant(corpus.target[chunk]))
-        rows = (
-            *source_tokenizer.pad(source, num_steps),
-            *target_tokenizer.frame(target, num_steps),
+        source, target = (
+            tokenizer.tokenize(tf.constant(texts[chunk]))
+            for tokenizer, texts in zip(tokenizers, (corpus.source, corpus.target), strict=True)
         )
+        columns = [*_rows(source, target, tokenizers, num_steps), tf.range(len(corpus))[chunk]]
         if drop_long:
             fits = (source.row_lengths() <= num_steps) & (target.row_lengths() <= num_steps - 2)
-            rows = tuple(tf.boolean_mask(row, fits) for row in rows)
-        parts.append([row.numpy() for row in rows])
+            columns = [tf.boolean_mask(column, fits) for column in columns]
+        parts.append([column.numpy() for column in columns])
     arrays = [np.concatenate(column) for column in zip(*parts, strict=True)]
     if not arrays or not len(arrays[0]):
         raise InputError(
             f"{corpus.name}: no pair has at most {num_steps} source tokens and "
             f"{num_steps - 2} target tokens; raise num_steps"
         )
-    source_ids, source_valid_length, target_ids, target_valid_length = map(tf.constant, arrays)
-    size = len(arrays[0])
+    *columns, kept = arrays
+    return Rows(*map(tf.constant, columns)), kept
 
-    def gather(positions: tf.Tensor) -> tuple[tuple[tf.Tensor, ...], tuple[tf.Tensor, ...]]:
-        return (
-            (tf.gather(source_ids, positions), tf.gather(source_valid_length, positions)),
-            (tf.gather(target_ids, positions), tf.gather(target_valid_length, positions)),
+
+def _rows(
+    source: tf.RaggedTensor,
+    target: tf.RaggedTensor,
+    tokenizers: tuple[Tokenizer, Tokenizer],
+    num_steps: int,
+) -> Rows:
+    return Rows(*tokenizers[0].pad(source, num_steps), *tokenizers[1].frame(target, num_steps))
+
+
+def _sampler(
+    corpus: ParallelCorpus,
+    kept: np.ndarray,
+    tokenizers: tuple[Tokenizer, Tokenizer],
+    num_steps: int,
+    alpha: float,
+) -> Callable[[tf.Tensor], Rows]:
+    """Returns a graph function from a seed to all pairs with their subwords drawn anew."""
+    sides = [[texts[position] for position in kept] for texts in (corpus.source, corpus.target)]
+
+    def draw(seed: np.ndarray) -> Rows:
+        sampled = [
+            tokenizer.sample(texts, int(seed) + number, alpha)
+            for number, (tokenizer, texts) in enumerate(zip(tokenizers, sides, strict=True))
+        ]
+        return _rows(sampled[0], sampled[1], tokenizers, num_steps)
+
+    def sample(seed: tf.Tensor) -> Rows:
+        rows = Rows(*tf.numpy_function(draw, [seed], [tf.int32] * len(Rows._fields)))
+        for column, shape in zip(rows, ([len(kept), num_steps], [len(kept)]) * 2, strict=True):
+            column.set_shape(shape)
+        return rows
+
+    return sample
+
+
+def _bucketed(
+    rows: Rows,
+    batch_size: int,
+    batch_tokens: int | None,
+    shuffle: bool,
+    seed: int | None,
+    sample: Callable[[tf.Tensor], Rows] | None,
+) -> tf.data.Dataset:
+    """Batches of pairs of similar lengths, each no longer than its longest pair."""
+    tokenized = rows
+    size = len(rows.source_valid_length)
+    if batch_tokens is not None:
+        mean = float(tf.reduce_mean(tf.cast(rows.target_valid_length, tf.float32)))
+        batch_size = max(1, int(batch_tokens / mean))
+    window = batch_size * BATCHES_SORTED_TOGETHER if shuffle else size
+
+    def batches_of_epoch(seed: tf.Tensor) -> tf.data.Dataset:
+        rows = tokenized if sample is None else sample(seed)
+        positions = tf.range(size)
+        if shuffle:
+            positions = tf.random.experimental.stateless_shuffle(positions, [seed, 0])
+        source_length, target_length = (
+            tf.cast(tf.gather(length, positions), tf.int64)
+            for length in (rows.source_valid_length, rows.target_valid_length)
         )
+        longest = tf.cast(tf.shape(rows.source_ids)[1] + tf.shape(rows.target_ids)[1], tf.int64)
+        windows = tf.range(size, dtype=tf.int64) // window
+        order = tf.argsort(
+            (windows * longest + target_length) * longest + source_length, stable=True
+        )
+        positions = tf.gather(positions, order)
+        if batch_tokens is None:
+            begins = tf.range(0, size, batch_size)
+        else:
+            begins = _begins_by_tokens(
+                tf.gather(target_length, order), tf.gather(windows, order), batch_tokens
+            )
+        ends = tf.concat([begins[1:], [size]], axis=0)
+        if shuffle:
+            shuffled = tf.random.experimental.stateless_shuffle(
+                tf.range(tf.size(begins)), [seed, 1]
+            )
+            begins, ends = tf.gather(begins, shuffled), tf.gather(ends, shuffled)
 
-    positions = tf.data.Dataset.range(size)
-    if shuffle:
-        positions = positions.shuffle(size, seed=seed, reshuffle_each_iteration=True)
-    return positions.batch(batch_size).map(gather).prefetch(tf.data.AUTOTUNE)
+        def batch(begin: tf.Tensor, end: tf.Tensor) -> Element:
+            (source_ids, source_length), (target_ids, target_length) = rows.at(positions[begin:end])
+            return (
+                (source_ids[:, : tf.reduce_max(source_length)], source_length),
+                (target_ids[:, : tf.reduce_max(target_length)], target_length),
+            )
+
+        return tf.data.Dataset.from_tensor_slices((begins, ends)).map(batch)
+
+    # A number for each epoch, another one in each iteration.
+    seeds = tf.data.Dataset.random(seed=seed, rerandomize_each_iteration=True).take(1)
+    data = seeds.flat_map(batches_of_epoch)
+    if batch_tokens is None:
+        data = data.apply(tf.data.experimental.assert_cardinality(-(-size // batch_size)))
+    return data
+
+
+def _begins_by_tokens(lengths: tf.Tensor, windows: tf.Tensor, batch_tokens: int) -> tf.Tensor:
+    """Where batches begin that have at most so many tokens, padding included.
+
+    Args:
+        lengths: int64, (pairs,), rising within each window.
+        windows: int64, (pairs,), of which window each pair is.
+        batch_tokens: not less than the largest length.
+
+    Returns:
+        int32, (batches,), rising from 0.
+    """
+
+    def next_pair(state: tuple[tf.Tensor, ...], pair: tuple[tf.Tensor, ...]) -> Any:
+        begin, position, window_before = state
+        length, window = pair
+        full = (position + 1 - begin) * length > batch_tokens
+        begin = tf.where(full | (window != window_before), position, begin)
+        return begin, position + 1, window
+
+    zero = tf.constant(0, tf.int64)
+    begins, _, _ = tf.scan(next_pair, (lengths, windows), (zero, zero, zero))
+    return tf.cast(tf.unique(begins).y, tf.int32)

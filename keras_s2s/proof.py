@@ -7,18 +7,22 @@ import math
 import random
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 
 from keras_s2s.errors import ExportError
-from keras_s2s.sentences import SentenceTranslator, as_list
+from keras_s2s.saved_model import SavedModel
+from keras_s2s.sentences import as_list
 from keras_s2s.session import SavedModelSession, SessionError
+from keras_s2s.trial_run import needed_libraries
 
 BATCH_SIZES = range(1, 34)
 SCORE_TOLERANCE = 1e-4
 # Of the answers, so many are kept in the record, for a client to ask a running server again.
 NUM_ANSWERS = 50
+# So many texts for signatures that take longer.
+NUM_SEARCHED = 200
 EXTRA = "assets.extra"
 PACKAGES = ("keras-s2s", "tensorflow", "keras", "numpy")
 
@@ -50,15 +54,24 @@ def sample_sentences(vocabulary: list[str], size: int, seed: int = 0) -> list[st
     return [" ".join(choice.choices(vocabulary, k=choice.randint(1, 12))) for _ in range(size)]
 
 
-def prove(
-    folder: Path, translator: SentenceTranslator, sentences: Sequence[str | bytes]
-) -> dict[str, Any]:
+class Proven(Protocol):
+    """What is asked of the model in Python; see `SentenceTranslator`."""
+
+    translate: Any
+    score_pairs: Any
+
+    def other_answers(self, sentences: Sequence[bytes]) -> dict[str, dict[str, np.ndarray]]:
+        """For each further signature that takes only text, its outputs."""
+
+
+def prove(folder: Path, translator: "Proven", sentences: Sequence[str | bytes]) -> dict[str, Any]:
     """Compares an export with the model it was made from.
 
     The export is loaded in a fresh process without Python's TensorFlow, as a server does, and is
     asked in batches of every size from 1 to 33. Translations must be the same to the letter,
-    scores to 1e-4. The record of it goes into `assets.extra/proof.json`: what was compared, the
-    versions of the libraries, the hashes of all files, and some of the answers.
+    scores to 1e-4; of beam search those with the same score may change places. The record of it
+    goes into `assets.extra/proof.json`: what was compared, the versions of the libraries, the
+    hashes of all files, and some of the answers.
 
     Args:
         folder: the SavedModel.
@@ -80,7 +93,8 @@ def prove(
     num_tokens: list[int] = []
     largest_difference = 0.0
     try:
-        with SavedModelSession(folder) as session:
+        op_libraries = needed_libraries(SavedModel(folder))
+        with SavedModelSession(folder, op_libraries=op_libraries) as session:
             for batch in _batches(len(texts)):
                 answer = session.run("serving_default", text=texts[batch])
                 scored = session.run("score", text=texts[batch], reference=references[batch])
@@ -92,6 +106,10 @@ def prove(
                 ):
                     difference = _compare_scores(signature, texts[batch], served, own)
                     largest_difference = max(largest_difference, difference)
+            others = {
+                name: _compare_signature(session, name, asked[:NUM_SEARCHED], expected)
+                for name, expected in translator.other_answers(asked[:NUM_SEARCHED]).items()
+            }
             libraries = session.tensorflow_version
     except SessionError as error:
         raise ExportError(f"the export fails as a server would run it: {error}") from error
@@ -100,6 +118,7 @@ def prove(
         "texts": len(asked),
         "batch_sizes": [BATCH_SIZES.start, BATCH_SIZES.stop - 1],
         "largest_score_difference": largest_difference,
+        "largest_difference_of_others": others,
         "versions": {
             **{name: importlib.metadata.version(name) for name in PACKAGES},
             "tensorflow libraries": libraries,
@@ -163,6 +182,53 @@ def _compare_scores(
             f"{served[row]:.6f} and the model with {own[row]:.6f}"
         )
     return float(differences.max(initial=0.0))
+
+
+def _compare_signature(
+    session: SavedModelSession, name: str, texts: list[bytes], expected: dict[str, np.ndarray]
+) -> float:
+    """Asks a signature in batches; raises an `ExportError` about the first answer that differs.
+
+    Returns:
+        How far any number differs.
+    """
+    largest = 0.0
+    for batch in _batches(len(texts)):
+        served = session.run(name, text=texts[batch])
+        numbers = {
+            key: np.abs(served[key] - own[batch])
+            for key, own in expected.items()
+            if own.dtype.kind == "f"
+        }
+        for key, differences in numbers.items():
+            # Not the other way round: a score that is no number shall not pass.
+            allowed = SCORE_TOLERANCE * np.maximum(1.0, np.abs(expected[key][batch]))
+            _refuse(name, key, texts[batch], ~(differences <= allowed))
+            largest = max(largest, float(differences.max(initial=0.0)))
+        for key, own in expected.items():
+            if own.dtype.kind != "f":
+                different = served[key] != own[batch]
+                if key == "translations":
+                    different &= ~_has_equals(expected["scores"][batch])
+                _refuse(name, key, texts[batch], different)
+    return largest
+
+
+def _has_equals(scores: np.ndarray) -> np.ndarray:
+    """Which of the scores of a row, best first, are those of a neighbour too."""
+    with np.errstate(over="ignore"):
+        close = -np.diff(scores, axis=1) <= SCORE_TOLERANCE * np.maximum(1, np.abs(scores[:, 1:]))
+    padded = np.pad(close, [(0, 0), (1, 1)])
+    return padded[:, :-1] | padded[:, 1:]
+
+
+def _refuse(signature: str, key: str, texts: list[bytes], different: np.ndarray) -> None:
+    rows = different.reshape(len(texts), -1).any(axis=1)
+    if rows.any():
+        text = _shown(texts[int(np.argmax(rows))])
+        raise ExportError(
+            f"{key} of signature {signature} of the export is another for {text} than the model's"
+        )
 
 
 def _batches(size: int) -> list[slice]:

@@ -1,39 +1,15 @@
 """What a training run can be told, and the presets."""
 
 import dataclasses
-import difflib
-import math
-import operator
-import typing
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from collections.abc import Mapping
+from dataclasses import dataclass
 from typing import Any
 
-from keras_s2s.errors import InputError
+from keras_s2s.errors import InputError, did_you_mean
+from keras_s2s.options import check_values, option
 
-# Where whole numbers end in TensorFlow, and sizes of layers that no machine holds begin.
-LARGEST_NUMBER = 2**31 - 1
+# Where sizes of layers that no machine holds begin.
 LARGEST_SIZE = 2**16
-
-
-def option(
-    default: Any,
-    description: str,
-    at_least: float = 0,
-    at_most: float = LARGEST_NUMBER,
-    **limits: float,
-) -> Any:
-    """A field of `Recipe` with what the command line says of it and the values it may have.
-
-    Args:
-        default: its value when left out.
-        description: what it is, in a few words.
-        at_least: the smallest value it may have.
-        at_most: the largest one.
-        **limits: `above` and `below`, for values that are themselves outside.
-    """
-    limits = {**limits, "at_least": at_least, "at_most": at_most}
-    return field(default=default, metadata={"description": description, "limits": limits})
 
 
 @dataclass(frozen=True)
@@ -41,64 +17,131 @@ class Recipe:
     """The configuration of a training run. The defaults are the chapter's.
 
     Raises:
-        InputError: a value makes no sense.
+        InputError: a value makes no sense, or two do not go together.
     """
 
-    embed_size: int = option(32, "width of both embeddings", 1, LARGEST_SIZE)
-    num_hiddens: int = option(32, "width of each LSTM layer", 1, LARGEST_SIZE)
-    num_layers: int = option(2, "LSTM layers in the encoder, and in the decoder", 1, 256)
-    dropout: float = option(0.0, "share of values dropped between layers in training", below=1)
+    # The text
+    tokenizer: str = option("word", "what a token is", choices=("word", "sentencepiece"))
     min_freq: int = option(3, "words seen less often are not in the vocabularies", 1)
-    max_tokens: int | None = option(None, "the most tokens that a vocabulary may have", 5)
+    max_tokens: int | None = option(
+        None, "the most tokens that a vocabulary may have, 8000 if subwords", 5
+    )
+    joint_vocabulary: bool = option(False, "one vocabulary for both sides (sentencepiece)")
+    lowercase: bool = option(True, "fold case (sentencepiece; words always are)")
+    subword_sampling: float = option(
+        0.0, "draw subwords anew each epoch: SentencePiece's alpha, 0 for never; 0.2 is usual", 0, 1
+    )
     num_steps: int = option(10, "tokens after which a sentence is cut", 3, LARGEST_SIZE)
     drop_long: bool = option(False, "leave out the pairs that would be cut")
     max_pairs: int | None = option(None, "use only the first so many pairs of the corpus", 1)
     valid_fraction: float = option(0.0, "share of the sources kept for validation", below=1)
     test_fraction: float = option(0.0, "share of the sources kept for testing", below=1)
     split_seed: int = option(0, "another one keeps other sources for validation and testing")
+
+    # The model
+    cell: str = option("lstm", "recurrent cells", choices=("lstm", "gru"))
+    embed_size: int = option(32, "width of both embeddings", 1, LARGEST_SIZE)
+    num_hiddens: int = option(32, "width of each recurrent layer", 1, LARGEST_SIZE)
+    num_layers: int = option(2, "recurrent layers in the encoder, and in the decoder", 1, 256)
+    encoder_num_hiddens: int | None = option(
+        None, "width in the encoder, where it is another", 1, LARGEST_SIZE
+    )
+    encoder_num_layers: int | None = option(
+        None, "layers in the encoder, where it has another number", 1, 256
+    )
+    bidirectional: bool = option(False, "half of the encoder's units read backwards")
+    attention: str = option(
+        "none", "attention's score", choices=("none", "luong", "luong-dot", "bahdanau")
+    )
+    input_feeding: bool = option(False, "give what attention found to the next step")
+    residual: bool = option(False, "layers from the second on add their inputs to their outputs")
+    tie_embeddings: bool = option(False, "the dense layer has the target embedding's weights")
+    init_scale: float | None = option(
+        None, "weights begin within this distance of 0; left out, as the chapter's", above=0
+    )
+
+    # The training
+    dropout: float = option(0.0, "share of values dropped between layers in training", below=1)
+    embed_dropout: float = option(0.0, "the same of the embeddings", below=1)
+    recurrent_dropout: float = option(0.0, "the same from step to step", below=1)
+    output_dropout: float = option(0.0, "the same of what goes into the dense layer", below=1)
+    label_smoothing: float = option(0.0, "probability spread over all of the vocabulary", below=1)
     batch_size: int = option(64, "pairs in a batch", 1)
+    batch_tokens: int | None = option(
+        None, "target tokens in a batch, instead (with bucket_by_length)", 1
+    )
+    bucket_by_length: bool = option(False, "batches of pairs of similar lengths, with less padding")
+    accumulate: int = option(1, "batches whose gradients make one step", 1)
     epochs: int = option(300, "times to go through the training pairs", 1)
-    learning_rate: float = option(0.005, "learning rate of Adam", above=0)
+    learning_rate: float = option(0.005, "learning rate of Adam, the highest one", above=0)
+    schedule: str = option(
+        "constant",
+        "how the learning rate falls",
+        choices=("constant", "cosine", "inverse-sqrt", "plateau"),
+    )
+    warmup_steps: int = option(0, "steps in which the learning rate rises from zero")
     clip_norm: float = option(1.0, "largest norm of all gradients together", above=0)
+    average: float = option(
+        0.0, "momentum of a moving average of the weights, used in place of them; 0.999", below=1
+    )
+    precision: str = option(
+        "float32",
+        "type of the matrix products; auto is mixed_bfloat16 on processors that have it",
+        choices=("float32", "auto", "mixed_bfloat16", "mixed_float16"),
+    )
+    early_stopping: str = option(
+        "none", "stop when validation gets no better", choices=("none", "loss", "bleu")
+    )
+    patience: int = option(3, "epochs without a better one before it stops, or the plateau ends", 1)
+
+    # The search
+    beam_size: int = option(5, "translations that beam search keeps in view", 1, 1000)
+    length_penalty: float = option(0.6, "how much beam search favours long translations")
+    replace_unknown: bool = option(
+        False, "put the most attended source word in place of <unk> (words, with attention)"
+    )
 
     def __post_init__(self) -> None:
-        for item in dataclasses.fields(self):
-            value = getattr(self, item.name)
-            if value is not None or type(None) not in typing.get_args(item.type):
-                _check_value(item, value)
+        check_values(self)
         if self.valid_fraction + self.test_fraction >= 1:
             raise InputError(
                 f"valid_fraction {self.valid_fraction} and test_fraction {self.test_fraction} "
                 "leave nothing to train on; give fractions that add up to less than 1"
             )
-
-
-# How to compare a value with each limit, and how to say it.
-_COMPARISONS: Mapping[str, tuple[Callable[[Any, Any], bool], str]] = {
-    "at_least": (operator.ge, "give {} or more"),
-    "at_most": (operator.le, "give {} or less"),
-    "above": (operator.gt, "give more than {}"),
-    "below": (operator.lt, "give less than {}"),
-}
-
-
-def number_type(item: "dataclasses.Field[Any]") -> type:
-    """The type of a field of `Recipe`, whether it may be None or not: bool, int or float."""
-    types = typing.get_args(item.type) or (item.type,)
-    return next(kind for kind in types if kind is not type(None))
-
-
-def _check_value(item: "dataclasses.Field[Any]", value: Any) -> None:
-    kind = number_type(item)
-    # To Python, True is a whole number.
-    fits = isinstance(value, (int, kind)) and isinstance(value, bool) == (kind is bool)
-    if not fits or (isinstance(value, float) and not math.isfinite(value)):
-        wanted = {bool: "True or False", int: "a whole number", float: "a number"}[kind]
-        raise InputError(f"{item.name} is {value!r}; give {wanted}")
-    for name, limit in item.metadata["limits"].items():
-        compare, advice = _COMPARISONS[name]
-        if not compare(value, limit):
-            raise InputError(f"{item.name} is {value}; {advice.format(limit)}")
+        words, attends = self.tokenizer == "word", self.attention != "none"
+        for wrong, what, advice in (
+            (self.joint_vocabulary and words, "joint_vocabulary", "tokenizer sentencepiece"),
+            (self.subword_sampling and words, "subword_sampling", "tokenizer sentencepiece"),
+            (not self.lowercase and words, "lowercase off", "tokenizer sentencepiece"),
+            (self.input_feeding and not attends, "input_feeding", "attention luong"),
+            (self.replace_unknown and not attends, "replace_unknown", "attention luong"),
+            (self.replace_unknown and not words, "replace_unknown", "tokenizer word"),
+            (
+                self.batch_tokens is not None and not self.bucket_by_length,
+                "batch_tokens",
+                "bucket_by_length",
+            ),
+            (
+                self.schedule == "plateau" and not self.valid_fraction,
+                "schedule plateau",
+                "a valid_fraction of 0.05",
+            ),
+            (
+                self.early_stopping != "none" and not self.valid_fraction,
+                "early_stopping",
+                "a valid_fraction of 0.05",
+            ),
+        ):
+            if wrong:
+                raise InputError(f"{what} needs {advice}; give that too")
+        if self.average and self.early_stopping != "none":
+            raise InputError("average and early_stopping do not go together; leave one of them out")
+        if self.schedule == "plateau" and self.warmup_steps:
+            raise InputError("schedule plateau has no warmup_steps; leave one of them out")
+        if self.bidirectional and (self.encoder_num_hiddens or self.num_hiddens) % 2:
+            raise InputError(
+                "bidirectional gives each direction half of the units; give an even num_hiddens"
+            )
 
 
 def check_seed(seed: Any) -> int:
@@ -112,7 +155,39 @@ def check_seed(seed: Any) -> int:
     return seed
 
 
-PRESETS: Mapping[str, Recipe] = {"chapter": Recipe()}
+_CHAPTER = Recipe()
+_BASE = Recipe(
+    tokenizer="sentencepiece",
+    max_tokens=8000,
+    num_steps=40,
+    drop_long=True,
+    valid_fraction=0.02,
+    test_fraction=0.02,
+    embed_size=256,
+    num_hiddens=512,
+    bidirectional=True,
+    attention="luong",
+    tie_embeddings=True,
+    dropout=0.3,
+    embed_dropout=0.2,
+    output_dropout=0.3,
+    label_smoothing=0.1,
+    init_scale=0.15,
+    bucket_by_length=True,
+    epochs=12,
+    learning_rate=0.002,
+    schedule="cosine",
+    warmup_steps=200,
+    precision="auto",
+)
+
+PRESETS: Mapping[str, Recipe] = {
+    "chapter": _CHAPTER,
+    "small": dataclasses.replace(
+        _BASE, max_tokens=4000, embed_size=128, num_hiddens=256, num_layers=1, dropout=0.2
+    ),
+    "base": _BASE,
+}
 
 
 def preset(name: str, corpus: str, **changes: Any) -> Recipe:
@@ -125,9 +200,9 @@ def preset(name: str, corpus: str, **changes: Any) -> Recipe:
         InputError: no such preset, or a value that makes no sense.
     """
     if name not in PRESETS:
-        close = difflib.get_close_matches(name, PRESETS, n=1)
-        meant = f"; did you mean {close[0]}?" if close else ""
-        raise InputError(f"no preset {name!r}; there is {', '.join(PRESETS)}{meant}")
+        raise InputError(
+            f"no preset {name!r}; there is {', '.join(PRESETS)}{did_you_mean(name, PRESETS)}"
+        )
     if name == "chapter" and corpus == "fra-eng":
         changes = {"max_pairs": 1001, **changes}
     return dataclasses.replace(PRESETS[name], **changes)

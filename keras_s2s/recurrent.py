@@ -1,55 +1,118 @@
-"""The multi-layer LSTM that the encoder and the decoder share."""
+"""The recurrent layers that the encoder and the decoder share."""
 
 from typing import Any
 
 import keras
 import tensorflow as tf
 
+from keras_s2s.recurrence import lstm_in_one_operation, lstm_step_by_step
+
+# [h, c] of LSTM layers, [h] of GRU layers, each (num_layers, batch, num_hiddens).
 State = list[tf.Tensor]
 
+CELLS = {"lstm": 2, "gru": 1}
+# From so many units on a loop over the steps is faster than one operation for all of them.
+MANY_UNITS = 128
 
-class StackedLSTM(keras.layers.Layer):
-    """LSTM layers on top of each other, with the chapter's state.
+
+# How many times as large as other weights those of an embedding begin.
+EMBEDDING_SCALE = 3.0
+
+
+def initializer(init_scale: float | None) -> keras.initializers.Initializer:
+    """Where weights begin: Glorot's way, as the chapter's, or evenly within a scale."""
+    if init_scale is None:
+        return keras.initializers.GlorotUniform()
+    return keras.initializers.RandomUniform(-init_scale, init_scale)
+
+
+class StackedRNN(keras.layers.Layer):
+    """Recurrent layers on top of each other, with the chapter's state.
 
     Args:
         num_hiddens: width of every layer.
         num_layers: how many.
         dropout: share of the outputs set to zero between two layers in training (not after the
             last one), as the chapter's `rnn.LSTM` does.
+        recurrent_dropout: share of the values that a layer hands from step to step set to zero in
+            training, the same ones in all steps of a row ("variational dropout", Gal and
+            Ghahramani, 2016).
+        cell: `"lstm"` or `"gru"`.
+        residual: whether each layer but the first adds what it is given to what it puts out.
+        bidirectional: whether half of the units of each layer read from the end to the beginning.
+            Of the outputs and of the state, the second half is theirs.
+        init_scale: None, or within which bounds kernels begin; see `Seq2SeqEncoder`.
 
-    The weights are those of `keras.layers.LSTM`, initialised as the chapter does: Glorot
-    ("Xavier") uniform for both kernels and zero for all biases, that of the forget gate too.
+    The weights are those of `keras.layers.LSTM` or `keras.layers.GRU`, initialised as the chapter
+    does: Glorot ("Xavier") uniform for both kernels and zero for all biases, that of the forget
+    gate too.
 
     Attributes:
-        fused: whether all steps of a layer run as one operation where they can, which is several
-            times faster than `keras.layers.LSTM` in small models. XLA does not know that
-            operation: set this to false where `jit_compile` is used.
+        fused: whether LSTM layers run in ways that are faster on a CPU than `keras.layers.LSTM`.
+            XLA does not know all of their operations: set this to false where `jit_compile` is
+            used.
     """
 
-    def __init__(self, num_hiddens: int, num_layers: int, dropout: float = 0.0, **kwargs: Any):
+    def __init__(
+        self,
+        num_hiddens: int,
+        num_layers: int,
+        dropout: float = 0.0,
+        recurrent_dropout: float = 0.0,
+        cell: str = "lstm",
+        residual: bool = False,
+        bidirectional: bool = False,
+        init_scale: float | None = None,
+        **kwargs: Any,
+    ) -> None:
         super().__init__(**kwargs)
-        self.num_hiddens = num_hiddens
-        self.fused = True
-        self.lstm_layers = [
-            keras.layers.LSTM(
-                num_hiddens,
-                recurrent_initializer="glorot_uniform",
-                unit_forget_bias=False,
-                return_sequences=True,
-                return_state=True,
-                # cuDNN refuses rows of length zero, and a graph traced with it loads on no CPU.
-                use_cudnn=False,
-                dtype=self.dtype_policy,
-                name=f"lstm_{index}",
+        if cell not in CELLS:
+            raise ValueError(f"cell is {cell!r}; give one of {', '.join(CELLS)}")
+        if bidirectional and num_hiddens % 2:
+            raise ValueError(
+                f"num_hiddens is {num_hiddens}; half of them read in each direction, so give an "
+                "even number"
             )
-            for index in range(num_layers)
-        ]
+        self.num_hiddens = num_hiddens
+        self.cell = cell
+        self.recurrent_dropout = recurrent_dropout
+        self.residual = residual
+        self.bidirectional = bidirectional
+        self.init_scale = init_scale
+        self.fused = True
+        self.forward_layers = [self._layer(f"{cell}_{index}") for index in range(num_layers)]
+        self.backward_layers = (
+            [self._layer(f"backward_{cell}_{index}") for index in range(num_layers)]
+            if bidirectional
+            else []
+        )
         self.dropout_layer = keras.layers.Dropout(dropout, dtype=self.dtype_policy)
+        self.recurrent_dropout_layer = keras.layers.Dropout(
+            recurrent_dropout, dtype=self.dtype_policy
+        )
+
+    def _layer(self, name: str) -> keras.layers.Layer:
+        options: dict[str, Any] = {
+            "kernel_initializer": initializer(self.init_scale),
+            "recurrent_initializer": initializer(self.init_scale),
+            "return_sequences": True,
+            "return_state": True,
+            "recurrent_dropout": self.recurrent_dropout,
+            # cuDNN refuses rows of length zero, and a graph traced with it loads on no CPU.
+            "use_cudnn": False,
+            "dtype": self.dtype_policy,
+            "name": name,
+        }
+        units = self.num_hiddens // 2 if self.bidirectional else self.num_hiddens
+        if self.cell == "lstm":
+            return keras.layers.LSTM(units, unit_forget_bias=False, **options)
+        return keras.layers.GRU(units, **options)
 
     def build(self, input_shape: tuple[int | None, ...]) -> None:
-        *leading, features = input_shape
-        for lstm in self.lstm_layers:
-            lstm.build((*leading, features))
+        features = input_shape[-1]
+        for index, layer in enumerate(self.forward_layers):
+            for each in (layer, *self.backward_layers[index : index + 1]):
+                each.build((None, None, features))
             features = self.num_hiddens
         self.built = True
 
@@ -67,92 +130,270 @@ class StackedLSTM(keras.layers.Layer):
 
         Args:
             inputs: (steps, batch, features).
-            state: `[h, c]`, each (num_layers, batch, num_hiddens); zeros when left out.
+            state: `[h, c]` or, of GRU layers, `[h]`, each (num_layers, batch, num_hiddens); zeros
+                when left out.
             valid_length: integers, (batch,): a row's state is that of its last valid step, or the
                 one it began with when it has none. All steps are valid when it is left out.
             training: whether dropout is active.
 
         Returns:
             The last layer's outputs, (steps, batch, num_hiddens), without meaning past the valid
-            length, and the state, `[h, c]`.
+            length, and the state.
         """
         inputs = tf.cast(inputs, self.compute_dtype)
         steps, batch = tf.shape(inputs)[0], tf.shape(inputs)[1]
         if state is None:
-            zeros = tf.zeros((len(self.lstm_layers), batch, self.num_hiddens), inputs.dtype)
-            state = [zeros, zeros]
+            shape = (len(self.forward_layers), batch, self.num_hiddens)
+            state = [tf.zeros(shape, inputs.dtype)] * CELLS[self.cell]
         if valid_length is None:
             valid_length = tf.fill([batch], steps)
-        run = self._run_fused if self.fused and inputs.dtype == tf.float32 else self._run_keras
-        outputs, hidden, cell = inputs, [], []
-        for index, lstm in enumerate(self.lstm_layers):
+        valid_length = tf.cast(valid_length, tf.int32)
+        outputs, final = inputs, []
+        for index in range(len(self.forward_layers)):
+            given = outputs
             if index:
-                outputs = self.dropout_layer(outputs, training=training)
-            initial = [tf.cast(part[index], outputs.dtype) for part in state]
-            outputs, (last_hidden, last_cell) = run(lstm, outputs, initial, valid_length)
-            hidden.append(last_hidden)
-            cell.append(last_cell)
-        return outputs, [tf.stack(hidden), tf.stack(cell)]
+                given = self.dropout_layer(given, training=training)
+            initial = [tf.cast(part[index], inputs.dtype) for part in state]
+            put_out, last = self._run_layer(index, given, initial, valid_length, training)
+            outputs = put_out + outputs if index and self.residual else put_out
+            final.append(last)
+        return outputs, [tf.stack(parts) for parts in zip(*final, strict=True)]
+
+    def _run_layer(
+        self,
+        index: int,
+        inputs: tf.Tensor,
+        initial: State,
+        valid_length: tf.Tensor,
+        training: bool | None,
+    ) -> tuple[tf.Tensor, State]:
+        """One layer over all steps, in both directions where there are two."""
+        run = self._run_fused if self.cell == "lstm" and self.fused else self._run_keras
+        forward = self.forward_layers[index]
+        if not self.bidirectional:
+            return run(forward, inputs, initial, valid_length, training)
+
+        def turned(values: tf.Tensor) -> tf.Tensor:
+            # Padding stays where it is.
+            return tf.reverse_sequence(values, valid_length, seq_axis=0, batch_axis=1)
+
+        first, second = zip(*(tf.split(part, 2, axis=-1) for part in initial), strict=True)
+        outputs, final = run(forward, inputs, list(first), valid_length, training)
+        back_outputs, back_final = run(
+            self.backward_layers[index], turned(inputs), list(second), valid_length, training
+        )
+        both = zip(final, back_final, strict=True)
+        return (
+            tf.concat([outputs, turned(back_outputs)], axis=-1),
+            [tf.concat(parts, axis=-1) for parts in both],
+        )
 
     def _run_keras(
-        self, lstm: keras.layers.LSTM, inputs: tf.Tensor, state: State, valid_length: tf.Tensor
+        self,
+        layer: keras.layers.Layer,
+        inputs: tf.Tensor,
+        initial: State,
+        valid_length: tf.Tensor,
+        training: bool | None,
     ) -> tuple[tf.Tensor, State]:
         mask = tf.sequence_mask(valid_length, tf.shape(inputs)[0])
-        outputs, *state = lstm(tf.transpose(inputs, (1, 0, 2)), initial_state=state, mask=mask)
-        return tf.transpose(outputs, (1, 0, 2)), state
+        outputs, *final = layer(
+            tf.transpose(inputs, (1, 0, 2)), initial_state=initial, mask=mask, training=training
+        )
+        return tf.transpose(outputs, (1, 0, 2)), final
 
     def _run_fused(
-        self, lstm: keras.layers.LSTM, inputs: tf.Tensor, state: State, valid_length: tf.Tensor
+        self,
+        layer: keras.layers.Layer,
+        inputs: tf.Tensor,
+        initial: State,
+        valid_length: tf.Tensor,
+        training: bool | None,
     ) -> tuple[tf.Tensor, State]:
-        """The same in one operation for all steps, forward and backward."""
-        # Keras's gates are i, f, c, o; those of the operation are i, c, f, o.
-        weights = tf.concat([lstm.cell.kernel, lstm.cell.recurrent_kernel], axis=0)
-        weights, bias = (
-            tf.concat([i, c, f, o], axis=-1)
-            for i, f, c, o in (
-                tf.split(parameter, 4, axis=-1) for parameter in (weights, lstm.cell.bias)
-            )
+        cell = layer.cell
+        weights = tuple(
+            tf.convert_to_tensor(weight)
+            for weight in (cell.kernel, cell.recurrent_kernel, cell.bias)
         )
-        # Version 2 of the operation has a wrong gradient in TensorFlow 2.21.
-        unused_peephole = tf.zeros([self.num_hiddens])
-        _, cell, _, _, _, _, hidden = tf.raw_ops.BlockLSTM(
+        drops = bool(training) and self.recurrent_dropout > 0
+        if inputs.dtype == tf.float32 and cell.units < MANY_UNITS and not drops:
             # The largest of no number is the least integer: the share of a replica can be empty.
-            seq_len_max=tf.cast(tf.maximum(tf.reduce_max(valid_length), 0), tf.int64),
-            x=inputs,
-            cs_prev=state[1],
-            h_prev=state[0],
-            w=weights,
-            wci=unused_peephole,
-            wcf=unused_peephole,
-            wco=unused_peephole,
-            b=bias,
-            forget_bias=0.0,
-            cell_clip=-1.0,
-        )
+            num_steps = tf.maximum(tf.reduce_max(valid_length), 0)
+            hidden, state = lstm_in_one_operation(inputs, initial, weights, num_steps)
+        else:
+            mask = self._recurrent_mask(initial[0], training) if drops else None
+            hidden, state = lstm_step_by_step(inputs, initial, weights, mask)
 
-        def at_last_step(outputs: tf.Tensor, initial: tf.Tensor) -> tf.Tensor:
+        def at_last_step(values: tf.Tensor, first: tf.Tensor) -> tf.Tensor:
             rows = tf.range(tf.shape(valid_length)[0])
             last = tf.stack([tf.maximum(valid_length - 1, 0), rows], axis=1)
-            return tf.where(valid_length[:, None] > 0, tf.gather_nd(outputs, last), initial)
+            values = tf.cast(tf.gather_nd(values, last), first.dtype)
+            return tf.where(valid_length[:, None] > 0, values, first)
 
-        final = [at_last_step(hidden, state[0]), at_last_step(cell, state[1])]
-        return hidden, final
+        final = [at_last_step(hidden, initial[0]), at_last_step(state, initial[1])]
+        return tf.cast(hidden, inputs.dtype), final
 
-    def step(self, inputs: tf.Tensor, state: State) -> tuple[tf.Tensor, State]:
+    def _recurrent_mask(self, like: tf.Tensor, training: bool | None) -> tf.Tensor:
+        return self.recurrent_dropout_layer(tf.ones_like(like), training=training)
+
+    def dropout_masks(self, steps: tf.Tensor, batch: tf.Tensor, training: bool | None) -> list[Any]:
+        """What `step` needs to drop in training what `call` would.
+
+        Returns:
+            For each layer the mask of its inputs, (steps, batch, num_hiddens), and that of its
+            state, (batch, num_hiddens); None where nothing is dropped.
+        """
+        masks: list[Any] = []
+        for index in range(len(self.forward_layers)):
+            ones = tf.ones((steps, batch, self.num_hiddens), self.compute_dtype)
+            drops = bool(training) and self.dropout_layer.rate > 0 and index > 0
+            recurrent = bool(training) and self.recurrent_dropout > 0
+            masks.append(
+                (
+                    self.dropout_layer(ones, training=True) if drops else None,
+                    self._recurrent_mask(ones[0], True) if recurrent else None,
+                )
+            )
+        return masks
+
+    def step(
+        self, inputs: tf.Tensor, state: State, masks: list[Any] | None = None
+    ) -> tuple[tf.Tensor, State]:
         """Runs over one step, without a loop, as decoding does.
 
         Args:
             inputs: (batch, features).
-            state: `[h, c]`, each (num_layers, batch, num_hiddens).
+            state: as for `call`.
+            masks: for each layer what its inputs and its state are multiplied with, (batch,
+                num_hiddens), or None.
 
         Returns:
             The last layer's output, (batch, num_hiddens), and the new state.
         """
-        outputs, hidden, cell = inputs, [], []
-        for index, lstm in enumerate(self.lstm_layers):
-            outputs, (new_hidden, new_cell) = lstm.cell(
-                outputs, [state[0][index], state[1][index]], training=False
-            )
-            hidden.append(new_hidden)
-            cell.append(new_cell)
-        return outputs, [tf.stack(hidden), tf.stack(cell)]
+        outputs, final = inputs, []
+        for index, layer in enumerate(self.forward_layers):
+            input_mask, state_mask = masks[index] if masks else (None, None)
+            given = outputs if input_mask is None else outputs * input_mask
+            initial = [tf.cast(part[index], self.compute_dtype) for part in state]
+            if state_mask is None:
+                put_out, last = layer.cell(given, initial, training=False)
+            elif self.cell == "lstm":
+                hidden, *cell_state = initial
+                put_out, last = layer.cell(given, [hidden * state_mask, *cell_state])
+            else:
+                put_out = _masked_gru_step(layer.cell, given, initial[0], state_mask)
+                last = [put_out]
+            outputs = put_out + outputs if index and self.residual else put_out
+            final.append(last)
+        return outputs, [tf.stack(parts) for parts in zip(*final, strict=True)]
+
+
+def _masked_gru_step(
+    cell: keras.layers.GRUCell, inputs: tf.Tensor, hidden: tf.Tensor, mask: tf.Tensor
+) -> tf.Tensor:
+    """A step of a GRU whose gates see the state with some values dropped.
+
+    What the update gate keeps is kept of the whole state, as in Keras. Of a masked one a value
+    that is never overwritten would grow at each step.
+    """
+    kernel, recurrent_kernel, (input_bias, recurrent_bias) = (
+        tf.cast(tf.convert_to_tensor(weight), inputs.dtype)
+        for weight in (cell.kernel, cell.recurrent_kernel, cell.bias)
+    )
+    of_inputs = tf.split(tf.matmul(inputs, kernel) + input_bias, 3, axis=1)
+    of_state = tf.split(tf.matmul(hidden * mask, recurrent_kernel) + recurrent_bias, 3, axis=1)
+    kept, reset = (tf.sigmoid(of_inputs[gate] + of_state[gate]) for gate in (0, 1))
+    return kept * hidden + (1 - kept) * tf.tanh(of_inputs[2] + reset * of_state[2])
+
+
+class EmbeddingRNN(keras.layers.Layer):
+    """Embedding and recurrent layers: what encoder and decoder have in common.
+
+    Args:
+        vocab_size: number of tokens.
+        embed_size: width of the embedding.
+        num_hiddens: width of each recurrent layer.
+        num_layers: number of recurrent layers.
+        dropout: share of the values set to zero between two layers in training.
+        embed_dropout: the same of the embedding.
+        recurrent_dropout: see `StackedRNN`; so are `cell`, `residual` and `bidirectional`.
+        cell: `"lstm"` or `"gru"`.
+        residual: whether layers from the second on add their inputs to their outputs.
+        bidirectional: whether half of the units read backwards.
+        init_scale: None, or within which bounds weights begin; see `Seq2SeqEncoder`.
+        fed_size: width of what is fed to the first layer besides the embedding.
+    """
+
+    def __init__(
+        self,
+        vocab_size: int,
+        embed_size: int,
+        num_hiddens: int,
+        num_layers: int,
+        dropout: float = 0.0,
+        embed_dropout: float = 0.0,
+        recurrent_dropout: float = 0.0,
+        cell: str = "lstm",
+        residual: bool = False,
+        bidirectional: bool = False,
+        init_scale: float | None = None,
+        fed_size: int = 0,
+        **kwargs: Any,
+    ) -> None:
+        super().__init__(**kwargs)
+        self.vocab_size = vocab_size
+        self.embed_size = embed_size
+        self.num_hiddens = num_hiddens
+        self.num_layers = num_layers
+        self.dropout = dropout
+        self.embed_dropout = embed_dropout
+        self.recurrent_dropout = recurrent_dropout
+        self.cell = cell
+        self.residual = residual
+        self.init_scale = init_scale
+        self._input_size = embed_size + fed_size
+        self.embedding = keras.layers.Embedding(
+            vocab_size,
+            embed_size,
+            embeddings_initializer=initializer(init_scale and EMBEDDING_SCALE * init_scale),
+            dtype=self.dtype_policy,
+            name="embedding",
+        )
+        self.embed_dropout_layer = keras.layers.Dropout(embed_dropout, dtype=self.dtype_policy)
+        self.rnn = StackedRNN(
+            num_hiddens,
+            num_layers,
+            dropout,
+            recurrent_dropout,
+            cell,
+            residual,
+            bidirectional,
+            init_scale,
+            dtype=self.dtype_policy,
+            name="rnn",
+        )
+
+    def build(self, input_shape: Any = None) -> None:
+        # All sizes are known beforehand, so a model can be built before it sees data.
+        self.embedding.build((None, None))
+        self.rnn.build((None, None, self._input_size))
+        self.built = True
+
+    def embed(self, ids: tf.Tensor, training: bool | None) -> tf.Tensor:
+        """Embeddings of ids, of any shape, with dropout in training."""
+        return self.embed_dropout_layer(self.embedding(ids), training=training)
+
+    def get_config(self) -> dict[str, Any]:
+        names = (
+            "vocab_size",
+            "embed_size",
+            "num_hiddens",
+            "num_layers",
+            "dropout",
+            "embed_dropout",
+            "recurrent_dropout",
+            "cell",
+            "residual",
+            "init_scale",
+        )
+        return {**super().get_config(), **{name: getattr(self, name) for name in names}}

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
-from typing import TYPE_CHECKING, Literal, NamedTuple, overload
+from collections.abc import Callable, Iterable, Sequence
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple, overload
 
 from keras_s2s.errors import InputError
 
@@ -11,6 +11,9 @@ if TYPE_CHECKING:
     import tensorflow as tf
 
     Outputs = dict[str, tf.Tensor]
+
+# That of an answer there is none of: minus infinity, but a number in JSON.
+LOWEST_SCORE = -3.4028234663852886e38
 
 
 class ScoredPair(NamedTuple):
@@ -29,17 +32,24 @@ class SentenceTranslator:
     """What a trained model and an exported one have in common.
 
     A subclass has `_answer` and `_score`, functions from string tensors to the outputs of the
-    signatures `serving_default` and `score`.
+    signatures `serving_default` and `score`, and `_beam`, which given a size returns the same for
+    the signature `beam`.
     """
 
     _answer: Callable[[tf.Tensor], Outputs]
     _score: Callable[[tf.Tensor, tf.Tensor], Outputs]
+
+    def _beam(self, beam_size: int) -> Callable[[tf.Tensor], Outputs]:
+        raise InputError("beam search is not to be had here; leave beam out")
 
     @overload
     def translate(
         self,
         sentences: Iterable[str | bytes],
         batch_size: int = 64,
+        beam: int = 1,
+        n_best: None = None,
+        *,
         return_scores: Literal[False] = False,
     ) -> list[str]: ...
 
@@ -48,37 +58,96 @@ class SentenceTranslator:
         self,
         sentences: Iterable[str | bytes],
         batch_size: int = 64,
+        beam: int = 1,
+        n_best: None = None,
         *,
         return_scores: Literal[True],
     ) -> tuple[list[str], list[float]]: ...
+
+    @overload
+    def translate(
+        self,
+        sentences: Iterable[str | bytes],
+        batch_size: int = 64,
+        beam: int = 1,
+        *,
+        n_best: int,
+        return_scores: Literal[False] = False,
+    ) -> list[list[str]]: ...
+
+    @overload
+    def translate(
+        self,
+        sentences: Iterable[str | bytes],
+        batch_size: int = 64,
+        beam: int = 1,
+        *,
+        n_best: int,
+        return_scores: Literal[True],
+    ) -> tuple[list[list[str]], list[list[float]]]: ...
 
     def translate(
         self,
         sentences: Iterable[str | bytes],
         batch_size: int = 64,
+        beam: int = 1,
+        n_best: int | None = None,
         return_scores: bool = False,
-    ) -> list[str] | tuple[list[str], list[float]]:
+    ) -> Any:
         """Translates sentences.
+
+        Sentences of similar lengths go through the model together; the answers are in the order of
+        the sentences.
 
         Args:
             sentences: raw text; bytes need not be valid UTF-8.
             batch_size: sentences at a time.
-            return_scores: whether to return the log-probabilities as well.
+            beam: how many translations the search keeps in view; 1 is greedy search.
+            n_best: how many translations of each sentence to return, best first; at most `beam`.
+            return_scores: whether to return the scores as well: log-probabilities in nats; with
+                `beam` above 1 divided by the length penalty, as the translations are ranked.
 
         Returns:
-            A list of translations; with `return_scores` a tuple of that and a list of
-            log-probabilities in nats.
+            A list of translations; with `n_best` a list of such lists, which are shorter where
+            there are fewer. With `return_scores` a tuple of that and the same of scores.
 
         Raises:
-            InputError: one sentence instead of a list of them.
+            InputError: one sentence instead of a list of them, or more to return than are kept in
+                view.
         """
-        translations: list[str] = []
-        scores: list[float] = []
-        for texts in in_batches(as_list(sentences), batch_size):
-            answer = self._answer(texts)
-            translations += [text.decode("utf-8") for text in answer["translation"].numpy()]
-            scores += answer["score"].numpy().tolist()
+        if beam < 1:
+            raise InputError(f"beam is {beam}; give 1 or more")
+        if n_best is not None and not 1 <= n_best <= beam:
+            raise InputError(f"n_best is {n_best}; give 1 to {beam}, which is the beam")
+        texts = as_list(sentences)
+        search = self._greedy_as_beam if beam == 1 else self._beam(beam)
+        translations: list[list[str]] = [[] for _ in texts]
+        scores: list[list[float]] = [[] for _ in texts]
+        # What is padded costs as much as what is not.
+        order = sorted(range(len(texts)), key=lambda number: len(texts[number]))
+        for start in range(0, len(order), batch_size):
+            numbers = order[start : start + batch_size]
+            answer = search(as_tensor([texts[number] for number in numbers]))
+            rows = answer["translations"].numpy(), answer["scores"].numpy().tolist()
+            for number, row, row_scores in zip(numbers, *rows, strict=True):
+                # The first answer is one even where there is none; others of that kind are not.
+                found = [
+                    (text.decode("utf-8"), score)
+                    for place, (text, score) in enumerate(zip(row, row_scores, strict=True))
+                    if place == 0 or score > LOWEST_SCORE
+                ][:n_best]
+                translations[number], scores[number] = map(list, zip(*found, strict=True))
+        if n_best is None:
+            best = [row[0] for row in translations], [row[0] for row in scores]
+            return best if return_scores else best[0]
         return (translations, scores) if return_scores else translations
+
+    def _greedy_as_beam(self, text: tf.Tensor) -> Outputs:
+        answer = self._answer(text)
+        return {
+            "translations": answer["translation"][:, None],
+            "scores": answer["score"][:, None],
+        }
 
     def score_pairs(
         self,
@@ -105,10 +174,9 @@ class SentenceTranslator:
                 f"{len(texts)} sentences and {len(translations)} references; give one for each"
             )
         pairs: list[ScoredPair] = []
-        for text, reference in zip(
-            in_batches(texts, batch_size), in_batches(translations, batch_size), strict=True
-        ):
-            outputs = self._score(text, reference)
+        for start in range(0, len(texts), batch_size):
+            batch = slice(start, start + batch_size)
+            outputs = self._score(as_tensor(texts[batch]), as_tensor(translations[batch]))
             columns = outputs["score"].numpy().tolist(), outputs["num_tokens"].numpy().tolist()
             pairs += map(ScoredPair, *columns)
         return pairs
@@ -124,10 +192,9 @@ def as_list(sentences: Iterable[str | bytes]) -> list[bytes]:
     ]
 
 
-def in_batches(texts: Sequence[bytes], batch_size: int) -> Iterator[tf.Tensor]:
-    """String tensors of at most `batch_size` texts."""
+def as_tensor(texts: Sequence[bytes]) -> tf.Tensor:
+    """A string tensor of shape (texts,)."""
     # Only here: the client of a server uses this module where there is no TensorFlow.
     import tensorflow as tf
 
-    for start in range(0, len(texts), batch_size):
-        yield tf.constant(texts[start : start + batch_size], tf.string)
+    return tf.constant(texts, tf.string, (len(texts),))

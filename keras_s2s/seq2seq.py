@@ -5,9 +5,12 @@ from typing import Any
 import keras
 import tensorflow as tf
 
+from keras_s2s.attention import Memory
 from keras_s2s.decoder import Seq2SeqDecoder
 from keras_s2s.encoder import Seq2SeqEncoder
+from keras_s2s.losses import label_smoothed_loss
 from keras_s2s.metrics import Perplexity, TokenMean, TokensPerSecond
+from keras_s2s.optimizers import update_in_one_operation
 from keras_s2s.recurrent import State
 
 COMPILE_ARGUMENTS = (
@@ -16,6 +19,7 @@ COMPILE_ARGUMENTS = (
     "steps_per_execution",
     "jit_compile",
     "auto_scale_loss",
+    "label_smoothing",
 )
 
 Sequences = tuple[tf.Tensor, tf.Tensor]
@@ -33,7 +37,8 @@ class Seq2Seq(keras.Model):
 
     Args:
         encoder: a `Seq2SeqEncoder`.
-        decoder: a `Seq2SeqDecoder` with as many layers of the same width.
+        decoder: a `Seq2SeqDecoder` that expects the state of such an encoder: of as many layers
+            of the same width as its own, or as its `encoder_num_layers` and `encoder_num_hiddens`.
 
     Raises:
         ValueError: the decoder cannot start from the encoder's state.
@@ -59,15 +64,24 @@ class Seq2Seq(keras.Model):
 
     def __init__(self, encoder: Seq2SeqEncoder, decoder: Seq2SeqDecoder, **kwargs: Any) -> None:
         super().__init__(**kwargs)
-        for field in ("num_layers", "num_hiddens"):
-            sizes = getattr(encoder, field), getattr(decoder, field)
-            if sizes[0] != sizes[1]:
+        for field, expected in (
+            ("num_layers", decoder.encoder_num_layers),
+            ("num_hiddens", decoder.encoder_num_hiddens),
+        ):
+            if getattr(encoder, field) != expected:
                 raise ValueError(
-                    f"{field} is {sizes[0]} in the encoder and {sizes[1]} in the decoder; "
-                    "the decoder starts from the encoder's state, so they must be equal"
+                    f"{field} is {getattr(encoder, field)} in the encoder and the decoder expects "
+                    f"{expected}; make them equal, or give the decoder encoder_{field}="
+                    f"{getattr(encoder, field)}"
                 )
+        if encoder.cell != decoder.cell:
+            raise ValueError(
+                f"cell is {encoder.cell!r} in the encoder and {decoder.cell!r} in the decoder, "
+                "whose state it gives; make them equal"
+            )
         self.encoder = encoder
         self.decoder = decoder
+        self.label_smoothing = 0.0
         self.loss_metric = TokenMean(name="loss")
         self.accuracy_metric = TokenMean(name="accuracy")
         self.perplexity_metric = Perplexity(name="perplexity")
@@ -94,13 +108,27 @@ class Seq2Seq(keras.Model):
             token i + 1.
         """
         source, (target_ids, _) = inputs
-        state = self._encode(source, training)
-        logits, _ = self.decoder(target_ids[:, :-1], state, training=training)
+        state, memory = self.encode(source, training)
+        logits, _ = self.decoder(target_ids[:, :-1], state, memory, training=training)
         return logits
 
-    def _encode(self, source: Sequences, training: bool | None) -> State:
+    def encode(
+        self, source: Sequences, training: bool | None = None
+    ) -> tuple[State, Memory | None]:
+        """What the decoder needs of a batch of sources.
+
+        Args:
+            source: ids, int32 of shape (batch, steps), and valid lengths, int32 of shape (batch,).
+            training: whether dropout is active.
+
+        Returns:
+            The decoder's first state, and what it attends to: None without attention.
+        """
         encoder_outputs = self.encoder(*source, training=training)
-        return self.decoder.init_state(encoder_outputs)
+        return (
+            self.decoder.init_state(encoder_outputs),
+            self.decoder.remember(encoder_outputs, source[1]),
+        )
 
     def compile(
         self,
@@ -109,6 +137,7 @@ class Seq2Seq(keras.Model):
         steps_per_execution: int = 1,
         jit_compile: bool | str = "auto",
         auto_scale_loss: bool = True,
+        label_smoothing: float = 0.0,
     ) -> None:
         """As `keras.Model.compile`, without `loss` and `metrics`, which the model brings along.
 
@@ -120,7 +149,14 @@ class Seq2Seq(keras.Model):
             steps_per_execution: see `keras.Model.compile`.
             jit_compile: see `keras.Model.compile`.
             auto_scale_loss: see `keras.Model.compile`.
+            label_smoothing: share of each target's probability that is spread over the whole
+                vocabulary in what training minimises (Szegedy et al., 2016). The `loss` in the
+                logs is that without smoothing, so that it can be compared.
         """
+        if not 0 <= label_smoothing < 1:
+            raise ValueError(
+                f"label_smoothing is {label_smoothing}; give 0 or more and less than 1"
+            )
         if optimizer is None:
             optimizer = keras.optimizers.Adam(0.005, global_clipnorm=1.0)
         super().compile(
@@ -130,13 +166,18 @@ class Seq2Seq(keras.Model):
             jit_compile=jit_compile,
             auto_scale_loss=auto_scale_loss,
         )
+        self.label_smoothing = label_smoothing
         # Variables made while the training step is traced would have it traced twice.
         self.optimizer.build(self.trainable_variables)
+        if self.distribute_strategy.num_replicas_in_sync == 1:
+            update_in_one_operation(self.optimizer)
         for layer in (self.encoder, self.decoder):
             layer.rnn.fused = not self.jit_compile
 
     def get_compile_config(self) -> dict[str, Any]:
         config = super().get_compile_config()
+        if config:  # else it is not compiled
+            config["label_smoothing"] = self.label_smoothing
         return {name: config[name] for name in COMPILE_ARGUMENTS if name in config}
 
     def compile_from_config(self, config: dict[str, Any]) -> None:
@@ -187,7 +228,8 @@ class Seq2Seq(keras.Model):
     ) -> tuple[tf.Tensor, tf.Tensor]:
         """Sum of the losses of a batch and its number of target tokens; updates the metrics."""
         source, (target_ids, target_valid_length) = data
-        outputs, _ = self.decoder.read(target_ids[:, :-1], self._encode(source, training), training)
+        state, memory = self.encode(source, training)
+        outputs, _ = self.decoder.read(target_ids[:, :-1], state, memory, training)
         steps, num_hiddens = tf.shape(outputs)[0], outputs.shape[2]
         outputs = tf.reshape(outputs, (-1, num_hiddens))
         labels = tf.reshape(tf.transpose(target_ids[:, 1:]), (-1,))
@@ -202,14 +244,17 @@ class Seq2Seq(keras.Model):
                 tf.gather(values, positions) for values in (outputs, labels, valid)
             )
         logits = self.decoder.logits(outputs)
-        losses = tf.nn.sparse_softmax_cross_entropy_with_logits(labels, logits)
+        smoothing = self.label_smoothing if training else 0.0
+        to_minimise, losses = label_smoothed_loss(labels, logits, smoothing)
         loss_sum = tf.reduce_sum(tf.where(valid, losses, 0.0))
         num_tokens = tf.cast(tf.reduce_sum(valid_length), tf.float32)
-        right = tf.equal(tf.argmax(logits, axis=-1, output_type=labels.dtype), labels) & valid
+        # The largest value is found several times faster than its place.
+        of_labels = tf.gather(logits, labels, axis=1, batch_dims=1)
+        right = (of_labels >= tf.reduce_max(logits, axis=1)) & valid
         self.loss_metric.update_state(loss_sum, num_tokens)
         self.perplexity_metric.update_state(loss_sum, num_tokens)
         self.accuracy_metric.update_state(tf.math.count_nonzero(right), num_tokens)
-        return loss_sum, num_tokens
+        return tf.reduce_sum(tf.where(valid, to_minimise, 0.0)), num_tokens
 
     def _sum_over_replicas(self, value: Any) -> Any:
         if self.distribute_strategy.num_replicas_in_sync == 1:

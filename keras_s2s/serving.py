@@ -12,6 +12,8 @@ import tensorflow as tf
 
 from keras_s2s.errors import InputError
 from keras_s2s.files import remove_leftovers, written_aside
+from keras_s2s.graph_checks import minimum_server
+from keras_s2s.saved_model import SavedModel
 from keras_s2s.sentences import SentenceTranslator
 
 DISK_ERRORS = (OSError, tf.errors.ResourceExhaustedError, tf.errors.PermissionDeniedError)
@@ -104,6 +106,7 @@ class ExportedTranslator(SentenceTranslator):
     """
 
     def __init__(self, folder: str | os.PathLike[str]) -> None:
+        _register_ops(folder)
         try:
             # Kept, since the signatures do not hold on to the variables they use.
             self._loaded = tf.saved_model.load(str(folder))
@@ -117,5 +120,28 @@ class ExportedTranslator(SentenceTranslator):
                 f"{folder}: the SavedModel has no signature {missing[0]}; "
                 "give one that keras-s2s export wrote"
             )
+        self._folder = folder
         self._answer = lambda text: signatures["serving_default"](text=text)
         self._score = lambda text, reference: signatures["score"](text=text, reference=reference)
+        self._searches = {
+            function.structured_outputs["scores"].shape[1]: function
+            for name, function in signatures.items()
+            if name == "beam"
+        }
+
+    def _beam(self, beam_size: int) -> Callable[[tf.Tensor], dict[str, tf.Tensor]]:
+        if beam_size not in self._searches:
+            sizes = ", ".join(map(str, self._searches)) or "none"
+            raise InputError(
+                f"{self._folder}: was exported with beams of {sizes}, not {beam_size}; ask for "
+                "that, or export it anew"
+            )
+        function = self._searches[beam_size]
+        return lambda text: function(text=text)
+
+
+def _register_ops(folder: str | os.PathLike[str]) -> None:
+    """Makes the ops of TensorFlow Text known, if a SavedModel has any."""
+    with contextlib.suppress(InputError):  # what is wrong with it, TensorFlow says too
+        if minimum_server(SavedModel(folder)):
+            import tensorflow_text  # noqa: F401

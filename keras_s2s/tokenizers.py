@@ -28,11 +28,16 @@ TEXTS_AT_A_TIME = 8192
 class Tokenizer(keras.layers.Layer):
     """What every tokenizer shares: padding, cutting, and the ids of the special tokens.
 
-    A subclass says how text becomes ids (`tokenize`) and ids become text (`detokenize`), how many
-    ids there are (`__len__`), and how its vocabulary becomes a file (`save_assets` and
-    `load_assets` for Keras, `as_asset` for a SavedModel).
+    A subclass says how text becomes ids (`tokenize`) and ids become text (`detokenize`), what
+    each of them stands for (`vocabulary`, and `tokens_of` in the graph), and how its vocabulary
+    becomes a file (`save_assets` and `load_assets` for Keras, `as_asset` for a SavedModel).
     The ids of `<pad>`, `<bos>`, `<eos>` and `<unk>` are 0, 1, 2 and 3 in all of them.
+
+    Attributes:
+        file_suffix: that of a vocabulary's file.
     """
+
+    file_suffix = ""
 
     def tokenize(self, text: tf.Tensor) -> tf.RaggedTensor:
         raise NotImplementedError
@@ -40,12 +45,41 @@ class Tokenizer(keras.layers.Layer):
     def detokenize(self, ids: tf.Tensor, valid_length: tf.Tensor) -> tf.Tensor:
         raise NotImplementedError
 
-    def as_asset(self, path: Path) -> "Tokenizer":
-        """A copy that looks tokens up in a file written to `path`.
+    def tokens_of(self, ids: tf.Tensor) -> tf.Tensor:
+        """What each id stands for, the special tokens too; `<unk>` for what is no id.
 
-        A table that is filled from a file takes the file along into a SavedModel as an asset; one
-        that is filled from Python writes its words into the graph.
+        Args:
+            ids: integer tensor of any shape.
+
+        Returns:
+            String tensor of the same shape; valid UTF-8.
         """
+        raise NotImplementedError
+
+    def source_tokens(self, text: tf.Tensor, num_steps: int) -> tf.Tensor:
+        """What each id of `encode_source` stands for.
+
+        Args:
+            text: string tensor, shape (batch,).
+            num_steps: as for `encode_source`.
+
+        Returns:
+            String tensor, shape (batch, num_steps), empty at padding; valid UTF-8.
+        """
+        ids, valid_length = self.encode_source(text, num_steps)
+        return tf.where(tf.sequence_mask(valid_length, num_steps), self.tokens_of(ids), "")
+
+    def as_asset(self, path: Path) -> "Tokenizer":
+        """A copy that takes a file along into a SavedModel, as an asset.
+
+        Args:
+            path: the file, which is written. It ends in `file_suffix`.
+        """
+        raise NotImplementedError
+
+    @property
+    def vocabulary(self) -> list[str]:
+        """All tokens in the order of their ids."""
         raise NotImplementedError
 
     def __len__(self) -> int:
@@ -131,6 +165,8 @@ class WordTokenizer(Tokenizer):
     >>> tokenizer.detokenize(ids, valid_length).numpy().tolist()
     [b'i won !']
     """
+
+    file_suffix = ".txt"
 
     def __init__(self, vocabulary: Sequence[str] | None = None, **kwargs: Any) -> None:
         super().__init__(**kwargs)
@@ -222,11 +258,31 @@ class WordTokenizer(Tokenizer):
         Returns:
             String tensor, shape (batch,).
         """
-        keep = tf.sequence_mask(valid_length, tf.shape(ids)[1]) & ((ids > EOS) | (ids < PAD))
-        words = self._tokens_of_ids.lookup(tf.cast(ids, tf.int64))
-        return tf.strings.strip(tf.strings.reduce_join(tf.where(keep, " " + words, ""), axis=-1))
+        return self.join(self.tokens_of(ids), is_text(ids, valid_length))
+
+    def join(self, words: tf.Tensor, kept: tf.Tensor) -> tf.Tensor:
+        """Puts words together to texts.
+
+        Args:
+            words: string tensor, shape (batch, steps).
+            kept: bool tensor, shape (batch, steps): which of them are in the text.
+
+        Returns:
+            String tensor, shape (batch,).
+        """
+        words = tf.where(kept, " " + words, "")
+        return tf.strings.strip(tf.strings.reduce_join(words, axis=-1))
+
+    def source_tokens(self, text: tf.Tensor, num_steps: int) -> tf.Tensor:
+        # The words themselves, also those that are not in the vocabulary.
+        return split_words(text).to_tensor(default_value="", shape=(None, num_steps))
+
+    def tokens_of(self, ids: tf.Tensor) -> tf.Tensor:
+        return self._tokens_of_ids.lookup(tf.cast(ids, tf.int64))
 
     def as_asset(self, path: Path) -> "WordTokenizer":
+        # A table that is filled from a file takes the file along; one that is filled from Python
+        # writes its words into the graph.
         self.save(path)
         copy = WordTokenizer()
         copy._set_vocabulary(read_vocabulary(path), file=path)
@@ -275,6 +331,32 @@ class _VocabularyFile(tf.lookup.TextFileInitializer):
         return self._name_of_table
 
 
+def is_text(ids: tf.Tensor, valid_length: tf.Tensor) -> tf.Tensor:
+    """Which ids are to be seen in a text: valid ones but `<pad>`, `<bos>` and `<eos>`.
+
+    Args:
+        ids: integer tensor, shape (batch, steps).
+        valid_length: int32 tensor, shape (batch,).
+
+    Returns:
+        Bool tensor, shape (batch, steps).
+    """
+    return tf.sequence_mask(valid_length, tf.shape(ids)[1]) & ((ids > EOS) | (ids < PAD))
+
+
+def clean(text: tf.Tensor) -> tf.Tensor:
+    """Makes text of any bytes: what is not UTF-8 is replaced, control characters become spaces.
+
+    Args:
+        text: string tensor of any shape.
+
+    Returns:
+        String tensor of the same shape; valid UTF-8.
+    """
+    text = tf.strings.unicode_transcode(text, "UTF-8", "UTF-8", errors="replace")
+    return tf.strings.regex_replace(text, r"[[:cntrl:]]", " ")
+
+
 def split_words(text: tf.Tensor) -> tf.RaggedTensor:
     """Normalises as the chapter does and splits on spaces.
 
@@ -284,8 +366,7 @@ def split_words(text: tf.Tensor) -> tf.RaggedTensor:
     Returns:
         Ragged string tensor, shape (batch, (words)); valid UTF-8.
     """
-    text = tf.strings.unicode_transcode(text, "UTF-8", "UTF-8", errors="replace")
-    text = tf.strings.regex_replace(text, r"[[:cntrl:]\x{A0}\x{202F}]", " ")
+    text = tf.strings.regex_replace(clean(text), r"[\x{A0}\x{202F}]", " ")
     # Lower-casing UTF-8 follows the locale of the process, where "I" may become a dotless "ı".
     # What any locale treats in its own way is lower-cased beforehand: the ASCII letters and these.
     text = tf.strings.lower(text)

@@ -15,23 +15,24 @@ import keras
 import numpy as np
 import tensorflow as tf
 
+from keras_s2s.assembly import for_this_machine, make_model, make_optimizer, make_tokenizers
 from keras_s2s.callbacks import Checkpoints, HistoryFile, TrainingProgress
 from keras_s2s.console import say, working
 from keras_s2s.corpus import ParallelCorpus, load_corpus
-from keras_s2s.decoder import Seq2SeqDecoder
-from keras_s2s.encoder import Seq2SeqEncoder
 from keras_s2s.errors import InputError
 from keras_s2s.pipeline import make_dataset
 from keras_s2s.recipes import Recipe, check_seed
 from keras_s2s.runs import RunDirectory
 from keras_s2s.seq2seq import Seq2Seq
-from keras_s2s.tokenizers import WordTokenizer
 from keras_s2s.translator import Translator
+from keras_s2s.validation import ValidationScores
 
 # Batches that run as one call of the training function: spares the way through Python.
 BATCHES_AT_A_TIME = 32
 # Sentences kept for the proof of exports.
 NUM_SAMPLES = 500
+# Sentences that are translated after each epoch, at most.
+NUM_VALIDATED = 1000
 
 
 class CorpusChoice(NamedTuple):
@@ -76,6 +77,7 @@ def train(
     run = RunDirectory(run_dir)
     run.check_free(overwrite)
     check_seed(seed)
+    recipe = for_this_machine(recipe)
     corpus = choice.load(recipe.max_pairs)
     with _memory_reported(), working("reading the corpus"):
         job = _Job(corpus, recipe, seed)
@@ -179,27 +181,25 @@ class _Job:
         sentences = list(dict.fromkeys(splits.train.source))
         size = min(NUM_SAMPLES, len(sentences))
         self.samples = random.Random(seed).sample(sentences, size)
-        self.source, self.target = (
-            WordTokenizer.fit(sentences, recipe.min_freq, recipe.max_tokens)
-            for sentences in (splits.train.source, splits.train.target)
+        self.source, self.target = make_tokenizers(recipe, splits.train)
+        self.training_data = self._dataset(
+            splits.train,
+            shuffle=True,
+            seed=seed,
+            batch_tokens=recipe.batch_tokens,
+            subword_sampling=recipe.subword_sampling,
         )
-        self.training_data = self._dataset(splits.train, shuffle=True, seed=seed)
+        self.num_batches = int(self.training_data.cardinality())
+        if self.num_batches < 0:
+            # Batches are counted in tokens, and how many there are varies a little by epoch.
+            self.num_batches = sum(1 for _ in self.training_data)
         self.validation_data = self._dataset(splits.valid) if len(splits.valid) else None
-        encoder, decoder = (
-            layer(
-                len(tokenizer),
-                recipe.embed_size,
-                recipe.num_hiddens,
-                recipe.num_layers,
-                recipe.dropout,
-            )
-            for layer, tokenizer in ((Seq2SeqEncoder, self.source), (Seq2SeqDecoder, self.target))
-        )
-        self.model = Seq2Seq(encoder, decoder)
-        num_batches = int(self.training_data.cardinality())
+        self.validation_pairs = splits.valid
+        self.model = make_model(recipe, len(self.source), len(self.target), recipe.precision)
         self.model.compile(
-            keras.optimizers.Adam(recipe.learning_rate, global_clipnorm=recipe.clip_norm),
-            steps_per_execution=min(num_batches, BATCHES_AT_A_TIME),
+            make_optimizer(recipe, self.num_batches),
+            steps_per_execution=min(self.num_batches, BATCHES_AT_A_TIME),
+            label_smoothing=recipe.label_smoothing,
         )
         train_pairs, target_tokens = _count(self._dataset(splits.train))
         self.sizes = {
@@ -212,7 +212,56 @@ class _Job:
             "target_tokens_an_epoch": target_tokens,
         }
 
-    def _dataset(self, corpus: Any, **shuffling: Any) -> tf.data.Dataset:
+    def finished(self) -> Translator:
+        """The translator that the run leaves: in full precision, without the optimizer."""
+        recipe = self.recipe
+        model = make_model(recipe, len(self.source), len(self.target), "float32")
+        model.set_weights(self.model.get_weights())
+        return self._translator(model)
+
+    def callbacks(self, run: RunDirectory) -> list[keras.callbacks.Callback]:
+        """What the configuration asks for at the end of each epoch, before it is written down."""
+        recipe, callbacks = self.recipe, []
+        if len(self.validation_pairs):
+            sources, references = self.validation_pairs.references()
+            callbacks.append(
+                ValidationScores(
+                    self._translator(self.model),
+                    sources[:NUM_VALIDATED],
+                    references[:NUM_VALIDATED],
+                    run.logs / "samples.tsv",
+                )
+            )
+        if recipe.average:
+            callbacks.append(keras.callbacks.SwapEMAWeights())
+        if recipe.schedule == "plateau":
+            callbacks.append(
+                keras.callbacks.ReduceLROnPlateau("val_loss", factor=0.5, patience=recipe.patience)
+            )
+        if recipe.early_stopping != "none":
+            callbacks.append(
+                keras.callbacks.EarlyStopping(
+                    f"val_{recipe.early_stopping}",
+                    patience=recipe.patience,
+                    mode="max" if recipe.early_stopping == "bleu" else "min",
+                    restore_best_weights=True,
+                )
+            )
+        return callbacks
+
+    def _translator(self, model: Seq2Seq) -> Translator:
+        recipe = self.recipe
+        return Translator(
+            model,
+            self.source,
+            self.target,
+            num_steps=recipe.num_steps,
+            beam_size=recipe.beam_size,
+            length_penalty=recipe.length_penalty,
+            replace_unknown=recipe.replace_unknown,
+        )
+
+    def _dataset(self, corpus: Any, **options: Any) -> tf.data.Dataset:
         recipe = self.recipe
         return make_dataset(
             corpus,
@@ -221,7 +270,8 @@ class _Job:
             batch_size=recipe.batch_size,
             num_steps=recipe.num_steps,
             drop_long=recipe.drop_long,
-            **shuffling,
+            bucket_by_length=recipe.bucket_by_length,
+            **options,
         )
 
 
@@ -230,7 +280,7 @@ def _fit(run: RunDirectory, job: _Job, record: dict[str, Any], epochs_done: int)
     say(_summary(job))
     if epochs_done < job.recipe.epochs:
         _go_through_epochs(run, job, epochs_done)
-    translator = Translator(job.model, job.source, job.target, job.recipe.num_steps)
+    translator = job.finished()
     translator.save(run.model)
     rows = run.read_history()
     if rows:
@@ -242,8 +292,7 @@ def _fit(run: RunDirectory, job: _Job, record: dict[str, Any], epochs_done: int)
 
 
 def _go_through_epochs(run: RunDirectory, job: _Job, epochs_done: int) -> None:
-    epochs = job.recipe.epochs
-    num_batches = int(job.training_data.cardinality())
+    epochs, num_batches = job.recipe.epochs, job.num_batches
     # One iterator for all epochs, since making one takes as long as some batches of a small
     # model. The order of an epoch's pairs follows from the epochs that were drawn before it.
     training_data = job.training_data.repeat().skip(epochs_done * num_batches)
@@ -259,6 +308,7 @@ def _go_through_epochs(run: RunDirectory, job: _Job, epochs_done: int) -> None:
                 epochs=epochs,
                 verbose=0,
                 callbacks=[
+                    *job.callbacks(run),
                     HistoryFile(run.history, run.read_history()[:epochs_done]),
                     Checkpoints(run.checkpoints),
                     progress,

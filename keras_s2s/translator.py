@@ -1,25 +1,29 @@
 """Text to text: the one object to save, load and export."""
 
+import functools
 import logging
 import os
 import tempfile
 import zipfile
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
 import keras
+import numpy as np
 import tensorflow as tf
 
+# A file may hold one of its tokenizers, and Keras knows only classes that have been imported.
+import keras_s2s.subwords  # noqa: F401
+from keras_s2s.answers import Answers, Outputs
 from keras_s2s.contract import require_contract
-from keras_s2s.decoding import greedy_search, score_targets
 from keras_s2s.errors import InputError
 from keras_s2s.files import written_aside
 from keras_s2s.proof import prove, sample_sentences
-from keras_s2s.sentences import SentenceTranslator, as_list
+from keras_s2s.sentences import SentenceTranslator, as_list, as_tensor
 from keras_s2s.seq2seq import Seq2Seq
-from keras_s2s.serving import write_saved_model
-from keras_s2s.tokenizers import SPECIAL_TOKENS, Tokenizer
+from keras_s2s.serving import Signature, write_saved_model
+from keras_s2s.tokenizers import SPECIAL_TOKENS, Tokenizer, WordTokenizer
 from keras_s2s.warmup import write_warmup_requests
 
 _logger = logging.getLogger("keras_s2s")
@@ -31,7 +35,7 @@ REFERENCE = tf.TensorSpec([None], tf.string, name="reference")
 
 
 @keras.saving.register_keras_serializable(package="keras_s2s")
-class Translator(SentenceTranslator, keras.Model):
+class Translator(Answers, SentenceTranslator, keras.Model):
     """A trained model between two tokenizers: raw sentences in, raw sentences out.
 
     Args:
@@ -39,9 +43,16 @@ class Translator(SentenceTranslator, keras.Model):
         source_tokenizer: the tokenizer of the sentences it reads.
         target_tokenizer: the tokenizer of the sentences it writes.
         num_steps: longer sources are cut to so many tokens, and an answer has so many at most.
+        beam_size: how many translations the signature `beam` of an export has.
+        length_penalty: how much beam search favours long translations; see `beam_search`.
+        coverage_penalty: how much it minds words of the source that are left out; needs attention.
+        replace_unknown: whether to put the source word that is attended to most in place of an
+            `<unk>` (Luong et al., 2015, "Addressing the Rare Word Problem"); needs attention and a
+            `WordTokenizer` on both sides.
 
     Raises:
-        ValueError: the tokenizers and the model know different numbers of tokens.
+        ValueError: the tokenizers and the model know different numbers of tokens, or an option
+            needs what they have not.
 
     Example:
 
@@ -66,9 +77,25 @@ class Translator(SentenceTranslator, keras.Model):
         source_tokenizer: Tokenizer,
         target_tokenizer: Tokenizer,
         num_steps: int = 10,
+        beam_size: int = 5,
+        length_penalty: float = 0.6,
+        coverage_penalty: float = 0.0,
+        replace_unknown: bool = False,
         **kwargs: Any,
     ) -> None:
         super().__init__(**kwargs)
+        attends = model.decoder.attention is not None
+        for name, needed in (
+            ("coverage_penalty", coverage_penalty),
+            ("replace_unknown", replace_unknown),
+        ):
+            if needed and not attends:
+                raise ValueError(f"{name} needs a decoder with attention, and this one has none")
+        if replace_unknown and not (
+            isinstance(source_tokenizer, WordTokenizer)
+            and isinstance(target_tokenizer, WordTokenizer)
+        ):
+            raise ValueError("replace_unknown needs a WordTokenizer on both sides")
         for side, tokenizer, layer in (
             ("source", source_tokenizer, model.encoder),
             ("target", target_tokenizer, model.decoder),
@@ -83,9 +110,14 @@ class Translator(SentenceTranslator, keras.Model):
         self.source_tokenizer = source_tokenizer
         self.target_tokenizer = target_tokenizer
         self.num_steps = num_steps
+        self.beam_size = beam_size
+        self.length_penalty = length_penalty
+        self.coverage_penalty = coverage_penalty
+        self.replace_unknown = replace_unknown
         self.built = True
         self._answer = tf.function(self.answer, input_signature=[TEXT], autograph=False)
         self._score = tf.function(self.score, input_signature=[TEXT, REFERENCE], autograph=False)
+        self._beams: dict[int, Callable[[tf.Tensor], Outputs]] = {}
 
     def build(self, input_shape: Any = None) -> None:
         self.built = True
@@ -94,43 +126,37 @@ class Translator(SentenceTranslator, keras.Model):
         """Translations of a string tensor of shape (batch,)."""
         return self.answer(text)["translation"]
 
-    def answer(self, text: tf.Tensor) -> dict[str, tf.Tensor]:
-        """What the signature `serving_default` computes.
+    def _beam(self, beam_size: int) -> Callable[[tf.Tensor], Outputs]:
+        if beam_size not in self._beams:
+            search = functools.partial(self.beam, beam_size=beam_size)
+            self._beams[beam_size] = tf.function(search, input_signature=[TEXT], autograph=False)
+        return self._beams[beam_size]
+
+    def other_answers(self, sentences: Sequence[bytes]) -> dict[str, dict[str, np.ndarray]]:
+        """What an export's signatures besides `serving_default` and `score` should answer.
 
         Args:
-            text: string tensor, shape (batch,); any bytes.
+            sentences: raw text.
 
         Returns:
-            - `translation`: string, (batch,), valid UTF-8; empty for a sentence without a word.
-            - `score`: float32, (batch,), the log-probability of the whole answer in nats.
-            - `num_tokens`: int32, (batch,), the tokens that the score is the sum of; the end of
-              the sentence counts as one.
+            For each signature its outputs, as arrays.
         """
-        source_ids, valid_length = self.source_tokenizer.encode_source(text, self.num_steps)
-        result = greedy_search(self.model, source_ids, valid_length, self.num_steps)
-        return {
-            "translation": self.target_tokenizer.detokenize(result.ids, result.lengths),
-            "score": result.log_probabilities,
-            "num_tokens": result.lengths,
-        }
-
-    def score(self, text: tf.Tensor, reference: tf.Tensor) -> dict[str, tf.Tensor]:
-        """What the signature `score` computes: how probable a given translation is.
-
-        Args:
-            text: string tensor, shape (batch,).
-            reference: string tensor, shape (batch,).
-
-        Returns:
-            - `score`: float32, (batch,), the log-probability of the reference in nats.
-            - `num_tokens`: int32, (batch,), the tokens that it is the sum of; the end of the
-              sentence counts as one.
-        """
-        # One place for <bos> more than an answer needs, so that every answer can be scored.
-        target = self.target_tokenizer.encode_target(reference, self.num_steps + 2)
-        source = self.source_tokenizer.encode_source(text, self.num_steps)
-        score, num_tokens = score_targets(self.model, source, target)
-        return {"score": score, "num_tokens": num_tokens}
+        functions = {"beam": self._beam(self.beam_size)}
+        if self.model.decoder.attention is not None:
+            functions["explain"] = tf.function(
+                self.explain, input_signature=[TEXT], autograph=False
+            )
+        answers = {}
+        for name, function in functions.items():
+            parts = [
+                {
+                    key: value.numpy()
+                    for key, value in function(as_tensor(sentences[start : start + 64])).items()
+                }
+                for start in range(0, len(sentences), 64)
+            ]
+            answers[name] = {key: np.concatenate([part[key] for part in parts]) for key in parts[0]}
+        return answers
 
     def save(self, filepath: str | os.PathLike[str], **kwargs: Any) -> None:
         """Writes one `.keras` file with the weights and both vocabularies inside.
@@ -189,9 +215,10 @@ class Translator(SentenceTranslator, keras.Model):
                 the vocabulary when left out.
 
         Returns:
-            The version's folder. Its signatures are `serving_default` (see `answer`) and `score`
-            (see `score`); the vocabularies are files in `assets/`; `assets.extra/` has the record
-            of the proof and, where `tensorflow-serving-api` is installed, warm-up requests.
+            The version's folder. Its signatures are `serving_default` (see `answer`), `beam`,
+            `score` and, where the model attends, `explain`; the vocabularies are files in
+            `assets/`; `assets.extra/` has the record of the proof and, where
+            `tensorflow-serving-api` is installed, warm-up requests.
 
         Raises:
             InputError: the version exists or the folder cannot be written to.
@@ -209,26 +236,33 @@ class Translator(SentenceTranslator, keras.Model):
             require_contract(written)
 
         with tempfile.TemporaryDirectory() as assets:
-            served = Translator(
-                self.model,
-                self.source_tokenizer.as_asset(Path(assets) / "source_vocabulary.txt"),
-                self.target_tokenizer.as_asset(Path(assets) / "target_vocabulary.txt"),
-                self.num_steps,
+            source, target = (
+                tokenizer.as_asset(Path(assets, f"{side}_vocabulary{tokenizer.file_suffix}"))
+                for side, tokenizer in (
+                    ("source", self.source_tokenizer),
+                    ("target", self.target_tokenizer),
+                )
             )
+            served = Translator(self.model, source, target, **self._search_options())
+            signatures: dict[str, tuple[Signature, list[tf.TensorSpec]]] = {
+                "serving_default": (served.answer, [TEXT]),
+                "beam": (served.beam, [TEXT]),
+                "score": (served.score, [TEXT, REFERENCE]),
+            }
+            if self.model.decoder.attention is not None:
+                signatures["explain"] = (served.explain, [TEXT])
             return write_saved_model(
                 folder,
-                {
-                    "serving_default": (served.answer, [TEXT]),
-                    "score": (served.score, [TEXT, REFERENCE]),
-                },
+                signatures,
                 tracked=[served.source_tokenizer, served.target_tokenizer],
                 version=version,
                 complete=complete,
             )
 
     def _made_up_sentences(self) -> list[str]:
-        vocabulary = getattr(self.source_tokenizer, "vocabulary", [])
-        return sample_sentences(vocabulary[len(SPECIAL_TOKENS) :], NUM_SAMPLES)
+        # Subwords that begin a word have the sign of a space before it.
+        words = (token.strip("▁") for token in self.source_tokenizer.vocabulary)
+        return sample_sentences(list(filter(None, words))[len(SPECIAL_TOKENS) :], NUM_SAMPLES)
 
     def get_config(self) -> dict[str, Any]:
         return {
@@ -236,8 +270,18 @@ class Translator(SentenceTranslator, keras.Model):
             "model": keras.saving.serialize_keras_object(self.model),
             "source_tokenizer": keras.saving.serialize_keras_object(self.source_tokenizer),
             "target_tokenizer": keras.saving.serialize_keras_object(self.target_tokenizer),
-            "num_steps": self.num_steps,
+            **self._search_options(),
         }
+
+    def _search_options(self) -> dict[str, Any]:
+        names = (
+            "num_steps",
+            "beam_size",
+            "length_penalty",
+            "coverage_penalty",
+            "replace_unknown",
+        )
+        return {name: getattr(self, name) for name in names}
 
     @classmethod
     def from_config(cls, config: dict[str, Any], custom_objects: Any = None) -> "Translator":

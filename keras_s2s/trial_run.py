@@ -2,6 +2,7 @@
 
 import os
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any, NamedTuple
 
 from keras_s2s.graph_checks import minimum_server, verdict
@@ -13,6 +14,21 @@ SCORE_TOLERANCE = 1e-4
 BATCH_SIZE = 40
 # The first is empty, so that rows which follow the first of their batch are empty too.
 TEXTS = (b"", b"Go.", b"I won!", b"words of no language xqzzt", b"  ", b"\xff\xfe \xc3", b"a \0")
+
+
+def needed_libraries(model: SavedModel) -> list[Path]:
+    """The libraries with ops that a server has built in and TensorFlow alone has not.
+
+    Args:
+        model: any SavedModel.
+
+    Returns:
+        The paths, for the `op_libraries` of `SavedModelSession`; none for core ops alone.
+
+    Raises:
+        SessionError: TensorFlow Text is needed and not installed.
+    """
+    return tensorflow_text_libraries() if minimum_server(model) else []
 
 
 def check_running(
@@ -33,11 +49,10 @@ def check_running(
     Returns:
         Two checks, `loading` and `answers`.
     """
-    needs_text = minimum_server(model) is not None
     try:
-        if needs_text and libraries is not None:
+        op_libraries = needed_libraries(model)
+        if op_libraries and libraries is not None:
             raise SessionError("TensorFlow Text is here for the installed TensorFlow only")
-        op_libraries = tensorflow_text_libraries() if needs_text else []
     except SessionError as error:
         return [Check(name, "not applicable", str(error)) for name in ("loading", "answers")]
     try:

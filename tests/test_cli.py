@@ -93,7 +93,7 @@ def test_bad_lines_are_skipped_on_request(command, tiny, tmp_path):
 @pytest.mark.parametrize(
     ("options", "expected"),
     [
-        ("--preset chaptr", "no preset 'chaptr'; there is chapter; did you mean chapter?"),
+        ("--preset chaptr", "no preset 'chaptr'; there is chapter, small, base; did you mean chapter?"),
         ("--num-hidden 5", "unknown argument --num-hidden; did you mean --num-hiddens?"),
         ("--valid-fracton=0.1", "unknown argument --valid-fracton; did you mean --valid-fraction?"),
         ("--zzz", "unknown argument --zzz (see"),
@@ -136,6 +136,9 @@ def test_bad_option_of_train(options, expected, refused, pairs_file, tmp_path):
         ("train phrasebok --run-dir new", "catalogue (phrasebook, fra-eng); did you mean"),
         ("translate", "required: MODEL (see"),
         ("evaluate model", "required: CORPUS"),
+        ("evaluate", "required: MODEL, CORPUS"),
+        ("evaluate model pairs --beam many", "argument --beam: 'many' is not a whole number"),
+        ("evaluate missing model phrasebook", "missing: no such file or folder"),
         ("evaluate model pairs --split tset", "'tset' is none of train, valid, test, all; did you"),
         ("export model", "required: --model-name"),
         ("corpora --jsno", "unknown argument --jsno; did you mean --json?"),
@@ -174,7 +177,7 @@ def test_folder_without_permission(refused, pairs_file, trained_run, tmp_path):
     [
         ("--num-hiddens 9", "the run has num_hiddens 8, not 9; --resume goes on as it began"),
         ("--drop-long", "the run has drop_long False, not True"),
-        ("--preset chapter", "the run has embed_size 8, not 32"),
+        ("--preset chapter", "the run has min_freq 1, not 3"),
         ("--seed 4", "the run has seed 3, not 4"),
         ("--reverse", "the run has reverse False, not True"),
         ("--epochs 1", "has 2 epochs behind it already; give a larger number"),
@@ -265,6 +268,11 @@ def test_bad_options_of_evaluate(refused, command, pairs_file, trained_run, tiny
     assert "only a run directory knows" in message(trained_run / "model.keras", "--split", "test")
     assert "trained without --reverse" in message(trained_run, "--split", "test", "--reverse")
     assert "max_pairs is 0" in message(trained_run, "--max-pairs", 0)
+    assert "no tokenization 'noen'; sacreBLEU has" in message(trained_run, "--tokenize", "noen")
+    assert "is a folder" in message(trained_run, "--save-translations", tmp_path)
+    assert "only a run directory knows" in refused(
+        *("evaluate", trained_run, trained_run / "model.keras", pairs_file, "--split", "test")
+    )
     undivided = tmp_path / "undivided"
     assert command("train", pairs_file, "--run-dir", undivided, *tiny, "--epochs=1").status == 0
     for part in ("valid", "test"):
@@ -334,7 +342,7 @@ def test_help(name, command):
 
 def test_help_of_train_tells_defaults(command):
     text = " ".join(command("train", "--help").out.split())
-    assert "--num-hiddens N width of each LSTM layer (default: 32)" in text
+    assert "--num-hiddens N width of each recurrent layer (default: 32)" in text
     assert "--learning-rate X learning rate of Adam (default: 0.005)" in text
     assert (
         "--max-pairs N use only the first so many pairs of the corpus (default: no limit)" in text
@@ -420,6 +428,29 @@ def test_sentences_stand_before_and_after_options(arguments):
     assert options.model == "MODEL"
     assert options.sentences == ["Go.", "Wow!"]
     assert options.with_scores
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ["A", "B", "C", "CORPUS", "--json"],
+        ["--json", "A", "B", "C", "CORPUS"],
+        ["A", "--json", "B", "C", "CORPUS"],
+        ["A", "B", "--json", "C", "CORPUS"],
+        ["A", "B", "C", "--json", "CORPUS"],
+        ["A", "--beam", "1", "B", "C", "--json", "CORPUS"],
+    ],
+)
+def test_models_stand_before_and_after_options(arguments):
+    options = cli.parse(["evaluate", *arguments])
+    assert (options.models, options.corpus) == (["A", "B", "C"], "CORPUS")
+    assert options.json
+
+
+def test_one_model_stands_before_and_after_options():
+    for arguments in (["A", "CORPUS", "--json"], ["A", "--json", "CORPUS"]):
+        options = cli.parse(["evaluate", *arguments])
+        assert (options.models, options.corpus) == (["A"], "CORPUS")
 
 
 def test_an_unknown_option_among_sentences_is_refused(capsys):

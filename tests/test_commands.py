@@ -3,6 +3,7 @@
 import io
 import json
 import os
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -167,6 +168,15 @@ def test_a_reader_that_has_enough(process):
     assert process.stderr.read() == b""
 
 
+def nearly(scores):
+    """Scores to compare with, but for the speed, which is never the same."""
+    return {
+        name: pytest.approx(value, abs=1e-4) if isinstance(value, float) else value
+        for name, value in scores.items()
+        if name != "sentences_per_second"
+    }
+
+
 def test_evaluate(command, models, pairs_file, translator):
     corpus = s2s.load_corpus(pairs_file)
     expected = s2s.evaluate(translator, corpus)
@@ -177,12 +187,8 @@ def test_evaluate(command, models, pairs_file, translator):
         result = json.loads(outcome.out)
         assert result.pop("sentences_per_second") > 0
         assert (result.pop("model"), result.pop("corpus")) == (str(model), str(pairs_file))
-        assert result.pop("split") == "all"
-        assert result == {
-            name: pytest.approx(value, abs=1e-4) if isinstance(value, float) else value
-            for name, value in expected.items()
-            if name != "sentences_per_second"
-        }
+        assert (result.pop("split"), result.pop("beam")) == ("all", 1)
+        assert result == nearly(expected)
     bleu, chrf, loss, speed = command("evaluate", models[0], pairs_file).out.splitlines()
     assert bleu == f"BLEU  {expected['bleu']:6.2f}  {expected['bleu_signature']}"
     assert chrf == f"chrF  {expected['chrf']:6.2f}  {expected['chrf_signature']}"
@@ -191,6 +197,116 @@ def test_evaluate(command, models, pairs_file, translator):
         f"{expected['perplexity']:.3f} (24 pairs, {expected['num_tokens']} tokens)"
     )
     assert speed.endswith("sentences/s (22 distinct sentences)")
+
+
+def test_evaluate_with_another_tokenization(command, models, pairs_file, translator):
+    outcome = command("evaluate", models[1], pairs_file, "--json", "--tokenize", "none")
+    expected = s2s.evaluate(translator, s2s.load_corpus(pairs_file), tokenize="none")
+    assert json.loads(outcome.out)["bleu"] == expected["bleu"]
+    assert json.loads(outcome.out)["bleu_signature"] == expected["bleu_signature"]
+    assert "|tok:none|" in expected["bleu_signature"]
+
+
+def test_evaluate_saves_translations(command, models, pairs_file, translator, tmp_path):
+    table = tmp_path / "table.tsv"
+    outcome = command("evaluate", models[1], pairs_file, "--save-translations", table)
+    assert outcome.status == 0
+    sources, references = s2s.load_corpus(pairs_file).references()
+    rows = zip(sources, translator.translate(sources), references, strict=True)
+    expected = "".join(
+        "\t".join([source, translation, *targets]) + "\n" for source, translation, targets in rows
+    )
+    assert table.read_bytes().decode() == expected
+
+
+def test_evaluate_several(command, models, trained_run, pairs_file, translator):
+    """Against a model that knows the phrasebook, one that knows nothing yet, and itself."""
+    paths = [models[1], trained_run, models[2]]
+    corpus = s2s.load_corpus("phrasebook", max_pairs=60)
+    runs = translator, s2s.Translator.load(trained_run / "model.keras"), translator
+    expected = s2s.compare(runs, corpus)
+    options = "phrasebook", "--max-pairs", 60
+    outcome = command("evaluate", *paths, *options, "--json")
+    assert (outcome.status, outcome.err, outcome.out.count("\n")) == (0, "", 1)
+    result = json.loads(outcome.out)
+    assert result.keys() == {
+        *("corpus", "split", "beam", "models", "differences", "num_samples", "seed")
+    }
+    for row, path, scores in zip(result["models"], paths, expected["models"], strict=True):
+        assert row.pop("model") == str(path)
+        assert row.pop("sentences_per_second") > 0
+        assert row == nearly(scores)
+    for row, path, difference in zip(
+        result["differences"], paths[1:], expected["differences"], strict=True
+    ):
+        assert (row.pop("model"), row.pop("against")) == (str(path), str(paths[0]))
+        # JSON has no tuples.
+        assert row == json.loads(json.dumps(difference))
+    worse, same = result["differences"]
+    for name in ("bleu", "chrf"):
+        assert worse[name]["interval"][1] < 0
+        assert worse[name]["p_value"] < 0.05
+        assert same[name] == {"difference": 0, "interval": [0, 0], "p_value": 1}
+
+    lines = command("evaluate", *paths, *options).out.splitlines()
+    assert [line for line in lines if line in map(str, paths)] == list(map(str, paths))
+    assert lines[1].startswith(f"BLEU  {result['models'][0]['bleu']:6.2f}  nrefs:")
+    at = lines.index(f"{paths[1]} against {paths[0]}")
+    bleu = worse["bleu"]
+    assert lines[at + 1] == (
+        f"BLEU {bleu['difference']:+7.2f}  95% interval {bleu['interval'][0]:+.2f} to "
+        f"{bleu['interval'][1]:+.2f}  p {bleu['p_value']:.3f}"
+    )
+    assert lines[at + 2].startswith("chrF  -")
+    assert lines[at + 3 : at + 6] == [
+        f"{paths[2]} against {paths[0]}",
+        "BLEU   +0.00  95% interval +0.00 to +0.00  p 1.000",
+        "chrF   +0.00  95% interval +0.00 to +0.00  p 1.000",
+    ]
+    num_sentences = result["models"][0]["num_sentences"]
+    assert lines[at + 6 :] == [
+        f"(paired bootstrap, 1000 samples of {num_sentences} sentences, seed 12345)"
+    ]
+
+
+@pytest.fixture
+def another_run(trained_run, tmp_path):
+    """Makes a copy of `trained_run` that divided its corpus otherwise."""
+
+    def make(**changes):
+        run = tmp_path / "another"
+        shutil.copytree(trained_run, run, dirs_exist_ok=True)
+        record = json.loads((run / "run.json").read_text(encoding="utf-8"))
+        record["recipe"].update(changes)
+        (run / "run.json").write_text(json.dumps(record), encoding="utf-8")
+        return run
+
+    return make
+
+
+def test_evaluate_several_on_a_part_of_the_corpus(command, trained_run, another_run, pairs_file):
+    options = pairs_file, "--split", "test"
+    # What is kept for testing does not depend on what is kept for validation.
+    for changes in ({}, {"valid_fraction": 0.3}, {"num_steps": 5}):
+        outcome = command("evaluate", trained_run, another_run(**changes), *options, "--json")
+        assert outcome.status == 0, outcome.err
+        part = s2s.load_corpus(pairs_file).split(0.2, 0.2, seed=0).test
+        assert [row["num_pairs"] for row in json.loads(outcome.out)["models"]] == [len(part)] * 2
+    for changes, expected in (
+        ({"test_fraction": 0.4}, "(test_fraction 0.4 instead of 0.2)"),
+        ({"split_seed": 1}, "(split_seed 1 instead of 0)"),
+        (
+            {"max_pairs": 20, "split_seed": 1},
+            "(max_pairs 20 instead of None, split_seed 1 instead of 0)",
+        ),
+    ):
+        run = another_run(**changes)
+        outcome = command("evaluate", trained_run, run, *options)
+        assert (outcome.status, outcome.out) == (2, "")
+        assert f"{run}: its --split test has other sentences than that of {trained_run} " in (
+            outcome.err
+        )
+        assert expected in outcome.err
 
 
 def test_evaluate_a_part_of_the_corpus(command, trained_run, pairs_file):

@@ -78,5 +78,5 @@ def test_config_round_trip():
     restored = s2s.Seq2SeqEncoder.from_config(encoder.get_config())
     assert restored.get_config() == encoder.get_config()
     assert restored.get_config()["dropout"] == 0.25
-    assert [layer.compute_dtype for layer in restored.rnn.lstm_layers] == ["bfloat16"] * 3
+    assert [layer.compute_dtype for layer in restored.rnn.forward_layers] == ["bfloat16"] * 3
     assert restored.embedding.compute_dtype == "bfloat16"

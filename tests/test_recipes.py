@@ -6,7 +6,8 @@ import json
 import pytest
 
 from keras_s2s.errors import InputError
-from keras_s2s.recipes import PRESETS, Recipe, check_seed, number_type, preset
+from keras_s2s.options import value_type
+from keras_s2s.recipes import PRESETS, Recipe, check_seed, preset
 
 
 def test_the_chapter():
@@ -52,7 +53,7 @@ def test_every_value_is_checked(item):
         with pytest.raises(InputError, match=f"^{item.name} is .*; give "):
             Recipe(**{item.name: value})
 
-    kind, limits = number_type(item), item.metadata["limits"]
+    kind, limits = value_type(item), item.metadata["limits"]
     for value in ("3", [3], float("nan"), float("inf"), 10**400):
         refused(value)
     if kind is bool:

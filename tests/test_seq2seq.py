@@ -72,9 +72,9 @@ def plain_loss_and_gradients(model, element):
 
 def test_a_decoder_that_cannot_take_the_encoders_state_is_refused():
     encoder = s2s.Seq2SeqEncoder(10, 8, num_hiddens=16, num_layers=2)
-    with pytest.raises(ValueError, match="num_layers is 2 in the encoder and 1 in the decoder"):
+    with pytest.raises(ValueError, match=r"num_layers is 2 .* expects 1"):
         s2s.Seq2Seq(encoder, s2s.Seq2SeqDecoder(10, 8, num_hiddens=16, num_layers=1))
-    with pytest.raises(ValueError, match="num_hiddens is 16 in the encoder and 8 in the decoder"):
+    with pytest.raises(ValueError, match=r"is 16 in .* expects 8; .*encoder_num_hiddens=16"):
         s2s.Seq2Seq(encoder, s2s.Seq2SeqDecoder(10, 8, num_hiddens=8, num_layers=2))
     s2s.Seq2Seq(encoder, s2s.Seq2SeqDecoder(99, 4, num_hiddens=16, num_layers=2))
 

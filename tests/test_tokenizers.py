@@ -194,6 +194,16 @@ def test_detokenize_leaves_out_special_tokens_and_what_is_past_the_valid_length(
     assert found == [b"go <unk> .", b"<unk> <unk> won"]
 
 
+def test_tokens_of_ids(tokenizer):
+    ids = tf.constant([[0, 1, 2], [3, 4, 10], [11, -1, 5]])
+    assert tokenizer.tokens_of(ids).numpy().tolist() == [
+        [b"<pad>", b"<bos>", b"<eos>"],
+        [b"<unk>", b"go", "été".encode()],
+        [b"<unk>", b"<unk>", b"."],
+    ]
+    assert tokenizer.tokens_of(ids[:, :0]).shape == (3, 0)
+
+
 def test_an_empty_batch(tokenizer):
     none = tf.constant([], tf.string)
     assert tokenizer.tokenize(none).to_list() == []

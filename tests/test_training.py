@@ -104,7 +104,7 @@ def test_what_a_run_leaves(trained_run, pairs_file):
     rows = history_of(trained_run)
     assert list(rows[0]) == [
         *("epoch", "loss", "accuracy", "perplexity"),
-        *("val_accuracy", "val_loss", "val_perplexity"),
+        *("val_accuracy", "val_loss", "val_perplexity", "val_bleu", "val_chrf"),
     ]
     assert [row["epoch"] for row in rows] == ["1", "2"]
     record = record_of(trained_run)
