@@ -103,18 +103,19 @@ def make_optimizer(recipe: Recipe, num_batches: int) -> keras.optimizers.Optimiz
         recipe: the configuration.
         num_batches: of an epoch.
     """
-    # The steps that the schedule counts are those of the optimizer.
-    steps = max(1, num_batches * recipe.epochs // recipe.accumulate)
+    # Keras's schedules count batches, also where the gradients of several make one step.
+    batches = num_batches * recipe.epochs
+    warmup = recipe.warmup_steps * recipe.accumulate
     rate: Any = recipe.learning_rate
     if recipe.schedule == "cosine":
         rate = keras.optimizers.schedules.CosineDecay(
-            0.0 if recipe.warmup_steps else recipe.learning_rate,
-            decay_steps=max(1, steps - recipe.warmup_steps),
-            warmup_target=recipe.learning_rate if recipe.warmup_steps else None,
-            warmup_steps=recipe.warmup_steps,
+            0.0 if warmup else recipe.learning_rate,
+            decay_steps=max(1, batches - warmup),
+            warmup_target=recipe.learning_rate if warmup else None,
+            warmup_steps=warmup,
         )
-    elif recipe.schedule == "inverse-sqrt" or recipe.warmup_steps:
-        rate = WarmUp(recipe.learning_rate, recipe.warmup_steps, recipe.schedule == "inverse-sqrt")
+    elif recipe.schedule == "inverse-sqrt" or warmup:
+        rate = WarmUp(recipe.learning_rate, warmup, recipe.schedule == "inverse-sqrt")
     return keras.optimizers.Adam(
         rate,
         global_clipnorm=recipe.clip_norm,

@@ -83,6 +83,10 @@ class Seq2SeqDecoder(EmbeddingRNN):
     ) -> None:
         if input_feeding and attention is None:
             raise ValueError("input_feeding needs attention; give attention='luong'")
+        if kwargs.get("bidirectional"):
+            raise ValueError(
+                "a decoder cannot read what it has yet to write; leave out bidirectional"
+            )
         self.output_size = embed_size if tie_embeddings else num_hiddens
         super().__init__(
             vocab_size,

@@ -99,7 +99,13 @@ def make_dataset(
         )
     if subword_sampling and not (shuffle and bucket_by_length):
         raise InputError("subword_sampling needs shuffle and bucket_by_length; give these too")
+    if not 0 <= subword_sampling <= 1:
+        raise InputError(f"subword_sampling is {subword_sampling}; give 0 to 1")
     tokenizers = source_tokenizer, target_tokenizer
+    if subword_sampling and not all(hasattr(tokenizer, "sample") for tokenizer in tokenizers):
+        raise InputError(
+            "subword_sampling needs a SentencePieceTokenizer on both sides; give these"
+        )
     rows, kept = _tokenize(corpus, tokenizers, num_steps, drop_long)
     if bucket_by_length:
         sample = None
@@ -222,8 +228,10 @@ def _bucketed(
 
         def batch(begin: tf.Tensor, end: tf.Tensor) -> Element:
             (source_ids, source_length), (target_ids, target_length) = rows.at(positions[begin:end])
+            # A batch can be of empty sources alone, and no steps at all is not for every layer.
+            longest_source = tf.maximum(tf.reduce_max(source_length), 1)
             return (
-                (source_ids[:, : tf.reduce_max(source_length)], source_length),
+                (source_ids[:, :longest_source], source_length),
                 (target_ids[:, : tf.reduce_max(target_length)], target_length),
             )
 

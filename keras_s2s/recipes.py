@@ -68,7 +68,7 @@ class Recipe:
     label_smoothing: float = option(0.0, "probability spread over all of the vocabulary", below=1)
     batch_size: int = option(64, "pairs in a batch", 1)
     batch_tokens: int | None = option(
-        None, "target tokens in a batch, instead (with bucket_by_length)", 1
+        None, "target tokens in a batch, instead (with bucket_by_length)", 3
     )
     bucket_by_length: bool = option(False, "batches of pairs of similar lengths, with less padding")
     accumulate: int = option(1, "batches whose gradients make one step", 1)
@@ -112,6 +112,11 @@ class Recipe:
         for wrong, what, advice in (
             (self.joint_vocabulary and words, "joint_vocabulary", "tokenizer sentencepiece"),
             (self.subword_sampling and words, "subword_sampling", "tokenizer sentencepiece"),
+            (
+                self.subword_sampling and not self.bucket_by_length,
+                "subword_sampling",
+                "bucket_by_length",
+            ),
             (not self.lowercase and words, "lowercase off", "tokenizer sentencepiece"),
             (self.input_feeding and not attends, "input_feeding", "attention luong"),
             (self.replace_unknown and not attends, "replace_unknown", "attention luong"),
@@ -138,7 +143,18 @@ class Recipe:
             raise InputError("average and early_stopping do not go together; leave one of them out")
         if self.schedule == "plateau" and self.warmup_steps:
             raise InputError("schedule plateau has no warmup_steps; leave one of them out")
-        if self.bidirectional and (self.encoder_num_hiddens or self.num_hiddens) % 2:
+        if self.batch_tokens is not None and self.batch_tokens < self.num_steps:
+            raise InputError(
+                f"batch_tokens is {self.batch_tokens}; give num_steps ({self.num_steps}) or more, "
+                "so that the longest pair fits"
+            )
+        encoder_num_hiddens = self.encoder_num_hiddens or self.num_hiddens
+        if self.attention == "luong-dot" and encoder_num_hiddens != self.num_hiddens:
+            raise InputError(
+                f"attention luong-dot compares {self.num_hiddens} values with the encoder's "
+                f"{encoder_num_hiddens}; leave encoder_num_hiddens out, or take luong"
+            )
+        if self.bidirectional and encoder_num_hiddens % 2:
             raise InputError(
                 "bidirectional gives each direction half of the units; give an even num_hiddens"
             )

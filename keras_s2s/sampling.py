@@ -124,7 +124,7 @@ def _candidates(
     if top_p < 1:
         before = tf.cumsum(weights, axis=1, exclusive=True)
         enough = top_p * tf.reduce_sum(weights, axis=1, keepdims=True)
-        weights = tf.where(before < enough, weights, 0.0)
+        weights = tf.where(before >= enough, tf.zeros_like(weights), weights)
     return places, weights
 
 

@@ -117,7 +117,7 @@ class Translator(Answers, SentenceTranslator, keras.Model):
         self.built = True
         self._answer = tf.function(self.answer, input_signature=[TEXT], autograph=False)
         self._score = tf.function(self.score, input_signature=[TEXT, REFERENCE], autograph=False)
-        self._beams: dict[int, Callable[[tf.Tensor], Outputs]] = {}
+        self._beams: dict[str, Callable[[tf.Tensor], Outputs]] = {}
 
     def build(self, input_shape: Any = None) -> None:
         self.built = True
@@ -127,10 +127,11 @@ class Translator(Answers, SentenceTranslator, keras.Model):
         return self.answer(text)["translation"]
 
     def _beam(self, beam_size: int) -> Callable[[tf.Tensor], Outputs]:
-        if beam_size not in self._beams:
+        name = str(beam_size)  # TensorFlow saves no attributes with other keys
+        if name not in self._beams:
             search = functools.partial(self.beam, beam_size=beam_size)
-            self._beams[beam_size] = tf.function(search, input_signature=[TEXT], autograph=False)
-        return self._beams[beam_size]
+            self._beams[name] = tf.function(search, input_signature=[TEXT], autograph=False)
+        return self._beams[name]
 
     def other_answers(self, sentences: Sequence[bytes]) -> dict[str, dict[str, np.ndarray]]:
         """What an export's signatures besides `serving_default` and `score` should answer.

@@ -343,7 +343,7 @@ def test_help(name, command):
 def test_help_of_train_tells_defaults(command):
     text = " ".join(command("train", "--help").out.split())
     assert "--num-hiddens N width of each recurrent layer (default: 32)" in text
-    assert "--learning-rate X learning rate of Adam (default: 0.005)" in text
+    assert "--learning-rate X learning rate of Adam, the highest one (default: 0.005)" in text
     assert (
         "--max-pairs N use only the first so many pairs of the corpus (default: no limit)" in text
     )

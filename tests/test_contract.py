@@ -130,7 +130,7 @@ class TestExport:
             f"{inspection.model['variables']} with {inspection.model['parameters']:,} parameters",
             "batch sizes [1, 33]",
             "  passed          ops - core ops alone",
-            "  not applicable  signature beam - ",
+            "  not applicable  signature explain - ",
             " 0 failed, ",
         ):
             assert part in report

@@ -118,7 +118,7 @@ def test_whatever_its_options_step_by_step_equals_all_at_once(ids, options):
     rates = {"dropout": 0.5, "embed_dropout": 0.5, "recurrent_dropout": 0.5, "output_dropout": 0.5}
     decoder, encoded = make_unlike(**options, **rates)
     state, memory = begin(decoder, encoded)
-    ids = ids[:, :4]
+    ids = ids[:, :3]
     logits, final = decoder(ids, state, memory)
     found, found_final = read_step_by_step(decoder, ids, state, memory)
     np.testing.assert_allclose(found, logits, atol=2e-5)
@@ -319,6 +319,8 @@ def test_options_that_do_not_go_together_are_refused(ids, state):
         make(attention="luong-dot", encoder_num_hiddens=8)
     with pytest.raises(ValueError, match="cell is 'rnn'; give one of lstm, gru"):
         make(cell="rnn")
+    with pytest.raises(ValueError, match="what it has yet to write; leave out bidirectional"):
+        make(bidirectional=True)
     with pytest.raises(ValueError, match="give it the memory that `remember` makes"):
         make(attention="luong")(ids, state)
     assert make().remember((None, None)) is None, "and without attention there is none"

@@ -8,12 +8,17 @@ import tensorflow as tf
 import keras_s2s as s2s
 
 LENGTHS = [7, 3, 0, 1]
+OPTIONS = [{}, {"bidirectional": True}, {"cell": "gru", "bidirectional": True, "residual": True}]
+
+
+def make(**options):
+    keras.utils.set_random_seed(0)
+    return s2s.Seq2SeqEncoder(vocab_size=10, embed_size=8, num_hiddens=16, num_layers=2, **options)
 
 
 @pytest.fixture
 def encoder():
-    keras.utils.set_random_seed(0)
-    return s2s.Seq2SeqEncoder(vocab_size=10, embed_size=8, num_hiddens=16, num_layers=2)
+    return make()
 
 
 @pytest.fixture
@@ -28,7 +33,9 @@ def test_shapes_are_the_chapters(encoder):
     assert [part.shape for part in state] == [(2, 4, 16), (2, 4, 16)]
 
 
-def test_the_state_is_that_of_the_row_alone_cut_to_its_length(encoder, ids):
+@pytest.mark.parametrize("options", OPTIONS, ids=str)
+def test_the_state_is_that_of_the_row_alone_cut_to_its_length(ids, options):
+    encoder = make(**options)
     outputs, state = encoder(ids, tf.constant(LENGTHS))
     for row, length in enumerate(LENGTHS):
         if length:
@@ -45,7 +52,9 @@ def test_an_empty_row_has_a_zero_state(encoder, ids):
         assert empty.tolist() == [False, False, True, False]
 
 
-def test_neither_content_nor_amount_of_padding_matters(encoder, ids):
+@pytest.mark.parametrize("options", OPTIONS, ids=str)
+def test_neither_content_nor_amount_of_padding_matters(ids, options):
+    encoder = make(**options)
     outputs, state = encoder(ids, tf.constant(LENGTHS))
     valid = np.arange(7) < np.array(LENGTHS)[:, None]
     noise = np.random.default_rng(1).integers(0, 10, (4, 12))
@@ -60,10 +69,53 @@ def test_the_last_output_is_the_hidden_state_of_the_last_layer(encoder, ids):
     np.testing.assert_array_equal(outputs[:, -1], hidden[-1])
 
 
-def test_an_empty_batch(encoder):
-    outputs, state = encoder(tf.zeros((0, 7), tf.int32), tf.zeros((0,), tf.int32))
+@pytest.mark.parametrize("options", OPTIONS, ids=str)
+def test_an_empty_batch(options):
+    outputs, state = make(**options)(tf.zeros((0, 7), tf.int32), tf.zeros((0,), tf.int32))
     assert outputs.shape == (0, 7, 16)
-    assert state[0].shape == (2, 0, 16)
+    assert {tuple(part.shape) for part in state} == {(2, 0, 16)}
+
+
+@pytest.mark.parametrize("options", OPTIONS, ids=str)
+def test_lengths_of_any_integer_type_and_none_at_all(ids, options):
+    encoder = make(**options)
+    _, expected = encoder(ids, tf.constant(LENGTHS))
+    for lengths in (np.array(LENGTHS, "int64"), tf.constant(LENGTHS, tf.int64)):
+        for part, wanted in zip(encoder(ids, lengths)[1], expected, strict=True):
+            np.testing.assert_array_equal(part, wanted)
+    _, full = encoder(ids, tf.fill([4], 7))
+    for part, wanted in zip(encoder(ids)[1], full, strict=True):
+        np.testing.assert_array_equal(part, wanted)
+
+
+def test_the_second_half_reads_backwards(ids):
+    encoder = s2s.Seq2SeqEncoder(10, 8, num_hiddens=16, num_layers=1, bidirectional=True)
+    outputs, (hidden, _) = encoder(ids)
+    changed = ids.copy()
+    changed[:, -1] = (ids[:, -1] + 1) % 10
+    differences = np.abs(encoder(changed)[0] - outputs).max(axis=0)
+    assert differences[0, :8].max() == 0
+    assert differences[0, 8:].max() > 1e-6
+    np.testing.assert_array_equal(hidden[0, :, :8], outputs[:, -1, :8])
+    np.testing.assert_array_equal(hidden[0, :, 8:], outputs[:, 0, 8:])
+
+
+def test_options_that_make_no_sense_are_refused():
+    with pytest.raises(ValueError, match="cell is 'rnn'; give one of lstm, gru"):
+        make(cell="rnn")
+    with pytest.raises(ValueError, match="num_hiddens is 5; half of them read in each direction"):
+        s2s.Seq2SeqEncoder(10, 8, num_hiddens=5, num_layers=2, bidirectional=True)
+
+
+def test_dropout_of_embeddings_is_of_training(ids):
+    encoder = make(embed_dropout=0.5)
+    embedded, dropped = (encoder.embed(ids, training).numpy() for training in (False, True))
+    kept = dropped != 0
+    assert 0.3 < kept.mean() < 0.7
+    np.testing.assert_allclose(dropped[kept], 2 * embedded[kept], rtol=1e-6)
+    plain = encoder(ids)[0]
+    encoder.embed_dropout_layer.rate = 0.0
+    np.testing.assert_array_equal(encoder(ids, training=True)[0], plain)
 
 
 def test_dropout_reaches_the_lstm():
@@ -80,3 +132,18 @@ def test_config_round_trip():
     assert restored.get_config()["dropout"] == 0.25
     assert [layer.compute_dtype for layer in restored.rnn.forward_layers] == ["bfloat16"] * 3
     assert restored.embedding.compute_dtype == "bfloat16"
+
+
+def test_config_round_trip_of_all_options():
+    rates = {"dropout": 0.1, "embed_dropout": 0.2, "recurrent_dropout": 0.3}
+    options = {"cell": "gru", "bidirectional": True, "residual": True, **rates}
+    encoder = make(**options)
+    config = encoder.get_config()
+    assert {**config, **options} == config
+    restored = s2s.Seq2SeqEncoder.from_config(config)
+    assert restored.get_config() == config
+    restored.build()
+    encoder.build()
+    shapes = [[weight.shape for weight in each.weights] for each in (encoder, restored)]
+    assert shapes[0] == shapes[1]
+    assert len(shapes[0]) == 1 + 2 * 2 * 3

@@ -1,4 +1,4 @@
-"""The masked loss: the chapter's figures, and padding that neither counts nor learns."""
+"""The losses: the chapter's figures, padding that neither counts nor learns, label smoothing."""
 
 import keras
 import numpy as np
@@ -6,6 +6,7 @@ import pytest
 import tensorflow as tf
 
 import keras_s2s as s2s
+from keras_s2s.losses import label_smoothed_loss
 
 VALID_LENGTH = [4, 2, 0]
 
@@ -119,3 +120,59 @@ def test_unknown_reductions_are_refused():
         ValueError, match="reduction is 'mean'; give one of token_mean, sequence_mea"
     ):
         s2s.MaskedSoftmaxCELoss("mean")
+
+
+# Label smoothing
+
+
+def dense_loss(labels, logits, smoothing):
+    """Cross-entropy with the whole distribution that is wanted, written out."""
+    size = logits.shape[1]
+    wanted = (1 - smoothing) * tf.one_hot(labels, size) + smoothing / size
+    return tf.nn.softmax_cross_entropy_with_logits(wanted, logits)
+
+
+@pytest.mark.parametrize("smoothing", [0.0, 0.1, 0.9])
+@pytest.mark.parametrize("run", [lambda function: function, tf.function], ids=["eager", "graph"])
+def test_label_smoothing_equals_a_dense_computation(smoothing, run):
+    rng = np.random.default_rng(0)
+    labels = tf.constant(rng.integers(0, 7, 20), tf.int32)
+    logits = tf.constant(rng.normal(0, 3, (20, 7)), tf.float32)
+    weights = tf.constant(rng.normal(size=20), tf.float32)
+
+    @run
+    def of(loss):
+        with tf.GradientTape() as tape:
+            tape.watch(logits)
+            losses = loss()
+            total = tf.reduce_sum(weights * losses[0])
+        return *losses, tape.gradient(total, logits)
+
+    found = of(lambda: label_smoothed_loss(labels, logits, smoothing))
+    plain = tf.nn.sparse_softmax_cross_entropy_with_logits(labels, logits)
+    expected = of(lambda: (dense_loss(labels, logits, smoothing), plain))
+    for part, wanted in zip(found, expected, strict=True):
+        np.testing.assert_allclose(part, wanted, rtol=1e-5, atol=1e-5)
+    assert (np.abs(found[0] - found[1]).max() > 0.01) == (smoothing > 0)
+
+
+@pytest.mark.parametrize("smoothing", [0.0, 0.1])
+def test_what_is_reported_has_no_gradient(smoothing):
+    logits = tf.random.stateless_normal((5, 7), (0, 0))
+    with tf.GradientTape() as tape:
+        tape.watch(logits)
+        _, losses = label_smoothed_loss(tf.range(5), logits, smoothing)
+        total = tf.reduce_sum(losses)
+    gradient = tape.gradient(total, logits)
+    assert gradient is None or not np.any(gradient)
+
+
+@pytest.mark.parametrize("smoothing", [0.0, 0.1])
+def test_no_token_at_all(smoothing):
+    logits = tf.zeros((0, 7))
+    with tf.GradientTape() as tape:
+        tape.watch(logits)
+        smoothed, losses = label_smoothed_loss(tf.zeros((0,), tf.int32), logits, smoothing)
+        total = tf.reduce_sum(smoothed)
+    assert smoothed.shape == losses.shape == (0,)
+    assert tape.gradient(total, logits).shape == (0, 7)

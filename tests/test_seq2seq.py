@@ -8,6 +8,26 @@ import pytest
 import tensorflow as tf
 
 import keras_s2s as s2s
+from keras_s2s.callbacks import Checkpoints, random_states
+from keras_s2s.losses import label_smoothed_loss
+
+# Options of the encoder, of the decoder, and of both; each is in one of them.
+OPTIONS = {
+    "plain": ({}, {}, {}),
+    "luong": ({"bidirectional": True}, {"attention": "luong", "tie_embeddings": True}, {}),
+    "fed": ({}, {"attention": "bahdanau", "input_feeding": True}, {"residual": True}),
+    "gru": (
+        {"bidirectional": True, "num_hiddens": 6, "num_layers": 1},
+        {
+            "attention": "luong",
+            "input_feeding": True,
+            "encoder_num_hiddens": 6,
+            "encoder_num_layers": 1,
+        },
+        {"cell": "gru"},
+    ),
+}
+DROPOUT = {"dropout": 0.2, "embed_dropout": 0.2, "recurrent_dropout": 0.2}
 
 # Reads the pairs in a process of its own, given the file of `arrays`.
 READ_BATCHES = """
@@ -27,6 +47,23 @@ def arrays(batches, tmp_path):
     parts = zip(*(tf.nest.flatten(element) for element in batches), strict=True)
     np.savez(tmp_path / "arrays.npz", *(np.concatenate(part) for part in parts))
     return tmp_path / "arrays.npz"
+
+
+@pytest.fixture
+def make_kind(tokenizers):
+    """Builds a small model of one of `OPTIONS` for the pairs, with the same weights each time."""
+
+    def make(kind, seed=0, output_dropout=0.0, **options):
+        keras.utils.set_random_seed(seed)
+        of_encoder, of_decoder, of_both = OPTIONS[kind]
+        both = {"embed_size": 6, "num_hiddens": 8, "num_layers": 2, **of_both, **options}
+        source, target = tokenizers
+        return s2s.Seq2Seq(
+            s2s.Seq2SeqEncoder(len(source), **{**both, **of_encoder}),
+            s2s.Seq2SeqDecoder(len(target), **both, **of_decoder, output_dropout=output_dropout),
+        )
+
+    return make
 
 
 @pytest.fixture
@@ -118,7 +155,62 @@ def test_compiling_decides_which_lstm_runs(make_model):
         assert (model.encoder.rnn.fused, model.decoder.rnn.fused) == (fused, fused)
 
 
+@pytest.mark.parametrize("kind", OPTIONS)
+def test_encoding_is_the_first_half_of_a_call(make_kind, batches, kind):
+    model = make_kind(kind)
+    element = next(iter(batches))
+    source, (target_ids, _) = element
+    state, memory = model.encode(source)
+    logits, _ = model.decoder(target_ids[:, :-1], state, memory)
+    np.testing.assert_array_equal(logits, model(element))
+    assert (memory is None) == (kind == "plain")
+
+
+def test_adam_is_the_one_of_one_operation(make_model):
+    model = make_model()
+    model.compile("adam")
+    assert "update_step" in vars(model.optimizer)
+    assert type(model.optimizer) is keras.optimizers.Adam
+
+
 # One step
+
+
+@pytest.mark.parametrize("kind", OPTIONS)
+@pytest.mark.parametrize("jit_compile", [False, True])
+def test_the_step_of_every_kind_of_model_is_the_gradient(make_kind, batches, kind, jit_compile):
+    model = make_kind(kind)
+    model.compile(keras.optimizers.SGD(1.0), jit_compile=jit_compile)
+    element = next(iter(batches))
+    loss, gradients = plain_loss_and_gradients(model, element)
+    step = step_of(model, element)
+    assert float(model.loss_metric.result()) == pytest.approx(loss, rel=1e-6)
+    for found, gradient in zip(step, gradients, strict=True):
+        np.testing.assert_allclose(found, gradient, atol=1e-6)
+        assert np.abs(gradient).max() > 0, "every weight learns"
+
+
+@pytest.mark.parametrize("jit_compile", [False, True])
+def test_labels_are_smoothed_in_what_is_learned_and_not_in_what_is_told(
+    make_model, batches, jit_compile
+):
+    model = make_model()
+    model.compile(keras.optimizers.SGD(1.0), label_smoothing=0.2, jit_compile=jit_compile)
+    element = next(iter(batches))
+    loss, _ = plain_loss_and_gradients(model, element)
+    _, (target_ids, target_length) = element
+    with tf.GradientTape() as tape:
+        logits = model(element, training=True)
+        valid = tf.sequence_mask(target_length - 1, 7)
+        losses, _ = label_smoothed_loss(target_ids[:, 1:][valid], logits[valid], 0.2)
+        smoothed = tf.reduce_mean(losses)
+    gradients = map(tf.convert_to_tensor, tape.gradient(smoothed, model.trainable_weights))
+    assert abs(float(smoothed) - loss) > 0.01
+    for found, gradient in zip(step_of(model, element), gradients, strict=True):
+        np.testing.assert_allclose(found, gradient, atol=1e-6)
+    assert float(model.loss_metric.result()) == pytest.approx(loss, rel=1e-6)
+    with pytest.raises(ValueError, match="label_smoothing is 1; give 0 or more and less than 1"):
+        model.compile(label_smoothing=1)
 
 
 @pytest.mark.parametrize("clip", [None, 0.1, 100.0])
@@ -151,7 +243,8 @@ def test_a_word_used_twice_is_one_gradient_to_adam(make_model, batches):
         np.testing.assert_allclose(velocity, 0.001 * gradient**2, rtol=1e-3, atol=1e-12)
 
 
-def test_rows_without_any_token_change_nothing(make_model, batches):
+@pytest.mark.parametrize("kind", OPTIONS)
+def test_rows_without_any_token_change_nothing(make_kind, batches, kind):
     (source_ids, source_length), (target_ids, target_length) = next(iter(batches))
     zeros = tf.zeros((3, 8), tf.int32), tf.zeros((3,), tf.int32)
     padded = (
@@ -160,11 +253,11 @@ def test_rows_without_any_token_change_nothing(make_model, batches):
     )
     steps = []
     for element in (((source_ids, source_length), (target_ids, target_length)), padded):
-        model = make_model()
+        model = make_kind(kind)
         model.compile(keras.optimizers.SGD(1.0))
         steps.append(step_of(model, element))
     for found, expected in zip(*steps, strict=True):
-        np.testing.assert_allclose(found, expected, atol=1e-7)
+        np.testing.assert_allclose(found, expected, atol=2e-7)
     assert norm(step_of(model, (zeros, zeros))) == 0, "nothing to learn is no division by zero"
 
 
@@ -201,6 +294,35 @@ def test_all_ways_to_run_train_the_same(make_model, batches, trained, way):
         np.testing.assert_allclose(found, expected, atol=1e-5)
 
 
+@pytest.mark.slow
+@pytest.mark.parametrize("kind", [kind for kind in OPTIONS if kind != "plain"])
+def test_every_kind_of_model_trains_the_same_under_xla(make_kind, batches, kind):
+    results = []
+    for way in ({}, {"jit_compile": True}):
+        model = make_kind(kind)
+        model.compile(clipping_sgd(), **way)
+        results.append([fit(model, batches, epochs=2)["loss"], *model.get_weights()])
+    for found, expected in zip(*results, strict=True):
+        np.testing.assert_allclose(found, expected, rtol=1e-5, atol=1e-5)
+
+
+@pytest.mark.parametrize("kind", OPTIONS)
+def test_batches_by_length_train_every_kind_of_model(make_kind, pairs, tokenizers, kind):
+    data = s2s.make_dataset(
+        pairs,
+        *tokenizers,
+        num_steps=8,
+        shuffle=True,
+        bucket_by_length=True,
+        batch_tokens=16,
+        seed=0,
+    )
+    model = make_kind(kind)
+    model.compile(keras.optimizers.Adam(0.02, global_clipnorm=1.0), label_smoothing=0.1)
+    losses = fit(model, data, epochs=8)["loss"]
+    assert losses[-1] < 0.7 * losses[0]
+
+
 def test_the_same_seed_trains_the_same_weights_to_the_bit(make_model, pairs, tokenizers):
     def train(seed):
         model = make_model(dropout=0.3, seed=seed)
@@ -229,11 +351,56 @@ def test_mixed_precision_learns(make_model, batches, policy):
     assert model(next(iter(batches))).dtype == "float32"
 
 
+@pytest.mark.parametrize("kind", [kind for kind in OPTIONS if kind != "plain"])
+def test_mixed_precision_learns_with_all_options(make_kind, batches, kind):
+    model = make_kind(kind, dtype="mixed_bfloat16", output_dropout=0.1, **DROPOUT)
+    model.compile(keras.optimizers.Adam(0.02, global_clipnorm=1.0), label_smoothing=0.1)
+    losses = fit(model, batches, epochs=12)["loss"]
+    assert np.isfinite(losses).all()
+    assert losses[-1] < 0.8 * losses[0]
+
+
 @pytest.mark.parametrize("policy", ["mixed_float16"], indirect=True)
 def test_clipping_is_of_the_gradient_before_its_scaling(make_model, batches, policy):
     model = make_model()
     model.compile(keras.optimizers.SGD(1.0, global_clipnorm=0.1))
     assert norm(step_of(model, next(iter(batches)))) == pytest.approx(0.1, rel=1e-3)
+
+
+# Random generators
+
+
+@pytest.mark.parametrize("fused", [True, False])
+@pytest.mark.parametrize("kind", OPTIONS)
+def test_a_checkpoint_holds_every_random_generator(make_kind, batches, tmp_path, kind, fused):
+    def make(seed):
+        model = make_kind(kind, seed, output_dropout=0.2, **DROPOUT)
+        # What is not compiled for XLA takes the code for it, and does not wait for the compiler.
+        model.compile(clipping_sgd(), run_eagerly=True, jit_compile=False)
+        for layer in (model.encoder, model.decoder):
+            layer.rnn.fused = fused
+        return model
+
+    elements = list(batches.take(2))
+    model, other = make(seed=1), make(seed=2)
+    generators = {
+        id(generator.state)
+        for layer in model._flatten_layers()
+        for generator in getattr(layer, "_seed_generators", [])
+    }
+    assert len(generators) >= 6
+    assert generators <= {id(state) for state in random_states(model)}
+
+    model.train_step(elements[0])
+    checkpoints = Checkpoints(tmp_path)
+    checkpoints.set_model(model)
+    checkpoints.save(1)
+    assert Checkpoints.restore(tmp_path, other) == 1
+    for each in (model, other):
+        for element in elements:
+            each.train_step(element)
+    for found, expected in zip(other.get_weights(), model.get_weights(), strict=True):
+        np.testing.assert_array_equal(found, expected)
 
 
 # Several devices
@@ -337,12 +504,13 @@ def test_a_saved_model_goes_on_in_a_fresh_process(
 
 def test_a_saved_model_is_compiled_as_it_was(make_model, tmp_path):
     model = make_model(dropout=0.2)
-    model.compile(clipping_sgd(0.25), steps_per_execution=3, jit_compile=True)
+    model.compile(clipping_sgd(0.25), steps_per_execution=3, jit_compile=True, label_smoothing=0.1)
     model.save(tmp_path / "model.keras")
     loaded = keras.saving.load_model(tmp_path / "model.keras")
     assert isinstance(loaded.optimizer, keras.optimizers.SGD)
     assert loaded.optimizer.global_clipnorm == 0.25
     assert (loaded.steps_per_execution, loaded.jit_compile) == (3, True)
+    assert loaded.label_smoothing == 0.1
     assert not loaded.encoder.rnn.fused
     assert loaded.get_config() == model.get_config()
 
@@ -354,3 +522,19 @@ def test_a_saved_model_keeps_its_precision(make_model, batches, tmp_path):
     element = next(iter(batches))
     np.testing.assert_array_equal(loaded(element), model(element))
     assert np.abs(loaded(element) - make_model()(element)).max() > 0
+
+
+@pytest.mark.parametrize("kind", OPTIONS)
+def test_every_kind_of_model_goes_on_from_its_file(make_kind, batches, tmp_path, kind):
+    model = make_kind(kind)
+    model.compile(label_smoothing=0.1)
+    fit(model, batches, epochs=1)
+    model.save(tmp_path / "model.keras")
+    loaded = keras.saving.load_model(tmp_path / "model.keras")
+    assert loaded.get_config() == model.get_config()
+    element = next(iter(batches))
+    np.testing.assert_array_equal(loaded(element), model(element))
+    for each in (loaded, model):
+        each.train_step(element)
+    for found, expected in zip(loaded.get_weights(), model.get_weights(), strict=True):
+        np.testing.assert_allclose(found, expected, atol=1e-7)

@@ -472,9 +472,8 @@ class TestExport:
         done = subprocess.run(command, shell=True, capture_output=True, text=True, check=True)
         assert repr(joint.translate(["Go."])[0].encode()) in done.stdout
 
-    @pytest.mark.parametrize(
-        "subword_side", ["source", pytest.param("target", marks=pytest.mark.slow)]
-    )
+    @pytest.mark.slow
+    @pytest.mark.parametrize("subword_side", ["source", "target"])
     def test_words_on_the_other_side(self, phrasebook, fitted, tmp_path, subword_side):
         sides = {
             side: s2s.WordTokenizer.fit(getattr(phrasebook, side), min_freq=2)
