@@ -33,7 +33,7 @@ if not _is_command() and importlib.util.find_spec("tensorflow"):
             "set KERAS_BACKEND=tensorflow before Keras is imported"
         )
     from keras_s2s.alignment import replace_unknown
-    from keras_s2s.beam import BeamResult, beam_search
+    from keras_s2s.beam import beam_search
     from keras_s2s.catalogue import CATALOGUE
     from keras_s2s.corpus import CorpusSplits, ParallelCorpus, load_corpus
     from keras_s2s.decoder import Seq2SeqDecoder
@@ -44,6 +44,7 @@ if not _is_command() and importlib.util.find_spec("tensorflow"):
     from keras_s2s.losses import MaskedSoftmaxCELoss, sequence_mask
     from keras_s2s.metrics import Perplexity, TokenMean
     from keras_s2s.pipeline import make_dataset
+    from keras_s2s.ranking import BeamResult
     from keras_s2s.recipes import PRESETS, Recipe
     from keras_s2s.sampling import sample_search
     from keras_s2s.scores import bleu

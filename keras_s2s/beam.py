@@ -7,88 +7,25 @@ import tensorflow as tf
 from keras_s2s.choices import NEVER, Choices, Constraints, most_probable
 from keras_s2s.decoding import most_probable_token, take_tokens
 from keras_s2s.errors import InputError
+from keras_s2s.ranking import BeamResult, Finished, Penalties, choose, follow_back, keep_best
 from keras_s2s.recurrent import State
 from keras_s2s.search import (
     Decoded,
     Records,
     Sentences,
     begin,
-    by_answer,
     gather_rows,
     new_record,
-    read,
     record,
     search,
 )
 from keras_s2s.seq2seq import Seq2Seq
-from keras_s2s.tokenizers import BOS, EOS, PAD
+from keras_s2s.tokenizers import BOS, PAD
 
-# In place of no attention at all, which has no logarithm.
-LEAST_COVERAGE = 1e-30
 NO_ATTENTION = (
     "coverage_penalty counts what the decoder looks at, and this one does not attend; give 0, or a "
     "decoder with attention"
 )
-
-
-class BeamResult(NamedTuple):
-    """What a beam search found, the best answer first.
-
-    Where there are fewer answers than were asked for, the others are empty, with a length of 0 and
-    minus infinity as log-probability and score.
-
-    Attributes:
-        ids: int32, (batch, n_best, max_steps): the tokens, with `<eos>` where the answer ended and
-            `<pad>` after it, without `<bos>`.
-        lengths: int32, (batch, n_best): how many of them count, `<eos>` among them.
-        log_probabilities: float32, (batch, n_best): of each whole answer, in nats.
-        scores: float32, (batch, n_best): what they are ranked by.
-        attention: float32, (batch, n_best, max_steps, source steps): how much each of these tokens
-            looks at each token of the source, zero past the length; None when the model does not
-            attend.
-    """
-
-    ids: tf.Tensor
-    lengths: tf.Tensor
-    log_probabilities: tf.Tensor
-    scores: tf.Tensor
-    attention: tf.Tensor | None
-
-
-class _Penalties(NamedTuple):
-    """How an answer's score comes from its log-probability; see `beam_search`."""
-
-    length: float
-    coverage: float
-
-    def divisor(self, length: tf.Tensor | int) -> tf.Tensor:
-        return ((5.0 + tf.cast(length, tf.float32)) / 6.0) ** self.length
-
-    def score(
-        self, log_probabilities: tf.Tensor, length: tf.Tensor | int, coverage: tf.Tensor
-    ) -> tf.Tensor:
-        """Scores; the coverage is that of each source token, (..., source steps), 1 at padding."""
-        scores = log_probabilities / self.divisor(length)
-        if self.coverage:
-            covered = tf.math.log(tf.clip_by_value(coverage, LEAST_COVERAGE, 1.0))
-            scores += self.coverage * tf.reduce_sum(covered, axis=-1)
-        return scores
-
-
-class _Finished(NamedTuple):
-    """The best answers of each sentence that have ended, best first, (sentences, beam_size).
-
-    Attributes:
-        scores: minus infinity where there is none.
-        log_probabilities: likewise.
-        lengths: `<eos>` included.
-        beams: the beam each ended in.
-    """
-
-    scores: tf.Tensor
-    log_probabilities: tf.Tensor
-    lengths: tf.Tensor
-    beams: tf.Tensor
 
 
 class _Branches(NamedTuple):
@@ -97,8 +34,9 @@ class _Branches(NamedTuple):
     Attributes:
         tokens: the last of each.
         log_probabilities: minus infinity where there is no such beam.
-        coverage: the attention to each source token so far; of size 0 when it does not count.
-        ids: all tokens; of size 0 when nobody looks at them.
+        coverage: the attention to each source token so far, 1 at padding; kept up to date only
+            where it counts.
+        ids: all tokens; likewise.
         finished: what has ended.
     """
 
@@ -106,7 +44,7 @@ class _Branches(NamedTuple):
     log_probabilities: tf.Tensor
     coverage: tf.Tensor
     ids: tf.Tensor
-    finished: _Finished
+    finished: Finished
 
 
 def beam_search(
@@ -150,7 +88,8 @@ def beam_search(
         source_valid_length: int32 tensor, shape (batch,).
         max_steps: tokens at most, `<eos>` included.
         beam_size: beams of each sentence. Time grows with it.
-        n_best: how many answers to return for each sentence.
+        n_best: how many answers to return for each sentence. With more the search goes on a little
+            longer, until it is sure of all of them.
         length_penalty: alpha of Wu et al.; 0 to rank by probability alone.
         coverage_penalty: beta of Wu et al.; needs a model with attention.
         min_length: so many tokens come before `<eos>` at least.
@@ -183,7 +122,7 @@ def beam_search(
         beam_size,
         n_best,
         max_steps,
-        _Penalties(length_penalty, coverage_penalty),
+        Penalties(length_penalty, coverage_penalty),
         Constraints(min_length, no_repeat_ngram_size, forbid_unknown),
     )
     plan.check(model.decoder.vocab_size)
@@ -203,7 +142,10 @@ def beam_search(
         plan.goes_on,
         plan.records(source[0], attends),
     )
-    return plan.answers(steps, branches, records)
+    left = branches.log_probabilities
+    scores = plan.penalties.score(left, max_steps, branches.coverage)
+    best, ended = choose(branches.finished, left, scores, max_steps, n_best)
+    return follow_back(best, ended, steps, records, max_steps)
 
 
 class _Plan(NamedTuple):
@@ -212,7 +154,7 @@ class _Plan(NamedTuple):
     beam_size: int
     n_best: int
     max_steps: int
-    penalties: _Penalties
+    penalties: Penalties
     constraints: Constraints
 
     def check(self, vocab_size: int) -> None:
@@ -244,11 +186,11 @@ class _Plan(NamedTuple):
             log_probabilities=tf.where(~empty & first, 0.0, NEVER),
             coverage=tf.repeat(padding[:, None], self.beam_size, axis=1),
             ids=tf.fill([batch, self.beam_size, self.max_steps], PAD),
-            finished=_Finished(answered, answered, lengths=zeros, beams=zeros),
+            finished=Finished(answered, answered, lengths=zeros, beams=zeros),
         )
 
     def records(self, source_ids: tf.Tensor, attends: bool) -> Records:
-        """What the beams are followed back with in `answers`."""
+        """What `follow_back` reads."""
         batch, num_steps = tf.shape(source_ids)[0], tf.shape(source_ids)[1]
         nothing = tf.zeros([batch, self.beam_size], tf.int32)
         records = {name: new_record(self.max_steps, nothing) for name in ("tokens", "parents")}
@@ -294,9 +236,8 @@ class _Plan(NamedTuple):
         # What ends has to be among the most probable too; first, with a tie, as in greedy search.
         competitors = tf.concat([ends, best], axis=1)
         last = tf.math.top_k(competitors, self.beam_size).values[:, -1:]
-        finished = self._finish(
-            branches.finished, step + 1, tf.where(ends >= last, ends, NEVER), coverage
-        )
+        ends = tf.where(ends >= last, ends, NEVER)
+        finished = keep_best(branches.finished, self.penalties, step + 1, ends, coverage)
 
         left = {"tokens": tokens, "parents": parents, "attention": decoded.attention}
         records = {
@@ -311,82 +252,6 @@ class _Plan(NamedTuple):
         rows = tf.range(num_sentences)[:, None] * self.beam_size + parents
         state = gather_rows(decoded.state, tf.reshape(rows, [-1]))
         return state, _Branches(tokens, best, coverage, ids, finished), records
-
-    def _finish(
-        self,
-        finished: _Finished,
-        length: tf.Tensor,
-        log_probabilities: tf.Tensor,
-        coverage: tf.Tensor,
-    ) -> _Finished:
-        """Puts what has ended, one from each beam, among what had ended before."""
-        zeros = tf.zeros_like(finished.lengths)
-        ended = _Finished(
-            self.penalties.score(log_probabilities, length, coverage),
-            log_probabilities,
-            lengths=zeros + length,
-            beams=zeros + tf.range(self.beam_size),
-        )
-        both = [tf.concat(parts, axis=1) for parts in zip(finished, ended, strict=True)]
-        scores, order = tf.math.top_k(both[0], self.beam_size)
-        return _Finished(scores, *(tf.gather(part, order, batch_dims=1) for part in both[1:]))
-
-    def answers(self, steps: tf.Tensor, branches: _Branches, records: Records) -> BeamResult:
-        """Ranks what was found, and follows it back through the beams it came by."""
-        finished = branches.finished
-        scores = self.penalties.score(branches.log_probabilities, self.max_steps, branches.coverage)
-        scores, beams = tf.math.top_k(scores, self.n_best)
-        cut = _Finished(
-            scores,
-            tf.gather(branches.log_probabilities, beams, batch_dims=1),
-            tf.where(scores > NEVER, self.max_steps, 0),
-            beams,
-        )
-        # The best of what has ended; where that is too little, then the best of what was cut.
-        num_ended = tf.math.count_nonzero(finished.scores > NEVER, axis=1, dtype=tf.int32)[:, None]
-        rank = tf.range(self.n_best)
-        ended = rank < num_ended
-        order = tf.where(ended, rank, self.beam_size + rank - num_ended)
-        best = _Finished(
-            *(
-                tf.gather(tf.concat(parts, axis=1), order, batch_dims=1)
-                for parts in zip(finished, cut, strict=True)
-            )
-        )
-
-        # The end itself is in no beam.
-        in_beams = best.lengths - tf.cast(ended, tf.int32)
-
-        def go_back(
-            step: tf.Tensor, beams: tf.Tensor, entered: tf.TensorArray
-        ) -> tuple[tf.Tensor, tf.Tensor, tf.TensorArray]:
-            parents = tf.gather(records["parents"].read(step), beams, batch_dims=1)
-            beams = tf.where(step < in_beams, parents, beams)
-            return step - 1, beams, entered.write(step, beams)
-
-        _, _, entered = tf.while_loop(
-            lambda step, *_: step >= 0,
-            go_back,
-            (steps - 1, best.beams, new_record(self.max_steps, best.beams)),
-        )
-        # The beam that each answer was in before each step, and the one that it was in after it.
-        before = read(entered, steps)
-        after = tf.concat([before[1:], best.beams[None]], axis=0)
-        step = tf.range(tf.shape(before)[0])[:, None, None]
-        tokens = tf.gather(read(records["tokens"], steps), after, batch_dims=2)
-        tokens = tf.where(step < in_beams, tokens, tf.where(step < best.lengths, EOS, PAD))
-        attention = None
-        if "attention" in records:
-            attention = tf.gather(read(records["attention"], steps), before, batch_dims=2)
-            attention = tf.where((step < best.lengths)[..., None], attention, 0.0)
-            attention = by_answer(attention, self.max_steps)
-        return BeamResult(
-            by_answer(tokens, self.max_steps),
-            best.lengths,
-            best.log_probabilities,
-            best.scores,
-            attention,
-        )
 
 
 def _or_never(choices: Choices, logits: tf.Tensor) -> tf.Tensor:
@@ -404,7 +269,6 @@ def _greedy(model: Seq2Seq, source: tuple[tf.Tensor, tf.Tensor], plan: _Plan) ->
             raise InputError(NO_ATTENTION)
         padding = 1.0 - tf.sequence_mask(source[1], tf.shape(source[0])[1], tf.float32)
         coverage = padding[:, None] + tf.reduce_sum(result.attention, axis=2)
-
     scores = plan.penalties.score(result.log_probabilities, result.lengths, coverage)
     return BeamResult(
         result.ids, result.lengths, result.log_probabilities, scores, result.attention

@@ -96,9 +96,9 @@ def _repeating(ids: tf.Tensor, step: tf.Tensor, size: int) -> tf.Tensor:
     Returns:
         Int32, (rows, max_steps), with `<pad>` at all places that forbid nothing.
     """
-    position = tf.range(tf.shape(ids)[1])
-    # A place forbids its token when the `size - 1` tokens before it are the row's last ones.
-    forbids = tf.fill(tf.shape(ids), True) & (position >= size - 1) & (position < step)
+    # A place forbids its token when the `size - 1` tokens before it are the row's last ones. Past
+    # the row's end that is <pad>, which is never taken anyway.
+    forbids = tf.broadcast_to(tf.range(tf.shape(ids)[1]) >= size - 1, tf.shape(ids))
     for back in range(1, size):
         last = ids[:, tf.maximum(step - back, 0)]
         forbids &= tf.roll(ids, back, axis=1) == last[:, None]

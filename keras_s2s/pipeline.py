@@ -1,7 +1,7 @@
 """Sentence pairs to batches: `tf.data` pipelines of ids and valid lengths."""
 
 from collections.abc import Callable
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 import tensorflow as tf
@@ -63,10 +63,13 @@ def make_dataset(
             far as its longest pair. Much less is padding then. With `shuffle`, which pairs of
             similar lengths come together and the order of the batches are random.
         batch_tokens: with `bucket_by_length`, instead of a number of pairs the number of target
-            tokens that a batch has at most, so that batches of long pairs hold fewer.
+            tokens that a batch has at most, padding included, so that batches of long pairs hold
+            fewer.
         subword_sampling: with `shuffle`, `bucket_by_length` and tokenizers that are
             `SentencePieceTokenizer`s: more than 0 draws the subwords of all pairs anew in each
-            epoch ("subword regularization"); it is the `alpha` of their `sample`.
+            epoch ("subword regularization"); it is the `alpha` of their `sample`. With
+            `batch_tokens` epochs then differ in their number of batches: give `fit` the dataset's
+            `repeat()` and `steps_per_epoch`.
 
     Returns:
         A dataset with elements `((source_ids, source_valid_length), (target_ids,
@@ -193,10 +196,11 @@ def _bucketed(
     """Batches of pairs of similar lengths, each no longer than its longest pair."""
     tokenized = rows
     size = len(rows.source_valid_length)
+    num_batches: int | None = -(-size // batch_size)
     if batch_tokens is not None:
-        mean = float(tf.reduce_mean(tf.cast(rows.target_valid_length, tf.float32)))
-        batch_size = max(1, int(batch_tokens / mean))
-    window = batch_size * BATCHES_SORTED_TOGETHER if shuffle else size
+        # How many there are follows from the lengths, which are others when they are drawn anew.
+        lengths = np.sort(rows.target_valid_length)
+        num_batches = None if sample else len(_begins_by_tokens(lengths, batch_tokens))
 
     def batches_of_epoch(seed: tf.Tensor) -> tf.data.Dataset:
         rows = tokenized if sample is None else sample(seed)
@@ -208,17 +212,33 @@ def _bucketed(
             for length in (rows.source_valid_length, rows.target_valid_length)
         )
         longest = tf.cast(tf.shape(rows.source_ids)[1] + tf.shape(rows.target_ids)[1], tf.int64)
-        windows = tf.range(size, dtype=tf.int64) // window
-        order = tf.argsort(
-            (windows * longest + target_length) * longest + source_length, stable=True
-        )
-        positions = tf.gather(positions, order)
         if batch_tokens is None:
             begins = tf.range(0, size, batch_size)
-        else:
-            begins = _begins_by_tokens(
-                tf.gather(target_length, order), tf.gather(windows, order), batch_tokens
+            window = batch_size * BATCHES_SORTED_TOGETHER if shuffle else size
+            windows = tf.range(size, dtype=tf.int64) // window
+            order = tf.argsort(
+                (windows * longest + target_length) * longest + source_length, stable=True
             )
+        else:
+            # By the targets first and all together, so that each epoch has as many batches.
+            in_order = tf.sort(target_length)
+            (begins,) = tf.numpy_function(
+                lambda lengths: [_begins_by_tokens(lengths, batch_tokens)], [in_order], [tf.int32]
+            )
+            begins = tf.ensure_shape(begins, [num_batches])
+            windows = tf.zeros_like(target_length)
+            if shuffle:
+                # Windows of pairs whose targets have the same length.
+                by_target = tf.argsort(target_length, stable=True)
+                number = tf.range(size) - tf.searchsorted(in_order, in_order)
+                window = batch_tokens // in_order * BATCHES_SORTED_TOGETHER
+                windows = tf.scatter_nd(
+                    by_target[:, None], tf.cast(number, tf.int64) // window, [size]
+                )
+            order = tf.argsort(
+                (target_length * size + windows) * longest + source_length, stable=True
+            )
+        positions = tf.gather(positions, order)
         ends = tf.concat([begins[1:], [size]], axis=0)
         if shuffle:
             shuffled = tf.random.experimental.stateless_shuffle(
@@ -240,30 +260,23 @@ def _bucketed(
     # A number for each epoch, another one in each iteration.
     seeds = tf.data.Dataset.random(seed=seed, rerandomize_each_iteration=True).take(1)
     data = seeds.flat_map(batches_of_epoch)
-    if batch_tokens is None:
-        data = data.apply(tf.data.experimental.assert_cardinality(-(-size // batch_size)))
+    if num_batches is not None:
+        data = data.apply(tf.data.experimental.assert_cardinality(num_batches))
     return data
 
 
-def _begins_by_tokens(lengths: tf.Tensor, windows: tf.Tensor, batch_tokens: int) -> tf.Tensor:
+def _begins_by_tokens(lengths: np.ndarray, batch_tokens: int) -> np.ndarray:
     """Where batches begin that have at most so many tokens, padding included.
 
     Args:
-        lengths: int64, (pairs,), rising within each window.
-        windows: int64, (pairs,), of which window each pair is.
+        lengths: (pairs,), rising.
         batch_tokens: not less than the largest length.
 
     Returns:
         int32, (batches,), rising from 0.
     """
-
-    def next_pair(state: tuple[tf.Tensor, ...], pair: tuple[tf.Tensor, ...]) -> Any:
-        begin, position, window_before = state
-        length, window = pair
-        full = (position + 1 - begin) * length > batch_tokens
-        begin = tf.where(full | (window != window_before), position, begin)
-        return begin, position + 1, window
-
-    zero = tf.constant(0, tf.int64)
-    begins, _, _ = tf.scan(next_pair, (lengths, windows), (zero, zero, zero))
-    return tf.cast(tf.unique(begins).y, tf.int32)
+    begins = [0]
+    for position, length in enumerate(lengths.tolist()):
+        if (position + 1 - begins[-1]) * length > batch_tokens:
+            begins.append(position)
+    return np.array(begins, np.int32)

@@ -296,10 +296,11 @@ def _masked_gru_step(
     What the update gate keeps is kept of the whole state, as in Keras. Of a masked one a value
     that is never overwritten would grow at each step.
     """
-    kernel, recurrent_kernel, (input_bias, recurrent_bias) = (
+    kernel, recurrent_kernel, bias = (
         tf.cast(tf.convert_to_tensor(weight), inputs.dtype)
         for weight in (cell.kernel, cell.recurrent_kernel, cell.bias)
     )
+    input_bias, recurrent_bias = tf.unstack(bias)
     of_inputs = tf.split(tf.matmul(inputs, kernel) + input_bias, 3, axis=1)
     of_state = tf.split(tf.matmul(hidden * mask, recurrent_kernel) + recurrent_bias, 3, axis=1)
     kept, reset = (tf.sigmoid(of_inputs[gate] + of_state[gate]) for gate in (0, 1))

@@ -1,8 +1,6 @@
 """Models with random weights for the tests of searches, and plain searches to compare with."""
 
 import functools
-import itertools
-import math
 from typing import NamedTuple
 
 import numpy as np
@@ -173,14 +171,3 @@ def greedy_in_python(model, ids, length, max_steps, rules):
         candidates = continuations.extend([answer], rules)
         answer = max(candidates, key=lambda candidate: candidate.log_probability)
     return answer
-
-
-def grids_of_rules(**values):
-    """Rules for each combination of some options, with names for pytest."""
-    for combination in itertools.product(*values.values()):
-        options = dict(zip(values, combination, strict=True))
-        yield Rules(**options)
-
-
-def is_close(left, right, tolerance=1e-4):
-    return math.isclose(left, right, rel_tol=tolerance, abs_tol=tolerance)

@@ -241,6 +241,14 @@ def test_no_batch_has_more_tokens_than_told(bucketed, shuffle, batch_tokens):
     assert len(rows) > 1 or batch_tokens == 20
 
 
+@pytest.mark.parametrize("shuffle", [False, True])
+def test_each_epoch_has_as_many_batches_of_so_many_tokens(bucketed, shuffle):
+    # Keras takes the number of the first epoch for that of all.
+    data = bucketed(shuffle=shuffle, seed=0, batch_tokens=60)
+    for _ in range(3):
+        assert len(sentences(data)) == int(data.cardinality())
+
+
 def test_by_length_empty_sentences_are_no_trouble(pairs, tokenizers):
     for options in ({"batch_size": 1}, {"batch_tokens": 8}):
         data = s2s.make_dataset(

@@ -4,7 +4,7 @@ import keras
 import numpy as np
 import pytest
 import tensorflow as tf
-from small_models import KINDS, make_model, sources
+from small_models import make_model, sources
 
 import keras_s2s as s2s
 from keras_s2s.session import SavedModelSession
@@ -47,7 +47,7 @@ def named(search):
     return run
 
 
-@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("kind", ["plain", "feeds"])
 def test_an_export_answers_on_a_servers_path_as_python_does(kind, tmp_path):
     model = make_model(kind, vocab_size=VOCAB_SIZE, end_bias=3.0)
     functions = searches(model, kind)
@@ -60,7 +60,7 @@ def test_an_export_answers_on_a_servers_path_as_python_does(kind, tmp_path):
     with SavedModelSession(tmp_path / "1") as session:
         for name, search in functions.items():
             expected = search(ids, lengths)
-            for rows in (23, 1, 0):
+            for rows in (len(ids), 1, 0):
                 answer = session.run(name, ids=ids[:rows], lengths=lengths[:rows])
                 assert answer.keys() == expected.keys()
                 for key, part in expected.items():

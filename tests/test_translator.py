@@ -127,6 +127,107 @@ def test_parts_that_do_not_belong_together(translator):
         s2s.Translator(translator.model, other, translator.target_tokenizer)
 
 
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"coverage_penalty": 0.1}, "coverage_penalty needs a decoder with attention"),
+        ({"replace_unknown": True}, "replace_unknown needs a decoder with attention"),
+    ],
+)
+def test_options_that_need_attention(translator, options, message):
+    parts = translator.model, translator.source_tokenizer, translator.target_tokenizer
+    with pytest.raises(ValueError, match=message):
+        s2s.Translator(*parts, **options)
+
+
+def test_replacing_words_needs_words():
+    subwords = s2s.SentencePieceTokenizer.fit(["go on go", "on and on"], vocab_size=20)
+    words = s2s.WordTokenizer.fit(["one two"])
+    sizes = {"embed_size": 4, "num_hiddens": 4, "num_layers": 1}
+    for source, target in ((subwords, words), (words, subwords)):
+        model = s2s.Seq2Seq(
+            s2s.Seq2SeqEncoder(len(source), **sizes),
+            s2s.Seq2SeqDecoder(len(target), **sizes, attention="luong"),
+        )
+        with pytest.raises(ValueError, match="replace_unknown needs a WordTokenizer on both sides"):
+            s2s.Translator(model, source, target, replace_unknown=True)
+
+
+# Beams
+
+
+def test_beams_are_at_least_as_probable_as_the_greedy_answer(translator, phrasebook):
+    sentences = phrasebook.source[:120:2]
+    _, greedy = translator.translate(sentences, return_scores=True)
+    for size in (2, 5):
+        answers, scores = translator.translate(
+            sentences, beam=size, n_best=size, return_scores=True
+        )
+        assert [len(row) for row in answers] == [size] * len(sentences)
+        assert all(len(set(row)) == size for row in answers), "each is another one"
+        assert all(row == sorted(row, reverse=True) for row in scores)
+        best = [row[0] for row in answers]
+        assert best == translator.translate(sentences, beam=size)
+        pairs = translator.score_pairs(sentences, best)
+        # Ranked with a length penalty, a longer and less probable one can win.
+        better = [pair.score > own - 1e-4 for pair, own in zip(pairs, greedy, strict=True)]
+        assert np.mean(better) > 0.8
+
+
+def test_beams_do_not_depend_on_the_batch(translator, phrasebook):
+    sentences = ["", *phrasebook.source[:40:2]]
+    together = translator.translate(sentences, beam=3, n_best=3)
+    assert translator.translate(sentences, 1, beam=3, n_best=3) == together
+    assert together[0] == [""]
+    assert translator.translate([], beam=3) == []
+
+
+def test_odd_texts_get_valid_answers_from_beams(translator):
+    answers, scores = translator.translate(ODD, beam=3, n_best=3, return_scores=True)
+    assert answers[:3] == [[""]] * 3
+    assert np.isfinite([score for row in scores for score in row]).all()
+
+
+def test_without_a_length_penalty_the_scores_are_log_probabilities(translator, phrasebook):
+    parts = translator.model, translator.source_tokenizer, translator.target_tokenizer
+    plain = s2s.Translator(*parts, num_steps=10, length_penalty=0.0)
+    sentences = phrasebook.source[:30]
+    answers, scores = plain.translate(sentences, beam=4, return_scores=True)
+    pairs = plain.score_pairs(sentences, answers)
+    for answer, score, pair in zip(answers, scores, pairs, strict=True):
+        if len(answer.split()) < plain.num_steps:
+            assert pair.score == pytest.approx(score, abs=1e-3)
+
+
+def test_options_of_the_search_are_in_the_file(translator, tmp_path):
+    parts = translator.model, translator.source_tokenizer, translator.target_tokenizer
+    options = {"num_steps": 7, "beam_size": 3, "length_penalty": 1.5}
+    s2s.Translator(*parts, **options).save(tmp_path / "model.keras")
+    loaded = s2s.Translator.load(tmp_path / "model.keras")
+    assert {name: getattr(loaded, name) for name in options} == options
+    assert loaded.beam(tf.constant(["Go."]))["translations"].shape == (1, 3)
+
+
+def test_one_vocabulary_for_both_sides_stays_one(phrasebook, tmp_path):
+    joint = s2s.SentencePieceTokenizer.fit(phrasebook.source + phrasebook.target, vocab_size=150)
+    sizes = {"embed_size": 4, "num_hiddens": 4, "num_layers": 1}
+    model = s2s.Seq2Seq(
+        s2s.Seq2SeqEncoder(len(joint), **sizes), s2s.Seq2SeqDecoder(len(joint), **sizes)
+    )
+    translator = s2s.Translator(model, joint, joint, num_steps=5)
+    translator.save(tmp_path / "model.keras")
+    loaded = s2s.Translator.load(tmp_path / "model.keras")
+    for tokenizer in (loaded.source_tokenizer, loaded.target_tokenizer):
+        assert tokenizer.vocabulary == joint.vocabulary
+    sentences = phrasebook.source[:5]
+    assert loaded.translate(sentences) == translator.translate(sentences)
+
+
+def test_what_does_not_attend_explains_nothing(translator):
+    with pytest.raises(ValueError, match="only a model with attention can explain its answers"):
+        translator.explain(tf.constant(["Go."]))
+
+
 def test_call_is_translate(translator):
     np.testing.assert_array_equal(
         translator(tf.constant(["Go.", "I won!"])).numpy(),

@@ -1,0 +1,260 @@
+"""Small tasks that every kind of model learns without an error, and takes to a server."""
+
+import dataclasses
+import random
+from collections.abc import Callable
+
+import keras
+import numpy as np
+import pytest
+import tensorflow as tf
+
+import keras_s2s as s2s
+from keras_s2s.saved_model import SavedModel
+from keras_s2s.session import SavedModelSession
+from keras_s2s.trial_run import needed_libraries
+
+SYMBOLS = ["ant", "bee", "cat", "dog", "elk", "fox", "gnu", "hen"]
+BEAM_SIZE = 3
+TASKS = {"copy": list, "reverse": lambda words: words[::-1], "sort": sorted}
+
+
+def toy_corpus(task, size=200, lengths=(3, 6), rare=False, seed=0):
+    """Distinct pairs of random words and what becomes of them.
+
+    Args:
+        task: one of `TASKS`.
+        size: pairs.
+        lengths: fewest and most words.
+        rare: whether one word of each pair is in no other pair.
+        seed: of the words.
+    """
+    choice, sources = random.Random(seed), {}
+    while len(sources) < size:
+        words = choice.choices(SYMBOLS, k=choice.randint(*lengths))
+        if rare:
+            words[choice.randrange(len(words))] = f"name{len(sources)}"
+        sources[" ".join(words)] = " ".join(TASKS[task](words))
+    return s2s.ParallelCorpus(list(sources), list(sources.values()), name=task)
+
+
+class UntilLearned(keras.callbacks.Callback):
+    """Ends the training when no answer is wrong any more, neither of the two searches'."""
+
+    def __init__(self, translator, corpus):
+        super().__init__()
+        self._translator, self._corpus = translator, corpus
+
+    def on_epoch_end(self, epoch, logs=None):
+        # Before there is next to no loss left it need not be asked.
+        if logs["loss"] < 0.01:
+            self.model.stop_training = all(
+                self._translator.translate(self._corpus.source, beam=beam) == self._corpus.target
+                for beam in (1, BEAM_SIZE)
+            )
+
+
+def words(corpus):
+    """Tokenizers that know no word that is in one pair alone."""
+    return [s2s.WordTokenizer.fit(side, min_freq=2) for side in (corpus.source, corpus.target)]
+
+
+def subwords(corpus):
+    """Tokenizers of subwords, a few to a word."""
+    return [
+        s2s.SentencePieceTokenizer.fit(side, vocab_size=40)
+        for side in (corpus.source, corpus.target)
+    ]
+
+
+@dataclasses.dataclass
+class Row:
+    """A task and the model that is to learn it.
+
+    Attributes:
+        task: one of `TASKS`.
+        tokenizers: makes those of a corpus.
+        encoder: options of the encoder alone.
+        decoder: options of the decoder alone.
+        both: options of both.
+        replace_unknown: whether each sentence has a word that is not in the vocabularies.
+        size: pairs.
+        lengths: fewest and most words of a sentence.
+    """
+
+    task: str
+    tokenizers: Callable = words
+    encoder: dict = dataclasses.field(default_factory=dict)
+    decoder: dict = dataclasses.field(default_factory=dict)
+    both: dict = dataclasses.field(default_factory=dict)
+    replace_unknown: bool = False
+    size: int = 200
+    lengths: tuple = (3, 6)
+
+    @property
+    def num_steps(self):
+        """Room for <bos> and <eos>, and for words of a few subwords."""
+        return self.lengths[1] * (1 if self.tokenizers is words else 4) + 2
+
+    def corpus(self):
+        return toy_corpus(self.task, self.size, self.lengths, rare=self.replace_unknown)
+
+
+def learn(row, corpus):
+    """A translator, trained as its users do."""
+    keras.utils.set_random_seed(0)
+    both = {"embed_size": 16, "num_hiddens": 32, "num_layers": 1, **row.both}
+    source, target = row.tokenizers(corpus)
+    model = s2s.Seq2Seq(
+        s2s.Seq2SeqEncoder(len(source), **{**both, **row.encoder}),
+        s2s.Seq2SeqDecoder(len(target), **both, **row.decoder),
+    )
+    data = s2s.make_dataset(
+        corpus,
+        source,
+        target,
+        batch_size=20,
+        num_steps=row.num_steps,
+        shuffle=True,
+        seed=0,
+        bucket_by_length=True,
+    )
+    model.compile(
+        keras.optimizers.Adam(0.01, global_clipnorm=1.0),
+        steps_per_execution=int(data.cardinality()),
+    )
+    translator = s2s.Translator(
+        model,
+        source,
+        target,
+        row.num_steps,
+        beam_size=BEAM_SIZE,
+        replace_unknown=row.replace_unknown,
+    )
+    model.fit(data, epochs=200, verbose=0, callbacks=UntilLearned(translator, corpus))
+    return translator
+
+
+LUONG, BAHDANAU = {"attention": "luong"}, {"attention": "bahdanau"}
+SMALL_ENCODER = {"num_hiddens": 24, "num_layers": 2}
+OF_SMALL_ENCODER = {"encoder_num_hiddens": 24, "encoder_num_layers": 2}
+
+# Each option is in one of these, and what it does in a graph in one of the exported ones.
+TOGETHER = {
+    "luong, bidirectional, tied, with words of the source": Row(
+        "copy",
+        encoder={"bidirectional": True},
+        decoder={**LUONG, "tie_embeddings": True},
+        replace_unknown=True,
+        lengths=(3, 5),
+    ),
+    "bahdanau, fed, gru, by a bridge, from subwords": Row(
+        "copy",
+        subwords,
+        encoder=SMALL_ENCODER,
+        decoder={**BAHDANAU, **OF_SMALL_ENCODER, "input_feeding": True},
+        both={"cell": "gru"},
+        size=150,
+        lengths=(3, 4),
+    ),
+    "luong-dot, residual, with variational dropout": Row(
+        "reverse",
+        decoder={"attention": "luong-dot"},
+        both={"residual": True, "num_layers": 2, "recurrent_dropout": 0.03},
+    ),
+}
+EXPORTED = list(TOGETHER)[:2]
+ALONE = {
+    "the chapter's": Row("copy"),
+    "luong": Row("copy", decoder=LUONG),
+    "luong-dot": Row("reverse", decoder={"attention": "luong-dot"}),
+    "bahdanau": Row("sort", decoder=BAHDANAU),
+    "input feeding": Row("reverse", decoder={**LUONG, "input_feeding": True}),
+    "bidirectional": Row("sort", encoder={"bidirectional": True}, decoder=LUONG),
+    "residual": Row("copy", both={"residual": True, "num_layers": 3}, decoder=LUONG),
+    "tied": Row("reverse", decoder={"tie_embeddings": True}),
+    "gru": Row("sort", both={"cell": "gru"}, decoder=LUONG),
+    "bridge": Row("copy", encoder=SMALL_ENCODER, decoder=OF_SMALL_ENCODER),
+    "variational dropout": Row("sort", both={"recurrent_dropout": 0.03}, decoder=LUONG),
+    "subwords": Row("copy", subwords, decoder=LUONG),
+    "words of the source": Row("copy", decoder=LUONG, replace_unknown=True, lengths=(3, 5)),
+}
+
+
+@pytest.mark.parametrize(
+    ("row", "exported"),
+    [
+        *(pytest.param(row, name in EXPORTED, id=name) for name, row in TOGETHER.items()),
+        *(
+            pytest.param(row, True, id=f"only {name}", marks=pytest.mark.slow)
+            for name, row in ALONE.items()
+        ),
+    ],
+)
+def test_it_is_learned_saved_and_served_without_an_error(row, exported, tmp_path):
+    corpus = row.corpus()
+    translator = learn(row, corpus)
+    wanted = corpus.target
+    assert translator.translate(corpus.source) == wanted
+    assert translator.translate(corpus.source, beam=BEAM_SIZE) == wanted
+
+    translator.save(tmp_path / "toy.keras")
+    loaded = s2s.Translator.load(tmp_path / "toy.keras")
+    assert loaded.translate(corpus.source) == wanted
+    some = corpus.source[:30]
+    beams, scores = translator.translate(some, beam=BEAM_SIZE, n_best=BEAM_SIZE, return_scores=True)
+    loaded_beams, loaded_scores = loaded.translate(
+        some, beam=BEAM_SIZE, n_best=BEAM_SIZE, return_scores=True
+    )
+    assert loaded_beams == beams
+    np.testing.assert_allclose(loaded_scores, scores, atol=1e-5)
+
+    explained = None
+    if row.decoder.get("attention"):
+        explained = {
+            name: value.numpy() for name, value in loaded.explain(tf.constant(some)).items()
+        }
+        check_explanation(explained, loaded, some, wanted[:30], row)
+    if exported:
+        folder = translator.export(tmp_path / "models" / "toy", sentences=corpus.source)
+        libraries = needed_libraries(SavedModel(folder))
+        with SavedModelSession(folder, op_libraries=libraries) as session:
+            check_export(session, corpus, some, beams, explained)
+
+
+def check_explanation(explained, translator, sentences, answers, row):
+    """Holds the tokens of an explanation to the texts, and its attention to what it may be."""
+    shape = (len(sentences), row.num_steps)
+    assert explained["source_tokens"].shape == explained["target_tokens"].shape == shape
+    assert explained["attention"].shape == (*shape, row.num_steps)
+    for number, (sentence, answer) in enumerate(zip(sentences, answers, strict=True)):
+        read, written = (
+            [token.decode() for token in explained[name][number] if token]
+            for name in ("source_tokens", "target_tokens")
+        )
+        assert written.pop() == "<eos>"
+        if row.tokenizers is words:
+            assert read == sentence.split()
+            known = translator.target_tokenizer.vocabulary
+            assert written == [word if word in known else "<unk>" for word in answer.split()]
+        else:
+            assert "".join(read).replace("▁", " ").strip() == sentence
+            assert "".join(written).replace("▁", " ").strip() == answer
+        weights = explained["attention"][number]
+        np.testing.assert_allclose(weights[: len(written) + 1].sum(axis=1), 1, atol=1e-5)
+        assert not weights[len(written) + 1 :].any()
+        assert not weights[:, len(read) :].any()
+
+
+def check_export(session, corpus, some, beams, explained):
+    """Holds what a server says to what Python says."""
+    served = session.run("serving_default", text=[text.encode() for text in corpus.source])
+    assert [text.decode() for text in served["translation"]] == corpus.target
+    asked = [text.encode() for text in some]
+    found = session.run("beam", text=asked)["translations"]
+    assert [[text.decode() for text in row] for row in found] == beams
+    if explained is not None:
+        found = session.run("explain", text=asked)
+        for name in ("source_tokens", "target_tokens"):
+            assert found[name].tolist() == explained[name].tolist()
+        np.testing.assert_allclose(found["attention"], explained["attention"], atol=1e-5)
