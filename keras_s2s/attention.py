@@ -24,6 +24,21 @@ class Memory(NamedTuple):
     mask: tf.Tensor
 
 
+def by_rows(layer: keras.layers.Dense, values: tf.Tensor) -> tf.Tensor:
+    """A dense layer on the last dimension of a tensor, as one product of matrices.
+
+    Of more than two dimensions Keras finds out again in each step how to fold them, and XLA makes
+    no gradient of that in a loop.
+    """
+    if values.shape.rank == 2:
+        return layer(values)
+    rows = layer(tf.reshape(values, (-1, values.shape[-1])))
+    shape = tf.concat([tf.shape(values)[:-1], [layer.units]], axis=0)
+    result = tf.reshape(rows, shape)
+    result.set_shape((*values.shape[:-1], layer.units))
+    return result
+
+
 class Attention(keras.layers.Layer):
     """Scores of queries against the encoder's outputs, and what they select of them.
 
@@ -102,7 +117,7 @@ class Attention(keras.layers.Layer):
             mask = tf.fill(tf.shape(outputs)[:2], True)
         else:
             mask = tf.sequence_mask(valid_length, tf.shape(outputs)[1])
-        keys = outputs if self.key_dense is None else self.key_dense(outputs)
+        keys = outputs if self.key_dense is None else by_rows(self.key_dense, outputs)
         return Memory(keys, outputs, mask)
 
     def call(self, queries: tf.Tensor, memory: Memory) -> tuple[tf.Tensor, tf.Tensor]:
@@ -120,8 +135,8 @@ class Attention(keras.layers.Layer):
         if self.query_dense is None or self.score_dense is None:
             scores = tf.matmul(queries, memory.keys, transpose_b=True)
         else:
-            sums = self.query_dense(queries)[:, :, None] + memory.keys[:, None]
-            scores = tf.squeeze(self.score_dense(tf.tanh(sums)), -1)
+            sums = by_rows(self.query_dense, queries)[:, :, None] + memory.keys[:, None]
+            scores = tf.squeeze(by_rows(self.score_dense, tf.tanh(sums)), -1)
         # A softmax in half precision would lose the small weights; padding gets exactly none.
         mask = tf.cast(memory.mask[:, None], tf.float32)
         scores = tf.cast(scores, tf.float32) + (mask - 1) * 1e9

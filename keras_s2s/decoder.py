@@ -5,7 +5,7 @@ from typing import Any
 import keras
 import tensorflow as tf
 
-from keras_s2s.attention import Attention, Memory
+from keras_s2s.attention import Attention, Memory, by_rows
 from keras_s2s.recurrent import CELLS, EmbeddingRNN, State, initializer
 
 
@@ -262,7 +262,7 @@ class Seq2SeqDecoder(EmbeddingRNN):
         context, weights = self.attention_layer(queries, memory)
         if steps_first:
             context = tf.transpose(context, (1, 0, 2))
-        return self.output_layer(tf.concat([context, outputs], axis=-1)), weights
+        return by_rows(self.output_layer, tf.concat([context, outputs], axis=-1)), weights
 
     def _advance(
         self,
@@ -318,7 +318,10 @@ class Seq2SeqDecoder(EmbeddingRNN):
 
         state = [tf.cast(part, kind) for part in state]
         _, written, *state = tf.while_loop(
-            lambda step, *_: step < steps, take_a_step, (0, written, *state)
+            lambda step, *_: step < steps,
+            take_a_step,
+            (0, written, *state),
+            maximum_iterations=steps,  # XLA makes room for the gradient's values beforehand
         )
         return written.stack(), list(state)
 
@@ -344,7 +347,7 @@ class Seq2SeqDecoder(EmbeddingRNN):
     def logits(self, outputs: tf.Tensor) -> tf.Tensor:
         """The dense layer: (..., output_size) to float32 logits (..., vocab_size)."""
         if self.dense is not None:
-            logits = self.dense(outputs)
+            logits = by_rows(self.dense, outputs)
         else:
             kind = self.compute_dtype
             embeddings = tf.cast(tf.convert_to_tensor(self.embedding.embeddings), kind)

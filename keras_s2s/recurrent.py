@@ -105,8 +105,11 @@ class StackedRNN(keras.layers.Layer):
         }
         units = self.num_hiddens // 2 if self.bidirectional else self.num_hiddens
         if self.cell == "lstm":
-            return keras.layers.LSTM(units, unit_forget_bias=False, **options)
-        return keras.layers.GRU(units, **options)
+            layer = keras.layers.LSTM(units, unit_forget_bias=False, **options)
+        else:
+            layer = keras.layers.GRU(units, **options)
+        layer.cell.implementation = 2  # also with dropout, for all that is no training
+        return layer
 
     def build(self, input_shape: tuple[int | None, ...]) -> None:
         features = input_shape[-1]
@@ -197,6 +200,8 @@ class StackedRNN(keras.layers.Layer):
         training: bool | None,
     ) -> tuple[tf.Tensor, State]:
         mask = tf.sequence_mask(valid_length, tf.shape(inputs)[0])
+        drops = bool(training) and self.recurrent_dropout > 0
+        layer.cell.implementation = 1 if drops else 2  # only the slower one drops
         outputs, *final = layer(
             tf.transpose(inputs, (1, 0, 2)), initial_state=initial, mask=mask, training=training
         )
