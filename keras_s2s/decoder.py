@@ -346,19 +346,20 @@ class Seq2SeqDecoder(EmbeddingRNN):
 
     def logits(self, outputs: tf.Tensor) -> tf.Tensor:
         """The dense layer: (..., output_size) to float32 logits (..., vocab_size)."""
-        if self.dense is not None:
-            logits = by_rows(self.dense, outputs)
+        if self.dense is None:
+            weights, bias = self.embedding.embeddings, self.output_bias
         else:
-            kind = self.compute_dtype
-            embeddings = tf.cast(tf.convert_to_tensor(self.embedding.embeddings), kind)
-            rows = tf.reshape(tf.cast(outputs, kind), (-1, self.output_size))
-            logits = tf.matmul(rows, embeddings, transpose_b=True)
-            logits += tf.cast(tf.convert_to_tensor(self.output_bias), kind)
-            shape = tf.concat([tf.shape(outputs)[:-1], [self.vocab_size]], axis=0)
-            logits = tf.reshape(logits, shape)
-            logits.set_shape((*outputs.shape[:-1], self.vocab_size))
-        # A softmax over thousands of words needs more digits than half precision has.
-        return tf.cast(logits, tf.float32)
+            weights, bias = self.dense.kernel, self.dense.bias
+        weights = tf.cast(tf.convert_to_tensor(weights), self.compute_dtype)
+        rows = tf.reshape(tf.cast(outputs, self.compute_dtype), (-1, self.output_size))
+        logits = tf.matmul(rows, weights, transpose_b=self.dense is None)
+        # A softmax over thousands of words needs more digits than half precision has, and so does
+        # the gradient of the bias, a sum over all tokens.
+        logits = tf.cast(logits, tf.float32)
+        logits = tf.nn.bias_add(logits, tf.cast(tf.convert_to_tensor(bias), tf.float32))
+        logits = tf.reshape(logits, tf.concat([tf.shape(outputs)[:-1], [self.vocab_size]], axis=0))
+        logits.set_shape((*outputs.shape[:-1], self.vocab_size))
+        return logits
 
     def get_config(self) -> dict[str, Any]:
         names = (

@@ -5,6 +5,7 @@ from typing import Any
 import keras
 import tensorflow as tf
 
+from keras_s2s.packing import lstm_without_padding
 from keras_s2s.recurrence import lstm_in_one_operation, lstm_step_by_step
 
 # [h, c] of LSTM layers, [h] of GRU layers, each (num_layers, batch, num_hiddens).
@@ -152,11 +153,13 @@ class StackedRNN(keras.layers.Layer):
             valid_length = tf.fill([batch], steps)
         valid_length = tf.cast(valid_length, tf.int32)
         outputs, final = inputs, []
-        for index in range(len(self.forward_layers)):
+        # All at once: each index would have a gradient of its own as large as the whole.
+        layers = zip(*(tf.unstack(part, len(self.forward_layers)) for part in state), strict=True)
+        for index, parts in enumerate(layers):
             given = outputs
             if index:
                 given = self.dropout_layer(given, training=training)
-            initial = [tf.cast(part[index], inputs.dtype) for part in state]
+            initial = [tf.cast(part, inputs.dtype) for part in parts]
             put_out, last = self._run_layer(index, given, initial, valid_length, training)
             outputs = put_out + outputs if index and self.residual else put_out
             final.append(last)
@@ -225,15 +228,18 @@ class StackedRNN(keras.layers.Layer):
             # The largest of no number is the least integer: the share of a replica can be empty.
             num_steps = tf.maximum(tf.reduce_max(valid_length), 0)
             hidden, state = lstm_in_one_operation(inputs, initial, weights, num_steps)
-        else:
+        elif training:
             mask = self._recurrent_mask(initial[0], training) if drops else None
             hidden, state = lstm_step_by_step(inputs, initial, weights, mask)
+        else:
+            hidden, state = lstm_without_padding(inputs, initial, weights, valid_length)
+
+        last = tf.stack([valid_length, tf.range(tf.shape(valid_length)[0])], axis=1)
 
         def at_last_step(values: tf.Tensor, first: tf.Tensor) -> tf.Tensor:
-            rows = tf.range(tf.shape(valid_length)[0])
-            last = tf.stack([tf.maximum(valid_length - 1, 0), rows], axis=1)
-            values = tf.cast(tf.gather_nd(values, last), first.dtype)
-            return tf.where(valid_length[:, None] > 0, values, first)
+            # The state before the first step is that of a row without any.
+            values = tf.concat([tf.cast(first, values.dtype)[None], values], axis=0)
+            return tf.cast(tf.gather_nd(values, last), first.dtype)
 
         final = [at_last_step(hidden, initial[0]), at_last_step(state, initial[1])]
         return tf.cast(hidden, inputs.dtype), final
@@ -280,36 +286,47 @@ class StackedRNN(keras.layers.Layer):
             input_mask, state_mask = masks[index] if masks else (None, None)
             given = outputs if input_mask is None else outputs * input_mask
             initial = [tf.cast(part[index], self.compute_dtype) for part in state]
-            if state_mask is None:
-                put_out, last = layer.cell(given, initial, training=False)
-            elif self.cell == "lstm":
-                hidden, *cell_state = initial
-                put_out, last = layer.cell(given, [hidden * state_mask, *cell_state])
-            else:
-                put_out = _masked_gru_step(layer.cell, given, initial[0], state_mask)
-                last = [put_out]
-            outputs = put_out + outputs if index and self.residual else put_out
+            seen = initial[0] if state_mask is None else initial[0] * state_mask
+            take_a_step = _lstm_step if self.cell == "lstm" else _gru_step
+            last = take_a_step(layer.cell, given, initial, seen)
+            outputs = last[0] + outputs if index and self.residual else last[0]
             final.append(last)
         return outputs, [tf.stack(parts) for parts in zip(*final, strict=True)]
 
 
-def _masked_gru_step(
-    cell: keras.layers.GRUCell, inputs: tf.Tensor, hidden: tf.Tensor, mask: tf.Tensor
-) -> tf.Tensor:
-    """A step of a GRU whose gates see the state with some values dropped.
-
-    What the update gate keeps is kept of the whole state, as in Keras. Of a masked one a value
-    that is never overwritten would grow at each step.
-    """
-    kernel, recurrent_kernel, bias = (
-        tf.cast(tf.convert_to_tensor(weight), inputs.dtype)
+def _weights(cell: keras.layers.Layer, kind: tf.DType) -> list[tf.Tensor]:
+    return [
+        tf.cast(tf.convert_to_tensor(weight), kind)
         for weight in (cell.kernel, cell.recurrent_kernel, cell.bias)
-    )
+    ]
+
+
+def _lstm_step(
+    cell: keras.layers.LSTMCell, inputs: tf.Tensor, state: State, seen: tf.Tensor
+) -> State:
+    """A step of an LSTM, of whose h its gates see what is given."""
+    kernel, recurrent_kernel, bias = _weights(cell, inputs.dtype)
+    gates = tf.matmul(inputs, kernel) + tf.nn.bias_add(tf.matmul(seen, recurrent_kernel), bias)
+    i, f, g, o = tf.split(gates, 4, axis=1)
+    cell_state = tf.sigmoid(f) * state[1] + tf.sigmoid(i) * tf.tanh(g)
+    return [tf.sigmoid(o) * tf.tanh(cell_state), cell_state]
+
+
+def _gru_step(
+    cell: keras.layers.GRUCell, inputs: tf.Tensor, state: State, seen: tf.Tensor
+) -> State:
+    """A step of a GRU, of whose state its gates see what is given.
+
+    What the update gate keeps is kept of the whole state, as in Keras. Of one of which some is
+    dropped and the rest made larger, a value that is never overwritten would grow at each step.
+    """
+    kernel, recurrent_kernel, bias = _weights(cell, inputs.dtype)
     input_bias, recurrent_bias = tf.unstack(bias)
-    of_inputs = tf.split(tf.matmul(inputs, kernel) + input_bias, 3, axis=1)
-    of_state = tf.split(tf.matmul(hidden * mask, recurrent_kernel) + recurrent_bias, 3, axis=1)
+    of_inputs = tf.split(tf.nn.bias_add(tf.matmul(inputs, kernel), input_bias), 3, axis=1)
+    of_state = tf.matmul(seen, recurrent_kernel)
+    of_state = tf.split(tf.nn.bias_add(of_state, recurrent_bias), 3, axis=1)
     kept, reset = (tf.sigmoid(of_inputs[gate] + of_state[gate]) for gate in (0, 1))
-    return kept * hidden + (1 - kept) * tf.tanh(of_inputs[2] + reset * of_state[2])
+    return [kept * state[0] + (1 - kept) * tf.tanh(of_inputs[2] + reset * of_state[2])]
 
 
 class EmbeddingRNN(keras.layers.Layer):

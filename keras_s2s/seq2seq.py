@@ -6,12 +6,13 @@ import keras
 import tensorflow as tf
 
 from keras_s2s.attention import Memory
+from keras_s2s.batches import Batch, Sequences, halves, trimmed
 from keras_s2s.decoder import Seq2SeqDecoder
 from keras_s2s.encoder import Seq2SeqEncoder
 from keras_s2s.losses import label_smoothed_loss
 from keras_s2s.metrics import Perplexity, TokenMean, TokensPerSecond
 from keras_s2s.optimizers import update_in_one_operation
-from keras_s2s.recurrent import State
+from keras_s2s.recurrent import MANY_UNITS, State
 
 COMPILE_ARGUMENTS = (
     "optimizer",
@@ -21,8 +22,6 @@ COMPILE_ARGUMENTS = (
     "auto_scale_loss",
     "label_smoothing",
 )
-
-Sequences = tuple[tf.Tensor, tf.Tensor]
 
 
 @keras.saving.register_keras_serializable(package="keras_s2s")
@@ -82,6 +81,7 @@ class Seq2Seq(keras.Model):
         self.encoder = encoder
         self.decoder = decoder
         self.label_smoothing = 0.0
+        self._in_halves = False
         self.loss_metric = TokenMean(name="loss")
         self.accuracy_metric = TokenMean(name="accuracy")
         self.perplexity_metric = Perplexity(name="perplexity")
@@ -95,7 +95,7 @@ class Seq2Seq(keras.Model):
     def build(self, input_shape: Any = None) -> None:
         self.built = True
 
-    def call(self, inputs: tuple[Sequences, Sequences], training: bool | None = None) -> tf.Tensor:
+    def call(self, inputs: Batch, training: bool | None = None) -> tf.Tensor:
         """Logits of each next target token, given the source and the target before it.
 
         Args:
@@ -171,6 +171,15 @@ class Seq2Seq(keras.Model):
         self.optimizer.build(self.trainable_variables)
         if self.distribute_strategy.num_replicas_in_sync == 1:
             update_in_one_operation(self.optimizer)
+        # A step of a small model is one chain of short operations, which keeps one processor busy.
+        # Two shorter chains keep two.
+        self._in_halves = (
+            not self.jit_compile
+            and self.distribute_strategy.num_replicas_in_sync == 1
+            and self.encoder.cell == "lstm"
+            and not self.decoder.input_feeding
+            and max(self.encoder.num_hiddens, self.decoder.num_hiddens) < MANY_UNITS
+        )
         for layer in (self.encoder, self.decoder):
             layer.rnn.fused = not self.jit_compile
 
@@ -199,7 +208,7 @@ class Seq2Seq(keras.Model):
             kwargs.setdefault("shuffle", False)
         return super().fit(*args, callbacks=callbacks, **kwargs)
 
-    def train_step(self, data: tuple[Sequences, Sequences]) -> dict[str, tf.Tensor]:
+    def train_step(self, data: Batch) -> dict[str, tf.Tensor]:
         with tf.GradientTape() as tape:
             loss_sum, num_tokens = self._losses_of_tokens(data, training=True)
             # With several replicas the mean is over the tokens of all of them: each replica's
@@ -216,18 +225,32 @@ class Seq2Seq(keras.Model):
         self.optimizer.apply_gradients(zip(gradients, self.trainable_weights, strict=True))
         return self.get_metrics_result()
 
-    def test_step(self, data: tuple[Sequences, Sequences]) -> dict[str, tf.Tensor]:
+    def test_step(self, data: Batch) -> dict[str, tf.Tensor]:
         self._losses_of_tokens(data, training=False)
         return self.get_metrics_result()
 
-    def predict_step(self, data: tuple[Sequences, Sequences]) -> tf.Tensor:
+    def predict_step(self, data: Batch) -> tf.Tensor:
         return self(data, training=False)
 
-    def _losses_of_tokens(
-        self, data: tuple[Sequences, Sequences], training: bool
-    ) -> tuple[tf.Tensor, tf.Tensor]:
+    def _losses_of_tokens(self, data: Batch, training: bool) -> tuple[tf.Tensor, tf.Tensor]:
         """Sum of the losses of a batch and its number of target tokens; updates the metrics."""
-        source, (target_ids, target_valid_length) = data
+        if self.jit_compile:
+            # XLA needs to know all shapes beforehand.
+            batches = [data]
+        elif self._in_halves:
+            batches = halves(data)
+        else:
+            batches = [trimmed(data)]
+        sums = [self._sums_of_tokens(batch, training) for batch in batches]
+        to_minimise, loss_sum, num_right, num_tokens = map(tf.add_n, zip(*sums, strict=True))
+        self.loss_metric.update_state(loss_sum, num_tokens)
+        self.perplexity_metric.update_state(loss_sum, num_tokens)
+        self.accuracy_metric.update_state(num_right, num_tokens)
+        return to_minimise, num_tokens
+
+    def _sums_of_tokens(self, batch: Batch, training: bool) -> tuple[tf.Tensor, ...]:
+        """What is minimised, the losses, how many are predicted right, and how many there are."""
+        source, (target_ids, target_valid_length) = batch
         state, memory = self.encode(source, training)
         outputs, _ = self.decoder.read(target_ids[:, :-1], state, memory, training)
         steps, num_hiddens = tf.shape(outputs)[0], outputs.shape[2]
@@ -246,15 +269,15 @@ class Seq2Seq(keras.Model):
         logits = self.decoder.logits(outputs)
         smoothing = self.label_smoothing if training else 0.0
         to_minimise, losses = label_smoothed_loss(labels, logits, smoothing)
-        loss_sum = tf.reduce_sum(tf.where(valid, losses, 0.0))
-        num_tokens = tf.cast(tf.reduce_sum(valid_length), tf.float32)
         # The largest value is found several times faster than its place.
         of_labels = tf.gather(logits, labels, axis=1, batch_dims=1)
         right = (of_labels >= tf.reduce_max(logits, axis=1)) & valid
-        self.loss_metric.update_state(loss_sum, num_tokens)
-        self.perplexity_metric.update_state(loss_sum, num_tokens)
-        self.accuracy_metric.update_state(tf.math.count_nonzero(right), num_tokens)
-        return tf.reduce_sum(tf.where(valid, to_minimise, 0.0)), num_tokens
+        return (
+            tf.reduce_sum(tf.where(valid, to_minimise, 0.0)),
+            tf.reduce_sum(tf.where(valid, losses, 0.0)),
+            tf.reduce_sum(tf.cast(right, tf.float32)),
+            tf.cast(tf.reduce_sum(valid_length), tf.float32),
+        )
 
     def _sum_over_replicas(self, value: Any) -> Any:
         if self.distribute_strategy.num_replicas_in_sync == 1:

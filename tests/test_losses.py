@@ -176,3 +176,11 @@ def test_no_token_at_all(smoothing):
         total = tf.reduce_sum(smoothed)
     assert smoothed.shape == losses.shape == (0,)
     assert tape.gradient(total, logits).shape == (0, 7)
+
+
+def test_the_least_likely_label_has_a_finite_loss():
+    # Its probability is too small for a float32.
+    logits = tf.constant([[1000.0, 0.0, -500.0]] * 3)
+    smoothed, losses = label_smoothed_loss(tf.range(3), logits, 0.0)
+    np.testing.assert_allclose(losses, [0, 1000, 1500])
+    np.testing.assert_array_equal(smoothed, losses)

@@ -95,6 +95,13 @@ def test_several_steps_are_those_of_keras(options, in_graph):
     assert "ResourceApplyAdam" not in operations(theirs, their_places)
 
 
+def test_powers_are_raised_once_for_all_variables():
+    optimizer, _ = make(True)
+    step = tf.function(lambda: optimizer.apply(gradients(0))).get_concrete_function()
+    count = [operation.type for operation in step.graph.get_operations()].count
+    assert (count("Pow"), count("ResourceApplyAdam")) == (2, len(SHAPES))
+
+
 class Child(keras.optimizers.Adam):
     """Something of its own, that Keras's step is a part of."""
 

@@ -264,6 +264,55 @@ def test_rows_without_any_token_change_nothing(make_kind, batches, kind):
     assert norm(step_of(model, (zeros, zeros))) == 0, "nothing to learn is no division by zero"
 
 
+# Halves
+
+
+def test_small_models_take_batches_in_halves(make_kind):
+    def in_halves(kind, **options):
+        model = make_kind(kind)
+        model.compile(**options)
+        return model._in_halves
+
+    assert [in_halves(kind) for kind in OPTIONS] == [True, True, False, False]
+    assert not in_halves("plain", jit_compile=True)
+    large = s2s.Seq2Seq(s2s.Seq2SeqEncoder(9, 4, 128, 1), s2s.Seq2SeqDecoder(9, 4, 128, 1))
+    large.compile()
+    assert not large._in_halves
+
+
+@pytest.mark.parametrize("kind", ["plain", "luong"])
+def test_both_halves_are_the_whole(make_kind, batches, kind):
+    # Among these is one of a single row, of which one half gets none.
+    for element in batches:
+        results = []
+        for in_halves in (True, False):
+            model = make_kind(kind)
+            model.compile(keras.optimizers.SGD(1.0), label_smoothing=0.1)
+            model._in_halves = in_halves
+            step = step_of(model, element)
+            results.append([*step, *model.get_metrics_result().values()])
+        for found, expected in zip(*results, strict=True):
+            np.testing.assert_allclose(found, expected, rtol=1e-6, atol=2e-7)
+
+
+def test_epochs_in_halves_have_the_same_losses(chapter_pairs):
+    source, target = (
+        s2s.WordTokenizer.fit(texts, min_freq=3)
+        for texts in (chapter_pairs.source, chapter_pairs.target)
+    )
+    data = s2s.make_dataset(chapter_pairs, source, target, batch_size=64, num_steps=10)
+    losses = []
+    for in_halves in (True, False):
+        keras.utils.set_random_seed(0)
+        model = s2s.Seq2Seq(
+            s2s.Seq2SeqEncoder(len(source), 32, 32, 2), s2s.Seq2SeqDecoder(len(target), 32, 32, 2)
+        )
+        model.compile(steps_per_execution=16)
+        model._in_halves = in_halves
+        losses.append(fit(model, data, epochs=2)["loss"])
+    assert losses[0] == pytest.approx(losses[1], rel=1e-5)
+
+
 # Ways to run
 
 
