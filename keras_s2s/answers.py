@@ -49,17 +49,21 @@ class Answers:
             "num_tokens": result.lengths,
         }
 
-    def beam(self, text: tf.Tensor, beam_size: int | None = None) -> Outputs:
+    def beam(
+        self, text: tf.Tensor, beam_size: int | None = None, n_best: int | None = None
+    ) -> Outputs:
         """What the signature `beam` computes: all that beam search ends with.
 
         Args:
             text: string tensor, shape (batch,); any bytes.
             beam_size: how many translations the search keeps in view; the translator's own when
                 left out.
+            n_best: how many of them to give; all when left out. The fewer, the sooner the search
+                is sure of them.
 
         Returns:
-            - `translations`: string, (batch, beam_size), best first; valid UTF-8.
-            - `scores`: float32, (batch, beam_size), by which they are ranked: log-probabilities
+            - `translations`: string, (batch, n_best), best first; valid UTF-8.
+            - `scores`: float32, (batch, n_best), by which they are ranked: log-probabilities
               in nats, divided by the length penalty; see `beam_search`. Where a sentence has fewer
               answers, the others are empty and have the lowest number there is.
         """
@@ -70,7 +74,7 @@ class Answers:
             *source,
             self.num_steps,
             size,
-            n_best=size,
+            n_best=n_best or size,
             length_penalty=self.length_penalty,
             coverage_penalty=self.coverage_penalty,
         )

@@ -129,7 +129,7 @@ def beam_search(
     source = tf.convert_to_tensor(source_ids), tf.convert_to_tensor(source_valid_length)
     if beam_size == 1:
         return _greedy(model, source, plan)
-    sentences = begin(model, *source, beam_size)
+    sentences = begin(model, *source)
     attends = bool(sentences.memory)
     if coverage_penalty and not attends:
         raise InputError(NO_ATTENTION)
@@ -222,13 +222,14 @@ class _Plan(NamedTuple):
         choices = self.constraints.choices(decoded.logits, step, rows)
         before = branches.log_probabilities
         ends = before + tf.reshape(_or_never(choices, choices.end), tf.shape(before))
-        logits, words = most_probable(choices.words, self.beam_size)
+        logits, words = most_probable(choices.logits, self.beam_size, choices.first_word)
         each = words.shape[1]
         shape = [num_sentences, self.beam_size * each]
-        gained = tf.reshape(_or_never(choices, logits), shape)
-        best, successors = tf.math.top_k(tf.repeat(before, each, axis=1) + gained, self.beam_size)
+        gained = tf.reshape(_or_never(choices, logits), [num_sentences, self.beam_size, each])
+        reached = tf.reshape(before[:, :, None] + gained, shape)
+        best, successors = tf.math.top_k(reached, self.beam_size)
         parents = successors // each
-        tokens = choices.first_word + tf.gather(tf.reshape(words, shape), successors, batch_dims=1)
+        tokens = tf.gather(tf.reshape(words, shape), successors, batch_dims=1)
 
         coverage = branches.coverage
         if self.penalties.coverage:

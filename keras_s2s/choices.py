@@ -9,7 +9,9 @@ from keras_s2s.errors import InputError
 from keras_s2s.tokenizers import EOS, PAD, UNK
 
 NEVER = float("-inf")
-BLOCK = 32
+# Of a vocabulary of many tokens the highest logits are looked for block by block.
+MANY_TOKENS = 1000
+BLOCK = 64
 
 
 class Choices(NamedTuple):
@@ -17,15 +19,20 @@ class Choices(NamedTuple):
 
     Attributes:
         end: float32, (rows,): the logit of `<eos>`, minus infinity where it is not allowed.
-        words: float32, (rows, words): likewise of all that comes after it.
-        first_word: the id of the first of `words`.
+        logits: float32, (rows, vocab_size): likewise those of words, from `first_word` on.
+        first_word: the lowest id of a word.
         normaliser: float32, (rows,): what to subtract from a logit to get a log-probability.
     """
 
     end: tf.Tensor
-    words: tf.Tensor
+    logits: tf.Tensor
     first_word: int
     normaliser: tf.Tensor
+
+    @property
+    def words(self) -> tf.Tensor:
+        """The logits of words, (rows, words)."""
+        return self.logits[:, self.first_word :]
 
     def log_probabilities(self, logits: tf.Tensor) -> tf.Tensor:
         """Of some tokens of each row, given their logits, (rows, ...); never above 0."""
@@ -77,17 +84,17 @@ class Constraints:
             ids: int32, (rows, max_steps): these tokens, and `<pad>` after them. Looked at only for
                 `no_repeat_ngram_size`.
         """
-        # The log-probabilities of a whole vocabulary would take more passes over the logits. So
-        # computed, the normaliser is no less than any logit even when rounded, as the bound by
-        # which beam search stops needs it.
-        peak = tf.reduce_max(logits, axis=1)
-        normaliser = peak + tf.math.log(tf.reduce_sum(tf.exp(logits - peak[:, None]), axis=1))
+        # Of all ways to the logarithm of the sum of all exponentials the one by way of the most
+        # probable token takes the fewest passes over the logits. So computed, the normaliser is no
+        # less than any logit even when rounded, as the bound by which beam search stops needs it.
+        highest = tf.reduce_max(tf.nn.softmax(logits), axis=1)
+        normaliser = tf.reduce_max(logits, axis=1) - tf.math.log(tf.minimum(highest, 1.0))
         if self.no_repeat_ngram_size:
             logits = _without(logits, _repeating(ids, step, self.no_repeat_ngram_size))
         end = logits[:, EOS]
         if self.min_length:
             end = tf.where(step < self.min_length, NEVER, end)
-        return Choices(end, logits[:, self.first_word :], self.first_word, normaliser)
+        return Choices(end, logits, self.first_word, normaliser)
 
 
 def _repeating(ids: tf.Tensor, step: tf.Tensor, size: int) -> tf.Tensor:
@@ -112,29 +119,40 @@ def _without(logits: tf.Tensor, tokens: tf.Tensor) -> tf.Tensor:
     return tf.tensor_scatter_nd_update(logits, places, tf.fill(tf.shape(tokens), NEVER))
 
 
-def most_probable(logits: tf.Tensor, number: int) -> tuple[tf.Tensor, tf.Tensor]:
+def most_probable(
+    logits: tf.Tensor, number: int, first_word: int = 0
+) -> tuple[tf.Tensor, tf.Tensor]:
     """The highest logits of each row, highest first.
 
     Args:
-        logits: float32, (rows, tokens), the second size known.
+        logits: float32, (rows, vocab_size), the second size known.
         number: how many; all of them when there are no more.
+        first_word: the lowest id that counts.
 
     Returns:
-        These logits and their places, both (rows, number).
+        These logits and their ids, both (rows, number).
     """
-    size = logits.shape[1]
+    size = logits.shape[1] - first_word
     number = min(number, size)
     blocks = size // BLOCK
-    if blocks < 2 * number:
+    if size < MANY_TOKENS or blocks < 2 * number:
+        words = logits[:, first_word:]
         # To sort what cannot be compared is not defined.
-        return tf.math.top_k(tf.where(tf.math.is_nan(logits), NEVER, logits), number)
+        values, places = tf.math.top_k(tf.where(tf.math.is_nan(words), NEVER, words), number)
+        return values, places + first_word
     # They lie in the blocks with the highest maxima, or in what is left over. The maxima are found
     # at several times the speed, so that this way takes half the time.
-    left_over = logits[:, blocks * BLOCK :]
-    in_blocks = tf.reshape(logits[:, : blocks * BLOCK], (-1, blocks, BLOCK))
+    end = first_word + blocks * BLOCK
+    left_over = logits[:, end:]
+    in_blocks = tf.reshape(logits[:, first_word:end], (-1, blocks, BLOCK))
     _, chosen = tf.math.top_k(tf.reduce_max(in_blocks, axis=2), number)
     candidates = tf.reshape(tf.gather(in_blocks, chosen, batch_dims=1), (-1, number * BLOCK))
-    places = tf.reshape(chosen[:, :, None] * BLOCK + tf.range(BLOCK), (-1, number * BLOCK))
-    rest = tf.fill([tf.shape(logits)[0], 1], 1) * tf.range(blocks * BLOCK, size)
     values, best = tf.math.top_k(tf.concat([candidates, left_over], axis=1), number)
-    return values, tf.gather(tf.concat([places, rest], axis=1), best, batch_dims=1)
+    # The first of each chosen block; all that is left over is as if it followed a last one.
+    number_of_block, place = best // BLOCK, best % BLOCK
+    blocks_of_best = tf.gather(chosen, tf.minimum(number_of_block, number - 1), batch_dims=1)
+    return values, first_word + tf.where(
+        number_of_block < number,
+        blocks_of_best * BLOCK + place,
+        blocks * BLOCK + best - number * BLOCK,
+    )

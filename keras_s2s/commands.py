@@ -126,7 +126,6 @@ def translate(options: argparse.Namespace) -> None:
     for sentences in _asked(options.sentences):
         answers = model.translate(
             sentences,
-            SENTENCES_AT_A_TIME,
             beam=options.beam,
             n_best=options.n_best or 1,
             return_scores=True,

@@ -5,7 +5,7 @@ from typing import NamedTuple
 
 import tensorflow as tf
 
-from keras_s2s.choices import Choices, Constraints
+from keras_s2s.choices import Choices, Constraints, most_probable
 from keras_s2s.losses import token_cross_entropy
 from keras_s2s.recurrent import State
 from keras_s2s.search import (
@@ -109,14 +109,11 @@ def most_probable_token(
     choices: Choices, step: tf.Tensor, places: tf.Tensor
 ) -> tuple[tf.Tensor, tf.Tensor]:
     """What greedy search takes; see `Choose`."""
-    word = tf.argmax(choices.words, axis=1, output_type=tf.int32)
-    logits = tf.gather(choices.words, word, batch_dims=1)
+    best = most_probable(choices.logits, 1, choices.first_word)
+    logits, word = (part[:, 0] for part in best)
     # So asked, a row ends when it may take nothing and when its logits are no numbers.
     goes_on = logits > choices.end
-    return (
-        tf.where(goes_on, choices.first_word + word, EOS),
-        tf.where(goes_on, logits, choices.end),
-    )
+    return tf.where(goes_on, word, EOS), tf.where(goes_on, logits, choices.end)
 
 
 def take_tokens(
@@ -142,7 +139,7 @@ def take_tokens(
     """
     constraints.check(model.decoder.vocab_size, max_steps)
     source_ids, source_valid_length = map(tf.convert_to_tensor, source)
-    sentences = begin(model, source_ids, source_valid_length, samples)
+    sentences = begin(model, source_ids, source_valid_length)
     batch = tf.shape(source_ids)[0]
     records = {}
     if sentences.memory:

@@ -18,7 +18,8 @@ class Sentences(NamedTuple):
     Attributes:
         batch: how many there were, an int32.
         places: int32, (sentences,): where each stands in the batch.
-        state: the decoder's, with a row for each branch of each sentence.
+        state: the decoder's, with a row for each branch of each sentence; before the first step,
+            with one for each sentence.
         memory: what the decoder attends to, or () when it does not.
     """
 
@@ -52,17 +53,15 @@ Advance = Callable[
 ]
 
 
-def begin(
-    model: Seq2Seq, source_ids: tf.Tensor, source_valid_length: tf.Tensor, branches_each: int
-) -> Sentences:
-    """Encodes the sources; all branches of a sentence start from the same state."""
+def begin(model: Seq2Seq, source_ids: tf.Tensor, source_valid_length: tf.Tensor) -> Sentences:
+    """Encodes the sources."""
     outputs = model.encoder(source_ids, source_valid_length, training=False)
     memory = model.decoder.remember(outputs, source_valid_length)
     batch = tf.shape(source_ids)[0]
     return Sentences(
         batch,
         tf.range(batch),
-        [tf.repeat(part, branches_each, axis=1) for part in model.decoder.init_state(outputs)],
+        model.decoder.init_state(outputs),
         () if memory is None else memory,
     )
 
@@ -81,6 +80,9 @@ def search(
     Most of a step's time goes by the number of rows, and a sentence that waits for longer ones
     would cost as much as they do. So when a quarter of the sentences have got their answers, the
     others go on without them. (Not sooner, since what they attend to has to be copied for it.)
+
+    All branches of a sentence begin with the same state and the same token, so that their first
+    step is taken once for all of them.
 
     Args:
         decoder: takes the steps.
@@ -108,11 +110,19 @@ def search(
             attention = tf.reshape(attention, shape)
         return Decoded(logits, state, attention)
 
+    def decode_once_for_all(sentences: Sentences, tokens: tf.Tensor) -> Decoded:
+        logits, state, attention = decode(sentences, tokens[:, :1])
+        return Decoded(
+            tf.repeat(logits, branches_each, axis=0),
+            [tf.repeat(part, branches_each, axis=1) for part in state],
+            None if attention is None else tf.repeat(attention, branches_each, axis=1),
+        )
+
     def leave_out(
-        sentences: Sentences, own: Branches, going_on: tf.Tensor
+        sentences: Sentences, own: Branches, going_on: tf.Tensor, rows_each: int = branches_each
     ) -> tuple[Sentences, Branches]:
         kept = tf.reshape(tf.cast(tf.where(going_on), tf.int32), [-1])
-        rows = tf.reshape(kept[:, None] * branches_each + tf.range(branches_each), [-1])
+        rows = tf.reshape(kept[:, None] * rows_each + tf.range(rows_each), [-1])
         remaining = Sentences(
             sentences.batch,
             tf.gather(sentences.places, kept),
@@ -146,15 +156,24 @@ def search(
             everyones,
             own,
         )
-        remaining, own = leave_out(sentences._replace(state=state), own, goes_on(own))
+        going_on = goes_on(own) & (step < max_steps)
+        remaining, own = leave_out(sentences._replace(state=state), own, going_on)
         return step, remaining, own, everyones, records
 
     def some_go_on(step: tf.Tensor, sentences: Sentences, *_: Any) -> tf.Tensor:
-        return (tf.size(sentences.places) > 0) & (step < max_steps)
+        return tf.size(sentences.places) > 0
 
-    sentences, own = leave_out(sentences, branches, goes_on(branches))
+    # Where the sources are constants, TensorFlow works out how many sentences there are to begin
+    # with, and takes that for their number in all steps; so what it is has to come as a surprise.
+    begin_now = tf.compat.v1.placeholder_with_default(goes_on(branches), [None])
+    sentences, own = leave_out(sentences, branches, begin_now, rows_each=1)
+    step = tf.constant(0)
+    if branches_each > 1:
+        decoded = decode_once_for_all(sentences, own.tokens)
+        state, own, records = advance(step, sentences, decoded, own, records)
+        step, sentences = step + 1, sentences._replace(state=state)
     step, _, _, branches, records = tf.while_loop(
-        some_go_on, walk_while_most_go_on, (0, sentences, own, branches, records)
+        some_go_on, walk_while_most_go_on, (step, sentences, own, branches, records)
     )
     return step, branches, records
 

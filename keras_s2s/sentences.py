@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
-from typing import TYPE_CHECKING, Any, Literal, NamedTuple, overload
+import concurrent.futures
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple, TypeVar, overload
 
 from keras_s2s.errors import InputError
 
@@ -14,6 +15,13 @@ if TYPE_CHECKING:
 
 # That of an answer there is none of: minus infinity, but a number in JSON.
 LOWEST_SCORE = -3.4028234663852886e38
+# Batches that are translated at the same time, and rows of a search, one for each beam of each
+# sentence, that a batch has. More would take more memory, and hardly less time.
+SIDE_BY_SIDE = 2
+ROWS = 256
+
+Given = TypeVar("Given")
+Found = TypeVar("Found")
 
 
 class ScoredPair(NamedTuple):
@@ -33,20 +41,20 @@ class SentenceTranslator:
 
     A subclass has `_answer` and `_score`, functions from string tensors to the outputs of the
     signatures `serving_default` and `score`, and `_beam`, which given a size returns the same for
-    the signature `beam`.
+    the signature `beam`; it need not give more answers than the `n_best` that are wanted.
     """
 
     _answer: Callable[[tf.Tensor], Outputs]
     _score: Callable[[tf.Tensor, tf.Tensor], Outputs]
 
-    def _beam(self, beam_size: int) -> Callable[[tf.Tensor], Outputs]:
+    def _beam(self, beam_size: int, n_best: int) -> Callable[[tf.Tensor], Outputs]:
         raise InputError("beam search is not to be had here; leave beam out")
 
     @overload
     def translate(
         self,
         sentences: Iterable[str | bytes],
-        batch_size: int = 64,
+        batch_size: int | None = None,
         beam: int = 1,
         n_best: None = None,
         *,
@@ -57,7 +65,7 @@ class SentenceTranslator:
     def translate(
         self,
         sentences: Iterable[str | bytes],
-        batch_size: int = 64,
+        batch_size: int | None = None,
         beam: int = 1,
         n_best: None = None,
         *,
@@ -68,7 +76,7 @@ class SentenceTranslator:
     def translate(
         self,
         sentences: Iterable[str | bytes],
-        batch_size: int = 64,
+        batch_size: int | None = None,
         beam: int = 1,
         *,
         n_best: int,
@@ -79,7 +87,7 @@ class SentenceTranslator:
     def translate(
         self,
         sentences: Iterable[str | bytes],
-        batch_size: int = 64,
+        batch_size: int | None = None,
         beam: int = 1,
         *,
         n_best: int,
@@ -89,7 +97,7 @@ class SentenceTranslator:
     def translate(
         self,
         sentences: Iterable[str | bytes],
-        batch_size: int = 64,
+        batch_size: int | None = None,
         beam: int = 1,
         n_best: int | None = None,
         return_scores: bool = False,
@@ -101,7 +109,8 @@ class SentenceTranslator:
 
         Args:
             sentences: raw text; bytes need not be valid UTF-8.
-            batch_size: sentences at a time.
+            batch_size: sentences at a time; when left out, as many as a search is fastest with:
+                256, and with a beam that part of it.
             beam: how many translations the search keeps in view; 1 is greedy search.
             n_best: how many translations of each sentence to return, best first; at most `beam`.
             return_scores: whether to return the scores as well: log-probabilities in nats; with
@@ -120,15 +129,19 @@ class SentenceTranslator:
         if n_best is not None and not 1 <= n_best <= beam:
             raise InputError(f"n_best is {n_best}; give 1 to {beam}, which is the beam")
         texts = as_list(sentences)
-        search = self._greedy_as_beam if beam == 1 else self._beam(beam)
+        search = self._greedy_as_beam if beam == 1 else self._beam(beam, n_best or 1)
         translations: list[list[str]] = [[] for _ in texts]
         scores: list[list[float]] = [[] for _ in texts]
-        # What is padded costs as much as what is not.
+        batch_size = batch_size or max(ROWS // beam, 1)
+        # Of sentences that are about equally long none has to wait for much longer ones.
         order = sorted(range(len(texts)), key=lambda number: len(texts[number]))
-        for start in range(0, len(order), batch_size):
-            numbers = order[start : start + batch_size]
-            answer = search(as_tensor([texts[number] for number in numbers]))
-            rows = answer["translations"].numpy(), answer["scores"].numpy().tolist()
+        batches = [order[start : start + batch_size] for start in range(0, len(order), batch_size)]
+
+        def answer(numbers: list[int]) -> tuple[Any, Any]:
+            found = search(as_tensor([texts[number] for number in numbers]))
+            return found["translations"].numpy(), found["scores"].numpy().tolist()
+
+        for numbers, rows in zip(batches, side_by_side(answer, batches), strict=True):
             for number, row, row_scores in zip(numbers, *rows, strict=True):
                 # The first answer is one even where there is none; others of that kind are not.
                 found = [
@@ -180,6 +193,18 @@ class SentenceTranslator:
             columns = outputs["score"].numpy().tolist(), outputs["num_tokens"].numpy().tolist()
             pairs += map(ScoredPair, *columns)
         return pairs
+
+
+def side_by_side(function: Callable[[Given], Found], values: Sequence[Given]) -> Iterator[Found]:
+    """What a function makes of each value, in their order; of several values two at a time.
+
+    No step of a search is divided so evenly that it keeps all processors busy all the time.
+    """
+    if len(values) < 2:
+        yield from map(function, values)
+        return
+    with concurrent.futures.ThreadPoolExecutor(SIDE_BY_SIDE) as threads:
+        yield from threads.map(function, values)
 
 
 def as_list(sentences: Iterable[str | bytes]) -> list[bytes]:

@@ -129,7 +129,7 @@ class ExportedTranslator(SentenceTranslator):
             if name == "beam"
         }
 
-    def _beam(self, beam_size: int) -> Callable[[tf.Tensor], dict[str, tf.Tensor]]:
+    def _beam(self, beam_size: int, n_best: int) -> Callable[[tf.Tensor], dict[str, tf.Tensor]]:
         if beam_size not in self._searches:
             sizes = ", ".join(map(str, self._searches)) or "none"
             raise InputError(

@@ -126,10 +126,10 @@ class Translator(Answers, SentenceTranslator, keras.Model):
         """Translations of a string tensor of shape (batch,)."""
         return self.answer(text)["translation"]
 
-    def _beam(self, beam_size: int) -> Callable[[tf.Tensor], Outputs]:
-        name = str(beam_size)  # TensorFlow saves no attributes with other keys
+    def _beam(self, beam_size: int, n_best: int) -> Callable[[tf.Tensor], Outputs]:
+        name = f"{beam_size}/{n_best}"  # TensorFlow saves no attributes with other keys
         if name not in self._beams:
-            search = functools.partial(self.beam, beam_size=beam_size)
+            search = functools.partial(self.beam, beam_size=beam_size, n_best=n_best)
             self._beams[name] = tf.function(search, input_signature=[TEXT], autograph=False)
         return self._beams[name]
 
@@ -142,7 +142,7 @@ class Translator(Answers, SentenceTranslator, keras.Model):
         Returns:
             For each signature its outputs, as arrays.
         """
-        functions = {"beam": self._beam(self.beam_size)}
+        functions = {"beam": self._beam(self.beam_size, self.beam_size)}
         if self.model.decoder.attention is not None:
             functions["explain"] = tf.function(
                 self.explain, input_signature=[TEXT], autograph=False

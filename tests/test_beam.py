@@ -243,17 +243,18 @@ def test_it_stops_once_no_beam_can_come_to_a_better_answer():
     model = scripted([(0.9, 0.06)] * 50)
     result = search(model, ids, lengths, 50, 2)
     np.testing.assert_array_equal(result.ids[:, 0, 0], EOS)
-    assert model.steps == [6]
+    # The first step is taken once for both beams of each.
+    assert model.steps == [3]
     # The second best is "<unk> <eos>", which has to be looked for.
     model = scripted([(0.9, 0.06)] * 50)
     result = search(model, ids, lengths, 50, 2, 2)
     np.testing.assert_array_equal(result.ids[:, 1, :2], [[3, EOS]] * 3)
-    assert model.steps == [6, 6]
+    assert model.steps == [3, 6]
     # A penalty so high that a beam may be better once it has all of the 50 steps: until
     # 5 log(0.06) / (55 / 6) ** 2.2 is less than log(0.9).
     model = scripted([(0.9, 0.06)] * 50)
     search(model, ids, lengths, 50, 2, 1, Rules(length_penalty=2.2))
-    assert model.steps == [6] * 5
+    assert model.steps == [3] + [6] * 4
 
 
 def test_an_end_takes_no_beams_place():

@@ -1,11 +1,14 @@
 """Lists of sentences in, lists of answers out, in batches."""
 
+import threading
+
 import pytest
 import tensorflow as tf
 
 from keras_s2s.errors import InputError
 from keras_s2s.sentences import (
     LOWEST_SCORE,
+    ROWS,
     ScoredPair,
     SentenceTranslator,
     as_list,
@@ -29,8 +32,9 @@ class Echo(SentenceTranslator):
         self.batches.append(text.numpy().tolist())
         return {"translation": text, "score": tf.cast(tf.strings.length(text), "float32") / 10}
 
-    def _beam(self, beam_size):
+    def _beam(self, beam_size, n_best):
         def search(text):
+            self.batch_sizes.append(len(text))
             self.beams.append(beam_size)
             numbers = range(1, beam_size + 1)
             found = tf.strings.length(text)[:, None] >= list(numbers)
@@ -58,8 +62,16 @@ def test_batches_do_not_show_in_the_answer():
         answers, scores = echo.translate(sentences, batch_size, return_scores=True)
         assert answers == sentences
         assert scores == pytest.approx([len(text.encode()) / 10 for text in sentences])
-        assert echo.batch_sizes == batch_sizes
+        assert sorted(echo.batch_sizes, reverse=True) == batch_sizes
     assert Echo().translate(sentences) == sentences
+
+
+def test_without_a_batch_size_a_search_has_the_rows_that_are_fastest():
+    sentences = ["a"] * (ROWS + 1)
+    for beam, largest in ((1, ROWS), (5, ROWS // 5), (ROWS + 1, 1)):
+        echo = Echo()
+        echo.translate(sentences[: 2 * largest + 1], beam=beam)
+        assert max(echo.batch_sizes) == largest
 
 
 def test_sentences_of_similar_lengths_go_together():
@@ -68,11 +80,12 @@ def test_sentences_of_similar_lengths_go_together():
     assert echo.translate(sentences, batch_size=2) == sentences
     in_bytes = [text.encode() for text in sentences]
     assert [len(set(batch)) for batch in echo.batches] == [2, 2, 2]
-    assert [text for batch in echo.batches for text in batch] == sorted(in_bytes, key=len)
+    batches = sorted(echo.batches, key=lambda batch: len(batch[0]))
+    assert [text for batch in batches for text in batch] == sorted(in_bytes, key=len)
     # What is equally long stays in its order, so that the batches are always the same.
     echo = Echo()
     echo.translate(["b", "a", "c", "d"], batch_size=2)
-    assert echo.batches == [[b"b", b"a"], [b"c", b"d"]]
+    assert sorted(echo.batches) == [[b"b", b"a"], [b"c", b"d"]]
 
 
 def test_beams():
@@ -164,3 +177,29 @@ def test_tensors():
     assert (tensor.dtype, tensor.numpy().tolist()) == (tf.string, [b"a", b"\xff"])
     nothing = as_tensor([])
     assert (nothing.dtype, nothing.shape) == (tf.string, (0,))
+
+
+def test_two_batches_side_by_side():
+    """Each of the first two batches waits for the other to have begun."""
+
+    class Waiting(Echo):
+        barrier = threading.Barrier(2)
+
+        def _answer(self, text):
+            self.barrier.wait(timeout=10)
+            return super()._answer(text)
+
+    sentences = list("dcba")
+    assert Waiting().translate(sentences, batch_size=1) == sentences
+
+
+def test_an_error_in_a_batch_is_passed_on():
+    class Failing(Echo):
+        def _answer(self, text):
+            if b"bb" in text.numpy():
+                raise InputError("not this one")
+            return super()._answer(text)
+
+    for sentences in (["bb"], ["a", "bb", "ccc"]):
+        with pytest.raises(InputError, match="not this one"):
+            Failing().translate(sentences, batch_size=1)
