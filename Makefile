@@ -85,6 +85,22 @@ $(CACHE)/%/tensorflow: | $(BIN)/python
 test-old-runtimes: $(VENV)/.installed-dev $(OLD_RUNTIMES:%=$(CACHE)/%/tensorflow) ## exports on older TensorFlows (downloads 2 x 250 MB)
 	KERAS_S2S_OLD_RUNTIMES=$(CACHE) $(BIN)/python -m pytest -m slow tests/test_old_runtimes.py
 
+# What `make bench` may be told: TASK=folder CORPUS=pairs.tsv ROUNDS=5 SECONDS_EACH=60
+# PARTS="train growth" THREADS=2 RESUME=1; see benchmarks/README.md.
+CORPUS ?= fra-eng
+BENCH_OPTIONS = --corpus $(CORPUS) $(if $(TASK),--task $(TASK)) $(if $(THREADS),--threads $(THREADS))
+
+.PHONY: bench
+bench: $(VENV)/.installed-dev ## beside peers and the machine's limits: hours; writes benchmarks/RESULTS.md
+	-$(BIN)/python -m benchmarks.environments
+	$(BIN)/python -m benchmarks $(BENCH_OPTIONS) $(if $(ROUNDS),--rounds $(ROUNDS)) \
+		$(if $(SECONDS_EACH),--seconds $(SECONDS_EACH)) $(if $(PARTS),--parts $(PARTS)) \
+		$(if $(RESUME),--resume)
+
+.PHONY: bench-short
+bench-short: $(VENV)/.installed ## the same in a minute, with the peers that are installed, to see that it works
+	$(BIN)/python -m benchmarks --short $(BENCH_OPTIONS)
+
 .PHONY: bench-serving
 bench-serving: $(VENV)/.installed ## latency of the demo's export on a server's path
 	$(BIN)/python benchmarks/serving_latency.py $(DEMO_RUN) $(DEMO_EXPORT) phrasebook

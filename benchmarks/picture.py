@@ -1,0 +1,44 @@
+"""The cost of training as its work grows, as a picture."""
+
+from pathlib import Path
+from typing import Any
+
+from benchmarks.growth import growth_points
+from benchmarks.plan import GROWTH
+from benchmarks.series import Machine
+
+
+def draw(document: dict[str, Any], path: Path) -> None:
+    """Draws a panel for each size: what was measured, and what the work alone would take."""
+    import matplotlib
+
+    matplotlib.use("Agg")
+    from matplotlib import pyplot
+
+    points = growth_points(document)
+    machine = Machine(document["records"], "growth")
+    figure, panels = pyplot.subplots(
+        1, len(points), figsize=(3.2 * len(points), 3.2), squeeze=False, layout="constrained"
+    )
+    for panel, (name, row) in zip(panels[0], points.items(), strict=True):
+        sizes = [point.size for point in row]
+        factor = 1 if name == "pairs" else 1000
+        medians = [factor * point.seconds.median for point in row]
+        errors = [
+            [factor * (point.seconds.median - point.seconds.least) for point in row],
+            [factor * (point.seconds.greatest - point.seconds.median) for point in row],
+        ]
+        panel.errorbar(sizes, medians, errors, marker="o", capsize=3, label="measured")
+        if machine:
+            speed = machine.operations_per_second("float32").median
+            work = [factor * point.operations / speed for point in row]
+            panel.plot(sizes, work, linestyle="--", color="grey", label="roofline")
+        panel.set_xscale("log", base=2)
+        panel.set_yscale("log")
+        panel.set_xticks(sizes, [f"{size:,}" for size in sizes], rotation=45)
+        panel.set_xlabel(GROWTH[name][0])
+        panel.set_ylabel("s an epoch" if name == "pairs" else "ms a step")
+        panel.grid(alpha=0.3)
+    panels[0][0].legend()
+    figure.savefig(path, dpi=110)
+    pyplot.close(figure)
