@@ -174,7 +174,7 @@ def check_seed(seed: Any) -> int:
 _CHAPTER = Recipe()
 _BASE = Recipe(
     tokenizer="sentencepiece",
-    max_tokens=8000,
+    max_tokens=6000,
     num_steps=40,
     drop_long=True,
     valid_fraction=0.02,
@@ -195,6 +195,7 @@ _BASE = Recipe(
     schedule="cosine",
     warmup_steps=200,
     precision="auto",
+    length_penalty=1.0,
 )
 
 PRESETS: Mapping[str, Recipe] = {
