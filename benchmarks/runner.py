@@ -175,8 +175,10 @@ def run_process(command: Sequence[str], log: Path, timeout: float) -> Record:
             env=environment,
             start_new_session=True,
         )
+        memory = 0
         try:
             while True:
+                memory = max(memory, _peak_memory(process.pid))
                 ended, status, usage = os.wait4(process.pid, os.WNOHANG)
                 if ended:
                     break
@@ -197,9 +199,22 @@ def run_process(command: Sequence[str], log: Path, timeout: float) -> Record:
     unit = 1 if sys.platform == "darwin" else 1024
     return {
         "result": json.loads(lines[-1]),
-        "peak_memory": usage.ru_maxrss * unit,
+        "peak_memory": memory or usage.ru_maxrss * unit,
         "wall": wall,
     }
+
+
+def _peak_memory(pid: int) -> int:
+    """The most memory that a running process has had so far, in bytes; 0 where Linux does not say.
+
+    What the system tells once it has ended also counts what the process it was forked from had.
+    """
+    try:
+        status = Path(f"/proc/{pid}/status").read_text()
+    except OSError:
+        return 0
+    words = status.partition("VmHWM:")[2].split()
+    return 1024 * int(words[0]) if words else 0
 
 
 def _last_words(log: Path) -> str:
