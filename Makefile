@@ -30,7 +30,7 @@ $(VENV)/.installed-dev: pyproject.toml setup.py | $(BIN)/python
 .PHONY: demo
 demo: $(VENV)/.installed ## train the chapter's model on the bundled corpus, score, export and check it
 	@echo '== The chapter’s model, trained on the bundled phrasebook; one source in twenty is held out.'
-	@$(BIN)/keras-s2s train phrasebook --preset chapter --min-freq 1 --epochs 150 \
+	@$(BIN)/keras-s2s train phrasebook --preset chapter --min-freq 1 --epochs 200 \
 		--test-fraction 0.05 --split-seed 1 --run-dir $(DEMO_RUN) --overwrite
 	@echo; echo '== What it says, with the log-probability of each answer:'
 	@$(BIN)/keras-s2s translate $(DEMO_RUN) --with-scores \
