@@ -1,5 +1,6 @@
 """Attention: the decoder looks back at all steps of the encoder."""
 
+from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import keras
@@ -24,8 +25,8 @@ class Memory(NamedTuple):
     mask: tf.Tensor
 
 
-def by_rows(layer: keras.layers.Dense, values: tf.Tensor) -> tf.Tensor:
-    """A dense layer on the last dimension of a tensor, as one product of matrices.
+def by_rows(layer: Callable[[tf.Tensor], tf.Tensor], values: tf.Tensor) -> tf.Tensor:
+    """A dense layer, or the like, on the last dimension of a tensor, as one product of matrices.
 
     Of more than two dimensions Keras finds out again in each step how to fold them, and XLA makes
     no gradient of that in a loop.
@@ -33,9 +34,9 @@ def by_rows(layer: keras.layers.Dense, values: tf.Tensor) -> tf.Tensor:
     if values.shape.rank == 2:
         return layer(values)
     rows = layer(tf.reshape(values, (-1, values.shape[-1])))
-    shape = tf.concat([tf.shape(values)[:-1], [layer.units]], axis=0)
+    shape = tf.concat([tf.shape(values)[:-1], [rows.shape[-1]]], axis=0)
     result = tf.reshape(rows, shape)
-    result.set_shape((*values.shape[:-1], layer.units))
+    result.set_shape((*values.shape[:-1], rows.shape[-1]))
     return result
 
 

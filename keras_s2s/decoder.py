@@ -351,15 +351,15 @@ class Seq2SeqDecoder(EmbeddingRNN):
         else:
             weights, bias = self.dense.kernel, self.dense.bias
         weights = tf.cast(tf.convert_to_tensor(weights), self.compute_dtype)
-        rows = tf.reshape(tf.cast(outputs, self.compute_dtype), (-1, self.output_size))
-        logits = tf.matmul(rows, weights, transpose_b=self.dense is None)
-        # A softmax over thousands of words needs more digits than half precision has, and so does
-        # the gradient of the bias, a sum over all tokens.
-        logits = tf.cast(logits, tf.float32)
-        logits = tf.nn.bias_add(logits, tf.cast(tf.convert_to_tensor(bias), tf.float32))
-        logits = tf.reshape(logits, tf.concat([tf.shape(outputs)[:-1], [self.vocab_size]], axis=0))
-        logits.set_shape((*outputs.shape[:-1], self.vocab_size))
-        return logits
+        bias = tf.cast(tf.convert_to_tensor(bias), tf.float32)
+
+        def of_rows(rows: tf.Tensor) -> tf.Tensor:
+            logits = tf.matmul(rows, weights, transpose_b=self.dense is None)
+            # A softmax over thousands of words needs more digits than half precision has, and so
+            # does the gradient of the bias, a sum over all tokens.
+            return tf.nn.bias_add(tf.cast(logits, tf.float32), bias)
+
+        return by_rows(of_rows, tf.cast(outputs, self.compute_dtype))
 
     def get_config(self) -> dict[str, Any]:
         names = (

@@ -4,6 +4,8 @@ from typing import NamedTuple
 
 import tensorflow as tf
 
+from keras_s2s.recurrence import next_state
+
 
 class _Packing(NamedTuple):
     """Where the tokens of a batch are when they stand step by step, the longest sentences first.
@@ -87,9 +89,7 @@ def lstm_without_padding(
         of_inputs = projected.read(step)
         rows = tf.shape(of_inputs)[0]
         gates = of_inputs + product(hidden[:rows], recurrent_kernel)
-        i, f, g, o = tf.split(gates, 4, axis=1)
-        cell = tf.sigmoid(f) * cell[:rows] + tf.sigmoid(i) * tf.tanh(g)
-        hidden = tf.sigmoid(o) * tf.tanh(cell)
+        hidden, cell = next_state(gates, cell[:rows])
         return step + 1, hidden, cell, hiddens.write(step, hidden), cells.write(step, cell)
 
     first_hidden, first_cell = (

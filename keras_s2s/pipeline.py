@@ -6,6 +6,7 @@ from typing import NamedTuple
 import numpy as np
 import tensorflow as tf
 
+from keras_s2s.batches import Batch, trimmed
 from keras_s2s.corpus import ParallelCorpus
 from keras_s2s.errors import InputError
 from keras_s2s.tokenizers import TEXTS_AT_A_TIME, Tokenizer
@@ -13,8 +14,6 @@ from keras_s2s.tokenizers import TEXTS_AT_A_TIME, Tokenizer
 # Batches whose pairs are sorted by length among each other: many enough to leave little padding,
 # few enough that chance decides which pairs meet.
 BATCHES_SORTED_TOGETHER = 100
-
-Element = tuple[tuple[tf.Tensor, tf.Tensor], tuple[tf.Tensor, tf.Tensor]]
 
 
 class Rows(NamedTuple):
@@ -25,7 +24,7 @@ class Rows(NamedTuple):
     target_ids: tf.Tensor
     target_valid_length: tf.Tensor
 
-    def at(self, positions: tf.Tensor) -> Element:
+    def at(self, positions: tf.Tensor) -> Batch:
         """The pairs at some positions, as an element of a dataset."""
         columns = [tf.gather(column, positions) for column in self]
         return (columns[0], columns[1]), (columns[2], columns[3])
@@ -246,14 +245,8 @@ def _bucketed(
             )
             begins, ends = tf.gather(begins, shuffled), tf.gather(ends, shuffled)
 
-        def batch(begin: tf.Tensor, end: tf.Tensor) -> Element:
-            (source_ids, source_length), (target_ids, target_length) = rows.at(positions[begin:end])
-            # A batch can be of empty sources alone, and no steps at all is not for every layer.
-            longest_source = tf.maximum(tf.reduce_max(source_length), 1)
-            return (
-                (source_ids[:, :longest_source], source_length),
-                (target_ids[:, : tf.reduce_max(target_length)], target_length),
-            )
+        def batch(begin: tf.Tensor, end: tf.Tensor) -> Batch:
+            return trimmed(rows.at(positions[begin:end]))
 
         return tf.data.Dataset.from_tensor_slices((begins, ends)).map(batch)
 

@@ -140,6 +140,18 @@ def lstm_step_by_step(
     return run(inputs, *weights, first_hidden, first_cell)
 
 
+def next_state(gates: tf.Tensor, cell: tf.Tensor) -> Tensors:
+    """The next h and c of an LSTM, (rows, units).
+
+    Args:
+        gates: (rows, 4 * units): what its gates i, f, c and o are functions of.
+        cell: the c before.
+    """
+    i, f, g, o = tf.split(gates, 4, axis=1)
+    cell = tf.sigmoid(f) * cell + tf.sigmoid(i) * tf.tanh(g)
+    return tf.sigmoid(o) * tf.tanh(cell), cell
+
+
 class _Walk(NamedTuple):
     """What each step of some rows leaves for the way back, (rows, units); `cells` the first too."""
 

@@ -6,7 +6,7 @@ import keras
 import tensorflow as tf
 
 from keras_s2s.packing import lstm_without_padding
-from keras_s2s.recurrence import lstm_in_one_operation, lstm_step_by_step
+from keras_s2s.recurrence import lstm_in_one_operation, lstm_step_by_step, next_state
 
 # [h, c] of LSTM layers, [h] of GRU layers, each (num_layers, batch, num_hiddens).
 State = list[tf.Tensor]
@@ -307,9 +307,7 @@ def _lstm_step(
     """A step of an LSTM, of whose h its gates see what is given."""
     kernel, recurrent_kernel, bias = _weights(cell, inputs.dtype)
     gates = tf.matmul(inputs, kernel) + tf.nn.bias_add(tf.matmul(seen, recurrent_kernel), bias)
-    i, f, g, o = tf.split(gates, 4, axis=1)
-    cell_state = tf.sigmoid(f) * state[1] + tf.sigmoid(i) * tf.tanh(g)
-    return [tf.sigmoid(o) * tf.tanh(cell_state), cell_state]
+    return list(next_state(gates, state[1]))
 
 
 def _gru_step(
