@@ -14,6 +14,7 @@ from benchmarks.series import (
     Machine,
     Record,
     compared,
+    imported_memory,
     milliseconds,
     peak_memory,
     reading_time,
@@ -35,7 +36,8 @@ is left out. Translation goes from a line of words to a line of words; loading t
 batches of warm-up are left out. All contenders read the same files and have the same sizes, \
 optimizer (Adam, clipped to a global norm of 1), batch size, number of threads and no dropout. \
 Peak memory is the largest resident set of a contender's process, as the operating system tells \
-it; of a process with children, that of the largest."""
+it; of a process with children, that of the largest. Beside it stands what is resident once a \
+framework is imported, before anything is made with it."""
 
 ROOFLINE = """\
 Training is held against the floating-point operations that its tokens need: two for each weight \
@@ -117,7 +119,7 @@ def train_part(document: dict[str, Any]) -> str:
         rows = []
         for one in group:
             if not one.records:
-                rows.append([named(one.contender), "left out", "", "", "", ""])
+                rows.append([named(one.contender), "left out", "", "", "", "", ""])
                 continue
             times = compared(ours, one, tokens_per_second)
             share = "–"
@@ -129,6 +131,7 @@ def train_part(document: dict[str, Any]) -> str:
                 f"{times:.2f}" if times else "–",
                 share,
                 one.spread(peak_memory).shown(2, 1e-9),
+                one.spread(imported_memory).shown(2, 1e-9),
                 one.spread(lambda r: r["result"]["start_up"]).shown(1),
             ])  # fmt: skip
         attention, dtype = label.split()
@@ -136,7 +139,7 @@ def train_part(document: dict[str, Any]) -> str:
         text += f"\n### {title[0].upper()}{title[1:]}, {dtype}\n\n"
         text += table(
             ["contender", "target tokens/s", "this package ÷ it", "of the roofline, %",
-             "peak memory, GB", "start-up and warm-up, s"], rows,
+             "peak memory, GB", "of that, imports, GB", "start-up and warm-up, s"], rows,
         )  # fmt: skip
     return text.lstrip("\n")
 

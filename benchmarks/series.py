@@ -149,6 +149,11 @@ def peak_memory(record: Record) -> float:
     return record["result"].get("peak_memory", record["peak_memory"])
 
 
+def imported_memory(record: Record) -> float:
+    """Bytes that were resident once the contender's modules were imported; 0 where unknown."""
+    return record["result"].get("imported_memory") or 0
+
+
 def whole(record: Record) -> float:
     """Seconds of a whole job, from the start of its process."""
     return record["result"].get("whole_seconds", record["wall"])

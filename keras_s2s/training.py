@@ -27,7 +27,7 @@ from keras_s2s.seq2seq import Seq2Seq
 from keras_s2s.translator import Translator
 from keras_s2s.validation import ValidationScores
 
-# Batches that run as one call of the training function: spares the way through Python.
+# Batches that run as one call of the training function, at most: spares the way through Python.
 BATCHES_AT_A_TIME = 32
 # Sentences kept for the proof of exports.
 NUM_SAMPLES = 500
@@ -198,7 +198,7 @@ class _Job:
         self.model = make_model(recipe, len(self.source), len(self.target), recipe.precision)
         self.model.compile(
             make_optimizer(recipe, self.num_batches),
-            steps_per_execution=min(self.num_batches, BATCHES_AT_A_TIME),
+            steps_per_execution=_batches_at_a_time(self.num_batches),
             label_smoothing=recipe.label_smoothing,
         )
         train_pairs, target_tokens = _count(self._dataset(splits.train))
@@ -319,6 +319,14 @@ def _go_through_epochs(run: RunDirectory, job: _Job, epochs_done: int) -> None:
         raise KeyboardInterrupt(f"{run.path} keeps {saved} of {epochs} epochs") from error
     finally:
         progress.close()
+
+
+def _batches_at_a_time(num_batches: int) -> int:
+    """As many as an epoch can be divided by.
+
+    Keras makes whole calls only: the last one of an epoch would go on with the batches of the next.
+    """
+    return max(size for size in range(1, BATCHES_AT_A_TIME + 1) if num_batches % size == 0)
 
 
 def _summary(job: _Job) -> str:

@@ -1,6 +1,7 @@
 """The training run: the same again, gone on with, or as it was."""
 
 import csv
+import dataclasses
 import json
 import os
 import shutil
@@ -10,6 +11,7 @@ import sys
 import time
 from pathlib import Path
 
+import h5py
 import numpy as np
 import pytest
 import tensorflow as tf
@@ -288,6 +290,20 @@ def test_the_same_command_with_resume_goes_on(command, interrupt_after, pairs_fi
     assert outcome.status == 0, outcome.err
     assert "goes on after epoch 2" in outcome.err
     assert len(history_of(tmp_path / "my run")) == 4
+
+
+def test_an_epoch_of_many_batches_has_none_of_the_next(tmp_path):
+    """More batches than one call of the training function takes, and a prime number of them."""
+    lines = [f"{number} dogs\tchiens {number} .\n" for number in range(37)]
+    (tmp_path / "pairs.tsv").write_text("".join(lines), encoding="utf-8")
+    choice = CorpusChoice(str(tmp_path / "pairs.tsv"))
+    recipe = dataclasses.replace(RECIPE, batch_size=1, num_layers=1, epochs=3)
+    s2s.train(choice, tmp_path / "whole", recipe, seed=1)
+    s2s.train(choice, tmp_path / "run", dataclasses.replace(recipe, epochs=1), seed=1)
+    with h5py.File(Checkpoints.files(tmp_path / "run" / "checkpoints")[-1]) as file:
+        assert file["optimizer/vars/0"][()] == 37  # steps
+    s2s.resume(tmp_path / "run", epochs=3)
+    assert_same_run(tmp_path / "run", tmp_path / "whole")
 
 
 def test_too_large_for_the_memory(choice, tmp_path, monkeypatch):

@@ -236,6 +236,15 @@ def in_batches(
     return answers
 
 
+def resident(name: str = "VmRSS", process: int | str = "self") -> int | None:
+    """Bytes of memory that a process has resident now, or (`VmHWM`) had at most; Linux only."""
+    try:
+        words = Path(f"/proc/{process}/status").read_text().partition(f"{name}:")[2].split()
+    except OSError:
+        return None
+    return 1024 * int(words[0]) if words else None
+
+
 def versions_of(*packages: str) -> dict[str, str]:
     """Versions of installed packages, and of Python."""
     return {"python": platform.python_version()} | {
@@ -279,7 +288,8 @@ def run(jobs: dict[str, Callable[[Request], dict[str, Any]]], *packages: str) ->
     # Frameworks print, and some of them from C++: only the result goes to the real stdout.
     stdout = os.dup(1)
     os.dup2(2, 1)
-    result = jobs[options.job](request)
+    # What is imported at the top of a script is there now.
+    result = {"imported_memory": resident(), **jobs[options.job](request)}
     result["settings"] = asdict(request.settings)
     result["versions"] = versions_of(*packages)
     sys.stdout.flush()

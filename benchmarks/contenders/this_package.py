@@ -16,6 +16,7 @@ from measuring import (
     Settings,
     in_batches,
     measure_translation,
+    resident,
     run,
 )
 from pairs import BOS, EOS, SPECIAL_TOKENS, as_text, read_chapter, read_lines
@@ -35,7 +36,7 @@ def train(request: Request) -> dict:
     keras.utils.set_random_seed(settings.seed)
     policy = {"float32": "float32", "bfloat16": "mixed_bfloat16"}[settings.dtype]
     keras.config.set_dtype_policy(policy)
-    imported = time.perf_counter()
+    imported, imported_memory = time.perf_counter(), resident()
     corpus = corpus_of(request)
     source, target = (tokenizer(request, side) for side in ("en", "fr"))
     longest = max(len(line.split()) for line in [*corpus.source, *corpus.target])
@@ -83,6 +84,7 @@ def train(request: Request) -> dict:
         (request.model / WHERE_TO_TRANSLATE).write_text("test.en\n", encoding="utf-8")
     return stopwatch.result() | {
         "pairs": len(corpus),
+        "imported_memory": imported_memory,
         "import_seconds": imported - began,
         "preparation_seconds": prepared - imported,
     }
@@ -203,12 +205,9 @@ def translate(request: Request) -> dict:
             result = measure_translation(
                 request, sentences, lambda texts, size: in_batches(texts, size, served)
             )
-            status = Path(f"/proc/{session._process.pid}/status")
-            if status.exists():  # on Linux
-                # This process is only the client.
-                words = status.read_text().partition("VmHWM:")[2].split()
-                result["peak_memory"] = 1024 * int(words[0])
-            return result
+            # This process is only the client.
+            memory = resident("VmHWM", session._process.pid)
+            return result if memory is None else {**result, "peak_memory": memory}
     import keras_s2s as s2s
 
     use_threads(request.settings)
@@ -220,7 +219,7 @@ def translate(request: Request) -> dict:
         if request.settings.through == "loop":
             return [answer_of_loop(translator, text) for text in texts]
         if size is None:
-            return translator.translate(texts, batch_size=128)
+            return translator.translate(texts)
         # In the order of the file, which `translate` would change.
         return in_batches(texts, size, translator.translate)
 
