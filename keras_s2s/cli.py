@@ -3,6 +3,7 @@
 import argparse
 import dataclasses
 import os
+import signal
 import sys
 from collections.abc import Callable, Sequence
 from typing import Any, NoReturn
@@ -39,7 +40,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
             f"{after_its_echo}keras-s2s: interrupted{f'; {error}' if error.args else ''}",
             file=sys.stderr,
         )
-        return 130
+        # As a shell has it: 130 for Ctrl-C, 143 for SIGTERM.
+        return 128 + getattr(error, "signal_number", signal.SIGINT)
     except BrokenPipeError:
         # Whoever read the output has enough. Python would complain once more at exit.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())

@@ -19,7 +19,7 @@ from keras_s2s.catalogue import CATALOGUE, locate
 from keras_s2s.console import load_tensorflow, say, working
 from keras_s2s.corpus import ParallelCorpus, load_corpus
 from keras_s2s.errors import InputError
-from keras_s2s.recipes import Recipe, check_seed, preset
+from keras_s2s.recipes import CHANGEABLE, Recipe, check_seed, preset
 from keras_s2s.runs import RunDirectory
 
 # Sentences that are translated at a time when they are waiting on standard input.
@@ -45,7 +45,8 @@ def train(options: argparse.Namespace) -> None:
 
     try:
         if options.resume:
-            training.resume(run.path, given.get("epochs"), options.corpus)
+            changes = {name: given[name] for name in CHANGEABLE if name in given}
+            training.resume(run.path, corpus=options.corpus, **changes)
         else:
             choice = training.CorpusChoice(options.corpus, options.reverse, options.skip_bad_lines)
             training.train(choice, run.path, recipe, seed, options.overwrite)
@@ -53,7 +54,8 @@ def train(options: argparse.Namespace) -> None:
         if not error.args:
             raise
         command = ["train", options.corpus, "--run-dir", str(run.path), "--resume"]
-        raise KeyboardInterrupt(f"{error}; go on with: keras-s2s {shlex.join(command)}") from error
+        error.args = (f"{error}; go on with: keras-s2s {shlex.join(command)}",)
+        raise
     if result := run.read_record().get("result"):
         say(
             f"loss {result['loss']:.4f} nats a token, accuracy {result['accuracy']:.4f}, "
@@ -63,20 +65,21 @@ def train(options: argparse.Namespace) -> None:
 
 
 def _refuse_changes(run: RunDirectory, options: argparse.Namespace, given: dict[str, Any]) -> None:
-    """A resumed run keeps its configuration; only the number of epochs may be given anew."""
+    """A resumed run keeps its configuration; only what is in `CHANGEABLE` may be given anew."""
     record, own = run.read_record(), dataclasses.asdict(run.recipe())
     asked = given
     if options.preset is not None:
-        epochs = {"epochs": own["epochs"]}
-        asked = dataclasses.asdict(preset(options.preset, options.corpus, **{**epochs, **given}))
+        own_ones = {name: own[name] for name in CHANGEABLE}
+        asked = dataclasses.asdict(preset(options.preset, options.corpus, **{**own_ones, **given}))
     own |= {"seed": record.get("seed"), **record.get("corpus", {})}
     asked = asked | {"seed": options.seed}
     asked |= {name: True for name in ("reverse", "skip_bad_lines") if getattr(options, name)}
     for name, value in asked.items():
-        if value is not None and name != "epochs" and value != own.get(name):
+        if value is not None and name not in CHANGEABLE and value != own.get(name):
+            allowed = ", ".join(f"--{name.replace('_', '-')}" for name in CHANGEABLE)
             raise InputError(
                 f"{run.path}: the run has {name} {own.get(name)}, not {value}; --resume goes on "
-                "as it began, and only --epochs may be given anew"
+                f"as it began, and only {allowed} may be given anew"
             )
 
 

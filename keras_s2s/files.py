@@ -94,6 +94,23 @@ def remove_leftovers(folder: str | os.PathLike[str]) -> None:
                 os.close(lock)
 
 
+def remove_folder(folder: Path) -> None:
+    """Removes a folder so that a kill on the way leaves no part of it under its name."""
+    hidden = folder.with_name(f".{folder.name}{_MARK}removed")
+    shutil.rmtree(hidden, ignore_errors=True)
+    os.replace(folder, hidden)
+    shutil.rmtree(hidden)
+
+
+def flush_to_disk(path: Path) -> None:
+    """Makes sure that a file, or the names in a folder, outlive a loss of power."""
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
 def _remove_if_empty(folder: Path) -> None:
     with contextlib.suppress(OSError):
         folder.rmdir()

@@ -1,33 +1,14 @@
 """Sentence pairs to batches: `tf.data` pipelines of ids and valid lengths."""
 
 from collections.abc import Callable
-from typing import NamedTuple
 
 import numpy as np
 import tensorflow as tf
 
-from keras_s2s.batches import Batch, trimmed
+from keras_s2s.buckets import Position, Rows, bucketed
 from keras_s2s.corpus import ParallelCorpus
 from keras_s2s.errors import InputError
 from keras_s2s.tokenizers import TEXTS_AT_A_TIME, Tokenizer
-
-# Batches whose pairs are sorted by length among each other: many enough to leave little padding,
-# few enough that chance decides which pairs meet.
-BATCHES_SORTED_TOGETHER = 100
-
-
-class Rows(NamedTuple):
-    """Tokenized pairs, int32: ids of shape (pairs, steps) and valid lengths of shape (pairs,)."""
-
-    source_ids: tf.Tensor
-    source_valid_length: tf.Tensor
-    target_ids: tf.Tensor
-    target_valid_length: tf.Tensor
-
-    def at(self, positions: tf.Tensor) -> Batch:
-        """The pairs at some positions, as an element of a dataset."""
-        columns = [tf.gather(column, positions) for column in self]
-        return (columns[0], columns[1]), (columns[2], columns[3])
 
 
 def make_dataset(
@@ -88,39 +69,100 @@ def make_dataset(
     >>> source_ids.shape, source_valid_length.numpy().tolist()
     (TensorShape([2, 5]), [2, 3])
     """
-    if batch_size < 1:
-        raise InputError(f"batch_size is {batch_size}; give 1 or more")
-    if num_steps < 3:
-        raise InputError(
-            f"num_steps is {num_steps}; give 3 or more: <bos>, one word and <eos> need three"
-        )
-    if batch_tokens is not None and (not bucket_by_length or batch_tokens < num_steps):
-        raise InputError(
-            f"batch_tokens is {batch_tokens}; it needs bucket_by_length, and room for a pair of "
-            f"num_steps ({num_steps}) tokens"
-        )
-    if subword_sampling and not (shuffle and bucket_by_length):
-        raise InputError("subword_sampling needs shuffle and bucket_by_length; give these too")
-    if not 0 <= subword_sampling <= 1:
-        raise InputError(f"subword_sampling is {subword_sampling}; give 0 to 1")
-    tokenizers = source_tokenizer, target_tokenizer
-    if subword_sampling and not all(hasattr(tokenizer, "sample") for tokenizer in tokenizers):
-        raise InputError(
-            "subword_sampling needs a SentencePieceTokenizer on both sides; give these"
-        )
-    rows, kept = _tokenize(corpus, tokenizers, num_steps, drop_long)
-    if bucket_by_length:
-        sample = None
-        if subword_sampling:
-            sample = _sampler(corpus, kept, tokenizers, num_steps, subword_sampling)
-        data = _bucketed(rows, batch_size, batch_tokens, shuffle, seed, sample)
-    else:
-        size = len(rows.source_valid_length)
-        positions = tf.data.Dataset.range(size)
-        if shuffle:
-            positions = positions.shuffle(size, seed=seed, reshuffle_each_iteration=True)
-        data = positions.batch(batch_size).map(rows.at)
-    return data.prefetch(tf.data.AUTOTUNE)
+    pairs = TokenizedPairs(corpus, source_tokenizer, target_tokenizer, num_steps, drop_long)
+    return pairs.batches(
+        batch_size, shuffle, seed, bucket_by_length, batch_tokens, subword_sampling
+    )
+
+
+class TokenizedPairs:
+    """The pairs of a corpus as ids, to be put into batches.
+
+    Args:
+        corpus: sentence pairs.
+        source_tokenizer: for the sentences that are read.
+        target_tokenizer: for the sentences that are written.
+        num_steps: see `make_dataset`.
+        drop_long: see `make_dataset`.
+
+    Raises:
+        InputError: `num_steps` makes no sense, or no pair is left.
+    """
+
+    def __init__(
+        self,
+        corpus: ParallelCorpus,
+        source_tokenizer: Tokenizer,
+        target_tokenizer: Tokenizer,
+        num_steps: int,
+        drop_long: bool,
+    ) -> None:
+        if num_steps < 3:
+            raise InputError(
+                f"num_steps is {num_steps}; give 3 or more: <bos>, one word and <eos> need three"
+            )
+        self._corpus = corpus
+        self._tokenizers = source_tokenizer, target_tokenizer
+        self._num_steps = num_steps
+        self._rows, self._kept = _tokenize(corpus, self._tokenizers, num_steps, drop_long)
+
+    def __len__(self) -> int:
+        return len(self._rows.source_valid_length)
+
+    @property
+    def target_tokens(self) -> int:
+        """Tokens that an epoch predicts: all but `<bos>` and padding."""
+        return int(tf.reduce_sum(self._rows.target_valid_length - 1))
+
+    def batches(
+        self,
+        batch_size: int = 64,
+        shuffle: bool = False,
+        seed: int | None = None,
+        bucket_by_length: bool = False,
+        batch_tokens: int | None = None,
+        subword_sampling: float = 0.0,
+        start: Position | None = None,
+    ) -> tf.data.Dataset:
+        """See `make_dataset`.
+
+        Args:
+            start: makes it an endless dataset, one epoch after the other, that begins here and
+                then gives what it would give after all that comes before. What comes before is
+                not made.
+        """
+        if batch_size < 1:
+            raise InputError(f"batch_size is {batch_size}; give 1 or more")
+        if batch_tokens is not None and (not bucket_by_length or batch_tokens < self._num_steps):
+            raise InputError(
+                f"batch_tokens is {batch_tokens}; it needs bucket_by_length, and room for a pair "
+                f"of num_steps ({self._num_steps}) tokens"
+            )
+        if subword_sampling and not (shuffle and bucket_by_length):
+            raise InputError("subword_sampling needs shuffle and bucket_by_length; give these too")
+        if not 0 <= subword_sampling <= 1:
+            raise InputError(f"subword_sampling is {subword_sampling}; give 0 to 1")
+        if subword_sampling and not all(hasattr(one, "sample") for one in self._tokenizers):
+            raise InputError(
+                "subword_sampling needs a SentencePieceTokenizer on both sides; give these"
+            )
+        if bucket_by_length:
+            sample = None
+            if subword_sampling:
+                sample = _sampler(
+                    self._corpus, self._kept, self._tokenizers, self._num_steps, subword_sampling
+                )
+            data = bucketed(self._rows, batch_size, batch_tokens, shuffle, seed, sample, start)
+        else:
+            positions = tf.data.Dataset.range(len(self))
+            if shuffle:
+                positions = positions.shuffle(len(self), seed=seed, reshuffle_each_iteration=True)
+            positions = positions.batch(batch_size)
+            if start is not None:
+                before = start.epochs * len(positions) + start.batches
+                positions = positions.repeat().skip(before)
+            data = positions.map(self._rows.at)
+        return data.prefetch(tf.data.AUTOTUNE)
 
 
 def _tokenize(
@@ -182,94 +224,3 @@ def _sampler(
         return rows
 
     return sample
-
-
-def _bucketed(
-    rows: Rows,
-    batch_size: int,
-    batch_tokens: int | None,
-    shuffle: bool,
-    seed: int | None,
-    sample: Callable[[tf.Tensor], Rows] | None,
-) -> tf.data.Dataset:
-    """Batches of pairs of similar lengths, each no longer than its longest pair."""
-    tokenized = rows
-    size = len(rows.source_valid_length)
-    num_batches: int | None = -(-size // batch_size)
-    if batch_tokens is not None:
-        # How many there are follows from the lengths, which are others when they are drawn anew.
-        lengths = np.sort(rows.target_valid_length)
-        num_batches = None if sample else len(_begins_by_tokens(lengths, batch_tokens))
-
-    def batches_of_epoch(seed: tf.Tensor) -> tf.data.Dataset:
-        rows = tokenized if sample is None else sample(seed)
-        positions = tf.range(size)
-        if shuffle:
-            positions = tf.random.experimental.stateless_shuffle(positions, [seed, 0])
-        source_length, target_length = (
-            tf.cast(tf.gather(length, positions), tf.int64)
-            for length in (rows.source_valid_length, rows.target_valid_length)
-        )
-        longest = tf.cast(tf.shape(rows.source_ids)[1] + tf.shape(rows.target_ids)[1], tf.int64)
-        if batch_tokens is None:
-            begins = tf.range(0, size, batch_size)
-            window = batch_size * BATCHES_SORTED_TOGETHER if shuffle else size
-            windows = tf.range(size, dtype=tf.int64) // window
-            order = tf.argsort(
-                (windows * longest + target_length) * longest + source_length, stable=True
-            )
-        else:
-            # By the targets first and all together, so that each epoch has as many batches.
-            in_order = tf.sort(target_length)
-            (begins,) = tf.numpy_function(
-                lambda lengths: [_begins_by_tokens(lengths, batch_tokens)], [in_order], [tf.int32]
-            )
-            begins = tf.ensure_shape(begins, [num_batches])
-            windows = tf.zeros_like(target_length)
-            if shuffle:
-                # Windows of pairs whose targets have the same length.
-                by_target = tf.argsort(target_length, stable=True)
-                number = tf.range(size) - tf.searchsorted(in_order, in_order)
-                window = batch_tokens // in_order * BATCHES_SORTED_TOGETHER
-                windows = tf.scatter_nd(
-                    by_target[:, None], tf.cast(number, tf.int64) // window, [size]
-                )
-            order = tf.argsort(
-                (target_length * size + windows) * longest + source_length, stable=True
-            )
-        positions = tf.gather(positions, order)
-        ends = tf.concat([begins[1:], [size]], axis=0)
-        if shuffle:
-            shuffled = tf.random.experimental.stateless_shuffle(
-                tf.range(tf.size(begins)), [seed, 1]
-            )
-            begins, ends = tf.gather(begins, shuffled), tf.gather(ends, shuffled)
-
-        def batch(begin: tf.Tensor, end: tf.Tensor) -> Batch:
-            return trimmed(rows.at(positions[begin:end]))
-
-        return tf.data.Dataset.from_tensor_slices((begins, ends)).map(batch)
-
-    # A number for each epoch, another one in each iteration.
-    seeds = tf.data.Dataset.random(seed=seed, rerandomize_each_iteration=True).take(1)
-    data = seeds.flat_map(batches_of_epoch)
-    if num_batches is not None:
-        data = data.apply(tf.data.experimental.assert_cardinality(num_batches))
-    return data
-
-
-def _begins_by_tokens(lengths: np.ndarray, batch_tokens: int) -> np.ndarray:
-    """Where batches begin that have at most so many tokens, padding included.
-
-    Args:
-        lengths: (pairs,), rising.
-        batch_tokens: not less than the largest length.
-
-    Returns:
-        int32, (batches,), rising from 0.
-    """
-    begins = [0]
-    for position, length in enumerate(lengths.tolist()):
-        if (position + 1 - begins[-1]) * length > batch_tokens:
-            begins.append(position)
-    return np.array(begins, np.int32)

@@ -93,6 +93,10 @@ class Recipe:
         "none", "stop when validation gets no better", choices=("none", "loss", "bleu")
     )
     patience: int = option(3, "epochs without a better one before it stops, or the plateau ends", 1)
+    checkpoint_steps: int | None = option(
+        None, "batches after which all is saved that --resume needs; left out, every half minute", 1
+    )
+    keep_checkpoints: int = option(3, "of what is saved so, the last that are kept", 1)
 
     # The search
     beam_size: int = option(5, "translations that beam search keeps in view", 1, 1000)
@@ -158,6 +162,10 @@ class Recipe:
             raise InputError(
                 "bidirectional gives each direction half of the units; give an even num_hiddens"
             )
+
+
+# What of a run may be given anew when it goes on.
+CHANGEABLE = ("epochs", "checkpoint_steps", "keep_checkpoints")
 
 
 def check_seed(seed: Any) -> int:

@@ -1,16 +1,11 @@
-"""History, checkpoints and progress of a training run."""
+"""History and progress of a training run."""
 
 import csv
 import io
 import sys
 import types
 
-import keras
-import numpy as np
-import pytest
-
-from keras_s2s.callbacks import Checkpoints, HistoryFile, TrainingProgress, random_states
-from keras_s2s.errors import InputError
+from keras_s2s.callbacks import HistoryFile, TrainingProgress
 
 LOGS = {"loss": 2.3456789, "accuracy": 0.5, "perplexity": 10.5, "tokens_per_second": 12345.678}
 
@@ -53,120 +48,6 @@ def test_history_goes_on_after_the_rows_it_is_given(tmp_path):
     history.on_epoch_end(2, LOGS)
     assert [row["loss"] for row in rows_of(path)] == ["2.5", "2.25", "2.34568"]
     assert list(rows_of(path)[0]) == ["epoch", "loss", "seconds"]
-
-
-def make_checkpoints(folder, model, epochs=10):
-    checkpoints = Checkpoints(folder)
-    checkpoints.set_model(model)
-    checkpoints.set_params({"epochs": epochs})
-    return checkpoints
-
-
-def state_of(model):
-    variables = [*model.variables, *model.optimizer.variables]
-    return [np.array(variable) for variable in variables]
-
-
-def equal(states, others):
-    return all(np.array_equal(a, b) for a, b in zip(states, others, strict=True))
-
-
-def test_checkpoints_hold_the_whole_state(tmp_path, make_model, batches):
-    model = make_model(dropout=0.5)
-    model.compile()
-    assert random_states(model)
-    model.fit(batches, epochs=1, verbose=0)
-    make_checkpoints(tmp_path, model).save(1)
-    saved = state_of(model)
-    model.fit(batches, epochs=1, verbose=0)
-    assert not equal(saved, state_of(model))
-    assert not equal(saved[-1:], state_of(model)[-1:])
-
-    other = make_model(dropout=0.5, seed=1)
-    other.compile()
-    assert Checkpoints.restore(tmp_path, other) == 1
-    assert equal(saved, state_of(other))
-    # Not only are they equal: they go on alike.
-    other.fit(batches, epochs=1, verbose=0)
-    assert equal(state_of(model), state_of(other))
-
-
-def test_checkpoints_are_saved_from_time_to_time(tmp_path, make_model, monkeypatch):
-    model = make_model()
-    model.compile()
-    now = [100.0]
-    monkeypatch.setattr("keras_s2s.callbacks.time.perf_counter", lambda: now[0])
-    checkpoints = make_checkpoints(tmp_path, model)
-    for epoch in range(10):
-        now[0] += 12
-        checkpoints.on_epoch_end(epoch)
-        if epoch == 4:
-            assert [path.name for path in Checkpoints.files(tmp_path)] == [
-                "epoch-000003.weights.h5"
-            ]
-    # The last two, and the last epoch's is one of them.
-    names = [path.name for path in Checkpoints.files(tmp_path)]
-    assert names == ["epoch-000009.weights.h5", "epoch-000010.weights.h5"]
-    assert Checkpoints.newest(tmp_path) == 10
-
-
-def test_newest_is_that_of_most_epochs(tmp_path):
-    assert Checkpoints.newest(tmp_path / "missing") == 0
-    for number in ("000009", "999999", "1000000", "copy-of-7"):
-        (tmp_path / f"epoch-{number}.weights.h5").write_bytes(b"")
-    assert Checkpoints.newest(tmp_path) == 1_000_000
-
-
-def test_a_damaged_checkpoint_is_named_and_the_one_before_is_taken(
-    tmp_path, make_model, batches, capsys
-):
-    model = make_model()
-    model.compile()
-    checkpoints = make_checkpoints(tmp_path, model)
-    checkpoints.save(1)
-    saved = state_of(model)
-    model.fit(batches, epochs=1, verbose=0)
-    checkpoints.save(2)
-    older, newer = Checkpoints.files(tmp_path)
-    whole = newer.read_bytes()
-    for damaged in (b"", b"text\n", whole[:-1000], whole[:100] + whole[1100:]):
-        newer.write_bytes(damaged)
-        assert Checkpoints.restore(tmp_path, model) == 1
-        assert equal(saved, state_of(model))
-        assert capsys.readouterr().err.startswith(f"{newer}: damaged, left out (")
-    older.write_bytes(b"")
-    with pytest.raises(InputError, match="no checkpoint can be loaded; begin anew"):
-        Checkpoints.restore(tmp_path, model)
-
-
-def test_a_checkpoint_of_another_model_is_none(tmp_path, make_model, capsys):
-    small = keras.Sequential([keras.Input((1,)), keras.layers.Dense(1)])
-    make_checkpoints(tmp_path, small).save(1)
-    model = make_model()
-    model.compile()
-    with pytest.raises(InputError, match="no checkpoint can be loaded"):
-        Checkpoints.restore(tmp_path, model)
-    assert "damaged, left out" in capsys.readouterr().err
-
-
-def test_a_failed_save_leaves_the_others(tmp_path, make_model, monkeypatch):
-    model = make_model()
-    model.compile()
-    checkpoints = make_checkpoints(tmp_path, model)
-    checkpoints.save(1)
-    checkpoints.save(2)
-
-    def interrupt(self, path):
-        path.write_bytes(b"half of it")
-        raise KeyboardInterrupt
-
-    monkeypatch.setattr(type(model), "save_weights", interrupt)
-    with pytest.raises(KeyboardInterrupt):
-        checkpoints.save(3)
-    assert sorted(path.name for path in tmp_path.iterdir()) == [
-        "epoch-000001.weights.h5",
-        "epoch-000002.weights.h5",
-    ]
 
 
 def go_through(progress, epochs):

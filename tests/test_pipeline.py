@@ -5,7 +5,8 @@ import pytest
 import tensorflow as tf
 
 import keras_s2s as s2s
-from keras_s2s import pipeline
+from keras_s2s import buckets, pipeline
+from keras_s2s.buckets import Position
 from keras_s2s.subwords import SentencePieceTokenizer
 
 
@@ -55,7 +56,7 @@ def book(phrasebook):
 @pytest.fixture
 def bucketed(book, monkeypatch):
     """Batches by length, few enough sorted together for the corpus to have several windows."""
-    monkeypatch.setattr(pipeline, "BATCHES_SORTED_TOGETHER", 20)
+    monkeypatch.setattr(buckets, "BATCHES_SORTED_TOGETHER", 20)
 
     def make(**options):
         options = {"batch_size": 16, "num_steps": 20, **options}
@@ -359,3 +360,36 @@ def test_drawn_subwords_are_cut_as_others_are_and_fit_the_batch(subwords):
 def test_options_that_make_no_sense_are_refused(pairs, tokenizers, options, message):
     with pytest.raises(s2s.InputError, match=message):
         s2s.make_dataset(pairs, *tokenizers, **options)
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        {},
+        {"bucket_by_length": True},
+        {"bucket_by_length": True, "batch_tokens": 60},
+        {"bucket_by_length": True, "subword_sampling": 0.2},
+    ],
+    ids=["in pairs", "by length", "in tokens", "drawn anew"],
+)
+def test_an_endless_dataset_can_begin_anywhere(pairs, options):
+    source, target = (
+        SentencePieceTokenizer.fit(texts, vocab_size=60) for texts in (pairs.source, pairs.target)
+    )
+    tokenized = pipeline.TokenizedPairs(pairs, source, target, num_steps=20, drop_long=False)
+    options = {"batch_size": 4, "shuffle": True, "seed": 3, **options}
+    size = sum(1 for _ in tokenized.batches(**options))
+    if "batch_tokens" not in options:
+        assert size == -(-len(pairs) // 4)
+
+    def elements(start, count):
+        return sentences(tokenized.batches(**options, start=start).take(count))
+
+    whole = elements(Position(), 3 * size)
+    assert in_any_order(whole[:size]) != []
+    assert whole[:size] != whole[size : 2 * size]
+    if "subword_sampling" not in options:
+        assert in_any_order(whole[:size]) == in_any_order(whole[2 * size :])
+    for epochs, batches in ((0, 1), (1, 0), (1, size - 1), (1, size), (2, 2)):
+        before = epochs * size + batches
+        assert elements(Position(epochs, batches), 3 * size - before) == whole[before:]

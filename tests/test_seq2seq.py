@@ -8,7 +8,7 @@ import pytest
 import tensorflow as tf
 
 import keras_s2s as s2s
-from keras_s2s.callbacks import Checkpoints, random_states
+from keras_s2s.checkpoints import CheckpointFolder, TrainingState
 from keras_s2s.losses import label_smoothed_loss
 
 # Options of the encoder, of the decoder, and of both; each is in one of them.
@@ -442,13 +442,11 @@ def test_a_checkpoint_holds_every_random_generator(make_kind, batches, tmp_path,
         for generator in getattr(layer, "_seed_generators", [])
     }
     assert len(generators) >= 6
-    assert generators <= {id(state) for state in random_states(model)}
+    assert generators <= {id(state) for state in model.variables}
 
     model.train_step(elements[0])
-    checkpoints = Checkpoints(tmp_path)
-    checkpoints.set_model(model)
-    checkpoints.save(1)
-    assert Checkpoints.restore(tmp_path, other) == 1
+    CheckpointFolder(tmp_path).save(model, TrainingState())
+    CheckpointFolder(tmp_path).restore(other)
     for each in (model, other):
         for element in elements:
             each.train_step(element)

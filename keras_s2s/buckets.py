@@ -1,0 +1,143 @@
+"""Tokenized pairs to batches of similar lengths."""
+
+from collections.abc import Callable
+from typing import NamedTuple
+
+import numpy as np
+import tensorflow as tf
+
+from keras_s2s.batches import Batch, trimmed
+
+# Batches whose pairs are sorted by length among each other: many enough to leave little padding,
+# few enough that chance decides which pairs meet.
+BATCHES_SORTED_TOGETHER = 100
+
+
+class Position(NamedTuple):
+    """How far training has got: so many whole epochs, and so many batches of the next one."""
+
+    epochs: int = 0
+    batches: int = 0
+
+
+class Rows(NamedTuple):
+    """Tokenized pairs, int32: ids of shape (pairs, steps) and valid lengths of shape (pairs,)."""
+
+    source_ids: tf.Tensor
+    source_valid_length: tf.Tensor
+    target_ids: tf.Tensor
+    target_valid_length: tf.Tensor
+
+    def at(self, positions: tf.Tensor) -> Batch:
+        """The pairs at some positions, as an element of a dataset."""
+        columns = [tf.gather(column, positions) for column in self]
+        return (columns[0], columns[1]), (columns[2], columns[3])
+
+
+def bucketed(
+    rows: Rows,
+    batch_size: int,
+    batch_tokens: int | None,
+    shuffle: bool,
+    seed: int | None,
+    sample: Callable[[tf.Tensor], Rows] | None,
+    start: Position | None,
+) -> tf.data.Dataset:
+    """Batches of pairs of similar lengths, each no longer than its longest pair.
+
+    Args:
+        rows: the pairs.
+        batch_size: pairs in a batch.
+        batch_tokens: target tokens in a batch instead, padding included; or None.
+        shuffle: whether each epoch has an order of its own.
+        seed: of the orders.
+        sample: gives the pairs of an epoch, from a seed; None for `rows` in each.
+        start: where an endless dataset begins; None for a dataset of one epoch.
+    """
+    tokenized = rows
+    size = len(rows.source_valid_length)
+    num_batches: int | None = -(-size // batch_size)
+    if batch_tokens is not None:
+        # How many there are follows from the lengths, which are others when they are drawn anew.
+        lengths = np.sort(rows.target_valid_length)
+        num_batches = None if sample else len(_begins_by_tokens(lengths, batch_tokens))
+
+    def batches_of_epoch(seed: tf.Tensor, left_out: tf.Tensor) -> tf.data.Dataset:
+        rows = tokenized if sample is None else sample(seed)
+        positions = tf.range(size)
+        if shuffle:
+            positions = tf.random.experimental.stateless_shuffle(positions, [seed, 0])
+        source_length, target_length = (
+            tf.cast(tf.gather(length, positions), tf.int64)
+            for length in (rows.source_valid_length, rows.target_valid_length)
+        )
+        longest = tf.cast(tf.shape(rows.source_ids)[1] + tf.shape(rows.target_ids)[1], tf.int64)
+        if batch_tokens is None:
+            begins = tf.range(0, size, batch_size)
+            window = batch_size * BATCHES_SORTED_TOGETHER if shuffle else size
+            windows = tf.range(size, dtype=tf.int64) // window
+            order = tf.argsort(
+                (windows * longest + target_length) * longest + source_length, stable=True
+            )
+        else:
+            # By the targets first and all together, so that each epoch has as many batches.
+            in_order = tf.sort(target_length)
+            (begins,) = tf.numpy_function(
+                lambda lengths: [_begins_by_tokens(lengths, batch_tokens)], [in_order], [tf.int32]
+            )
+            begins = tf.ensure_shape(begins, [num_batches])
+            windows = tf.zeros_like(target_length)
+            if shuffle:
+                # Windows of pairs whose targets have the same length.
+                by_target = tf.argsort(target_length, stable=True)
+                number = tf.range(size) - tf.searchsorted(in_order, in_order)
+                window = batch_tokens // in_order * BATCHES_SORTED_TOGETHER
+                windows = tf.scatter_nd(
+                    by_target[:, None], tf.cast(number, tf.int64) // window, [size]
+                )
+            order = tf.argsort(
+                (target_length * size + windows) * longest + source_length, stable=True
+            )
+        positions = tf.gather(positions, order)
+        ends = tf.concat([begins[1:], [size]], axis=0)
+        if shuffle:
+            shuffled = tf.random.experimental.stateless_shuffle(
+                tf.range(tf.size(begins)), [seed, 1]
+            )
+            begins, ends = tf.gather(begins, shuffled), tf.gather(ends, shuffled)
+
+        def batch(begin: tf.Tensor, end: tf.Tensor) -> Batch:
+            return trimmed(rows.at(positions[begin:end]))
+
+        return tf.data.Dataset.from_tensor_slices((begins[left_out:], ends[left_out:])).map(batch)
+
+    if start is not None:
+        seeds = tf.data.Dataset.random(seed=seed).enumerate().skip(start.epochs)
+        return seeds.flat_map(
+            lambda epoch, seed: batches_of_epoch(
+                seed, tf.where(epoch == start.epochs, tf.constant(start.batches, tf.int64), 0)
+            )
+        )
+    # A number for each epoch, another one in each iteration.
+    seeds = tf.data.Dataset.random(seed=seed, rerandomize_each_iteration=True).take(1)
+    data = seeds.flat_map(lambda seed: batches_of_epoch(seed, tf.constant(0, tf.int64)))
+    if num_batches is not None:
+        data = data.apply(tf.data.experimental.assert_cardinality(num_batches))
+    return data
+
+
+def _begins_by_tokens(lengths: np.ndarray, batch_tokens: int) -> np.ndarray:
+    """Where batches begin that have at most so many tokens, padding included.
+
+    Args:
+        lengths: (pairs,), rising.
+        batch_tokens: not less than the largest length.
+
+    Returns:
+        int32, (batches,), rising from 0.
+    """
+    begins = [0]
+    for position, length in enumerate(lengths.tolist()):
+        if (position + 1 - begins[-1]) * length > batch_tokens:
+            begins.append(position)
+    return np.array(begins, np.int32)

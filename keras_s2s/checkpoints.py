@@ -1,0 +1,433 @@
+"""The state of a training run on disk: saved from time to time, checked, and gone on from."""
+
+import dataclasses
+import hashlib
+import json
+import time
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import keras
+import numpy as np
+
+from keras_s2s.buckets import Position
+from keras_s2s.console import say
+from keras_s2s.errors import InputError
+from keras_s2s.files import (
+    check_writable,
+    flush_to_disk,
+    remove_folder,
+    remove_leftovers,
+    written_aside,
+)
+from keras_s2s.interruption import StopRequest
+
+VARIABLES = "variables.npz"
+STATE = "state.json"
+BEST_WEIGHTS = "best_weights.npz"
+CHECKSUMS = "SHA256SUMS"
+
+# What Keras's callbacks know from the epochs before, which they forget when training begins.
+MEMORY: Mapping[type, tuple[str, ...]] = {
+    keras.callbacks.EarlyStopping: ("wait", "best", "best_epoch", "stopped_epoch"),
+    keras.callbacks.ReduceLROnPlateau: ("wait", "best", "cooldown_counter"),
+}
+
+
+@dataclasses.dataclass
+class TrainingState:
+    """What is saved beside the weights, the optimizer and the random states.
+
+    Attributes:
+        position: how far the training is.
+        seconds: how long the epoch that goes on has taken so far.
+        metrics: sums and counts of that epoch, as they stand in the model's metrics.
+        callbacks: what Keras's callbacks remember, by the names of their classes.
+        best_weights: those that early stopping would give back; empty without.
+    """
+
+    position: Position = dataclasses.field(default_factory=Position)
+    seconds: float = 0.0
+    metrics: list[Any] = dataclasses.field(default_factory=list)
+    callbacks: dict[str, dict[str, float | None]] = dataclasses.field(default_factory=dict)
+    best_weights: list[np.ndarray] = dataclasses.field(default_factory=list)
+
+    @property
+    def stopped(self) -> bool:
+        """Whether early stopping has ended the training."""
+        return bool(self.callbacks.get("EarlyStopping", {}).get("stopped_epoch"))
+
+    def forget_end(self) -> None:
+        """Lets a training that early stopping has ended go on, with all its patience."""
+        if self.stopped:
+            self.callbacks["EarlyStopping"] |= {"stopped_epoch": 0, "wait": 0}
+
+    def remember(self, callbacks: Iterable[keras.callbacks.Callback]) -> None:
+        """Gives callbacks what they knew."""
+        for callback in callbacks:
+            for name, value in self.callbacks.get(type(callback).__name__, {}).items():
+                setattr(callback, name, value)
+            if isinstance(callback, keras.callbacks.EarlyStopping) and self.best_weights:
+                callback.best_weights = self.best_weights
+
+    def finish(self, model: keras.Model) -> None:
+        """Does what Keras does with the weights at the end of a training."""
+        optimizer = getattr(model.optimizer, "inner_optimizer", model.optimizer)
+        optimizer.finalize_variable_values(model.trainable_variables)
+        if self.best_weights:
+            model.set_weights(self.best_weights)
+
+
+def memory_of(
+    callbacks: Iterable[keras.callbacks.Callback],
+) -> tuple[dict[str, dict[str, float | None]], list[np.ndarray]]:
+    """What callbacks know, and the best weights among that."""
+    known: dict[str, dict[str, float | None]] = {}
+    best_weights: list[np.ndarray] = []
+    for callback in callbacks:
+        names = MEMORY.get(type(callback), ())
+        if names:
+            values = {name: getattr(callback, name) for name in names}
+            known[type(callback).__name__] = {
+                # What a metric gives can be NumPy's, which JSON does not know.
+                name: value if value is None or isinstance(value, int) else float(value)
+                for name, value in values.items()
+            }
+        best_weights += getattr(callback, "best_weights", None) or []
+    return known, best_weights
+
+
+class CheckpointFolder:
+    """The checkpoints of a run: a folder each, with the checksums of its files.
+
+    Keras's `BackupAndRestore` writes weights and epoch to two files, which a kill in between
+    leaves at odds, has neither random state nor metrics nor what other callbacks know, and no
+    checksum; TensorFlow's `CheckpointManager` keeps several, but its files have a checksum for
+    each tensor only, found when that is read, and `PreemptionCheckpointHandler` is for custom
+    loops under `tf.distribute`. Here a checkpoint is whole or not there: it is written aside and
+    renamed, and `sha256sum --check SHA256SUMS` tells whether it is still what was written.
+
+    Args:
+        path: the folder.
+        keep: how many are kept.
+    """
+
+    PREFIX = "epoch-"
+
+    def __init__(self, path: Path, keep: int = 3) -> None:
+        self.path = path
+        self._keep = keep
+
+    def all(self) -> list[Path]:
+        """The checkpoints, the newest last."""
+        return sorted(
+            (folder for folder in self.path.glob(f"{self.PREFIX}*") if self._position(folder)),
+            key=lambda folder: self._position(folder) or Position(),
+        )
+
+    def newest(self) -> Position:
+        """How far the newest is, which may be damaged; the beginning when there is none."""
+        folders = self.all()
+        return (self._position(folders[-1]) if folders else None) or Position()
+
+    def _position(self, folder: Path) -> Position | None:
+        numbers = folder.name.removeprefix(self.PREFIX).split("-batch-")
+        if len(numbers) != 2 or not all(number.isdecimal() for number in numbers):
+            return None
+        return Position(*map(int, numbers))
+
+    def save(self, model: keras.Model, state: TrainingState) -> None:
+        """Writes a checkpoint, and removes those that are out of date.
+
+        Raises:
+            InputError: it cannot be written. Those before are as they were.
+        """
+        position = state.position
+        folder = self.path / f"{self.PREFIX}{position.epochs:06d}-batch-{position.batches:08d}"
+        if folder.exists():  # of the same training, and so the same
+            return
+        try:
+            with written_aside(folder) as aside:
+                aside.mkdir()
+                _write(aside, model, state)
+            flush_to_disk(self.path)
+        except OSError as error:
+            raise InputError(
+                f"{folder}: the state of the training cannot be saved ({_reason(error)}); "
+                f"{self._kept()}, so make room or give back the permission, and go on with --resume"
+            ) from error
+        for outdated in self.all()[: -self._keep]:
+            remove_folder(outdated)
+
+    def _kept(self) -> str:
+        folders = self.all()
+        return f"the last one is {folders[-1].name}" if folders else "there is none before it"
+
+    def restore(self, model: keras.Model) -> TrainingState:
+        """Gives a model the state of the newest checkpoint that is whole.
+
+        One that is damaged is named, and put out of the way.
+
+        Returns:
+            What else was saved; a new state when there is no checkpoint.
+
+        Raises:
+            InputError: there are checkpoints, but none is whole.
+        """
+        folders = self.all()
+        for folder in reversed(folders):
+            damage = damage_of(folder)
+            if damage is None:
+                return _read(folder, model)
+            say(f"{folder}: left out, since {damage}")
+        if folders:
+            raise InputError(f"{self.path}: no checkpoint is whole; begin anew with --overwrite")
+        return TrainingState()
+
+    def remove_after(self, position: Position) -> None:
+        """Removes what is newer than where a training begins: damaged, or of another end."""
+        for folder in self.all():
+            if (self._position(folder) or Position()) > position:
+                remove_folder(folder)
+
+
+def damage_of(folder: Path) -> str | None:
+    """What is wrong with the files of a checkpoint; None when they are what was written."""
+    try:
+        lines = (folder / CHECKSUMS).read_text(encoding="ascii").splitlines()
+        expected = {
+            name: checksum for checksum, _, name in (line.partition("  ") for line in lines)
+        }
+    except (OSError, ValueError) as error:
+        return f"its {CHECKSUMS} cannot be read ({_reason(error)})"
+    if not {VARIABLES, STATE} <= expected.keys():
+        return f"its {CHECKSUMS} is damaged"
+    for name, checksum in expected.items():
+        try:
+            if checksum_of(folder / name) != checksum:
+                return f"its {name} is not what its {CHECKSUMS} says"
+        except OSError as error:
+            return f"its {name} cannot be read ({_reason(error)})"
+    return None
+
+
+def checksum_of(file: Path) -> str:
+    """SHA-256 of a file."""
+    digest = hashlib.sha256()
+    with open(file, "rb") as content:
+        while block := content.read(2**20):
+            digest.update(block)
+    return digest.hexdigest()
+
+
+def _write(folder: Path, model: keras.Model, state: TrainingState) -> None:
+    # Not `save_weights`: what HDF5 could not write to a full disk it tries again when the process
+    # ends, which then crashes.
+    np.savez(folder / VARIABLES, *(variable.numpy() for variable in _variables(model)))
+    if state.best_weights:
+        np.savez(folder / BEST_WEIGHTS, *state.best_weights)
+    content = dataclasses.asdict(dataclasses.replace(state, best_weights=[]))
+    text = json.dumps({**content, "best_weights": bool(state.best_weights)})
+    (folder / STATE).write_text(text + "\n", encoding="utf-8")
+    files = sorted(folder.iterdir())
+    lines = [f"{checksum_of(file)}  {file.name}\n" for file in files]
+    (folder / CHECKSUMS).write_text("".join(lines), encoding="ascii")
+    for file in (*files, folder / CHECKSUMS, folder):
+        flush_to_disk(file)
+
+
+def _read(folder: Path, model: keras.Model) -> TrainingState:
+    try:
+        content = json.loads((folder / STATE).read_text(encoding="utf-8"))
+        best_weights: list[np.ndarray] = []
+        if content["best_weights"]:
+            with np.load(folder / BEST_WEIGHTS) as arrays:
+                best_weights = [arrays[name] for name in arrays.files]
+        state = TrainingState(
+            **{**content, "position": Position(*content["position"]), "best_weights": best_weights}
+        )
+        with np.load(folder / VARIABLES) as arrays:
+            names = arrays.files
+            for variable, name in zip(_variables(model), names, strict=True):
+                variable.assign(arrays[name])
+    # It is what was written, so another version wrote it, and of another model.
+    except (KeyError, TypeError, ValueError) as error:
+        raise InputError(
+            f"{folder}: not of this model and version ({_reason(error)}); begin anew with "
+            "--overwrite"
+        ) from error
+    return state
+
+
+def _variables(model: keras.Model) -> list[keras.Variable]:
+    """All that training changes: weights, states of random generators, and the optimizer's."""
+    return [*model.variables, *model.optimizer.variables]
+
+
+def _reason(error: BaseException) -> str:
+    """An error in a line."""
+    return " ".join(str(error).split())[:120]
+
+
+class ResumedEpoch(keras.callbacks.Callback):
+    """Goes on in the middle of an epoch: with its sums so far, and after its batches so far.
+
+    Of other callbacks of `fit` it has to be the first.
+
+    Args:
+        state: where the training goes on.
+    """
+
+    def __init__(self, state: TrainingState) -> None:
+        super().__init__()
+        self._state = state
+        self._epoch = -1
+        self._began = self._ended = 0.0
+        self._tokens = 0.0
+
+    def on_epoch_begin(self, epoch: int, logs: Any = None) -> None:
+        self._epoch = epoch
+        self._began = self._ended = time.perf_counter()
+        if not self._is_resumed():
+            return
+        for variable, value in zip(self.model.metrics_variables, self._state.metrics, strict=True):
+            variable.assign(value)
+        calls, rest = divmod(self._state.position.batches, self.model.steps_per_execution)
+        if rest:
+            raise InputError(
+                f"the checkpoint is {self._state.position.batches} batches into an epoch, which is "
+                f"no multiple of {self.model.steps_per_execution}; begin anew with --overwrite"
+            )
+        self.model.train_function = _AfterCalls(self.model, calls)
+
+    def _is_resumed(self) -> bool:
+        return self._epoch == self._state.position.epochs and self._state.position.batches > 0
+
+    def on_train_batch_end(self, batch: int, logs: Any = None) -> None:
+        if self._is_resumed():
+            self._tokens = float(self.model.loss_metric.num_tokens)
+            self._ended = time.perf_counter()
+
+    def on_epoch_end(self, epoch: int, logs: dict[str, float] | None = None) -> None:
+        if self._is_resumed() and logs is not None:
+            seconds = self._state.seconds + self._ended - self._began
+            logs["tokens_per_second"] = self._tokens / seconds
+
+
+class _AfterCalls:
+    """A model's training function that does nothing in its first calls, and then is as before."""
+
+    def __init__(self, model: keras.Model, calls: int) -> None:
+        self._model, self._calls = model, calls
+        self._function: Callable[[Any], Any] = model.train_function
+        self._logs = model.get_metrics_result()
+
+    def __call__(self, iterator: Any) -> Any:
+        if not self._calls:
+            self._model.train_function = self._function
+            return self._function(iterator)
+        self._calls -= 1
+        return self._logs
+
+
+class Checkpoints(keras.callbacks.Callback):
+    """Saves the state of the training every so often, and ends it when asked to.
+
+    Of other callbacks of `fit` it has to be the last.
+
+    Args:
+        folder: where the checkpoints go.
+        callbacks: those that remember something from epoch to epoch; see `MEMORY`.
+        state: where the training begins.
+        every: batches after which to save; None for some time, which is longer where saving takes
+            long.
+        request: what may ask to end.
+    """
+
+    # How long to wait after one save before the next: saving after each epoch would take longer
+    # than the epochs of a small model. The last epoch is saved in any case.
+    SECONDS = 30.0
+    # Saving takes at most this share of the time.
+    SHARE = 0.02
+
+    def __init__(
+        self,
+        folder: CheckpointFolder,
+        callbacks: Sequence[keras.callbacks.Callback],
+        state: TrainingState,
+        every: int | None,
+        request: StopRequest,
+    ) -> None:
+        super().__init__()
+        self._folder, self._callbacks, self._state = folder, callbacks, state
+        self._every, self._request = every, request
+        self._epoch = 0
+        self._batches = 0
+        self._since_saved = 0
+        self._metrics: list[Any] = []
+        self._saved = self._began = time.perf_counter()
+        self._took = 0.0
+
+    def on_train_begin(self, logs: Any = None) -> None:
+        check_writable(self._folder.path)
+        remove_leftovers(self._folder.path)
+        # After all others, which forget what they know when training begins.
+        self._state.remember(self._callbacks)
+
+    def on_epoch_begin(self, epoch: int, logs: Any = None) -> None:
+        self._epoch, self._batches = epoch, 0
+        self._began = time.perf_counter()
+        if epoch == self._state.position.epochs:
+            self._began -= self._state.seconds
+
+    def on_train_batch_end(self, batch: int, logs: Any = None) -> None:
+        batches, self._batches = self._batches, batch + 1
+        if self._position() <= self._state.position:  # not made, but passed over
+            return
+        self._since_saved += self._batches - batches
+        if self._is_due():
+            self._save(self._position(), self._values())
+        self._request.raise_if_asked()
+
+    def on_test_begin(self, logs: Any = None) -> None:
+        # Validation counts with the same metrics.
+        self._metrics = self._values()
+
+    def on_test_end(self, logs: Any = None) -> None:
+        if self._request.signal_number is not None:
+            self._save(self._position(), self._metrics)
+            self._request.raise_if_asked()
+
+    def on_epoch_end(self, epoch: int, logs: Any = None) -> None:
+        is_last = epoch + 1 == self.params["epochs"] or self.model.stop_training
+        # Its row is in the history, so that it must not be done again because of what comes now.
+        if is_last or self._is_due():
+            self._began = time.perf_counter()
+            self._save(Position(epoch + 1), [])
+        if not is_last:
+            self._request.raise_if_asked()
+
+    def _is_due(self) -> bool:
+        if self._request.signal_number is not None:
+            return True
+        if self._every is not None:
+            return self._since_saved >= self._every
+        wait = max(self.SECONDS, self._took / self.SHARE)
+        return time.perf_counter() - self._saved >= wait
+
+    def _position(self) -> Position:
+        return Position(self._epoch, self._batches)
+
+    def _values(self) -> list[Any]:
+        return [variable.numpy().tolist() for variable in self.model.metrics_variables]
+
+    def _save(self, position: Position, metrics: list[Any]) -> None:
+        began = time.perf_counter()
+        known, best_weights = memory_of(self._callbacks)
+        seconds = began - self._began
+        state = TrainingState(position, seconds, metrics, known, best_weights)
+        self._folder.save(self.model, state)
+        self._saved = time.perf_counter()
+        self._took = self._saved - began
+        self._since_saved = 0

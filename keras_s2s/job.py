@@ -1,0 +1,152 @@
+"""What is trained: the model and the data of a run, made anew from its configuration and seed."""
+
+import random
+from typing import Any
+
+import keras
+import tensorflow as tf
+
+from keras_s2s.assembly import make_model, make_optimizer, make_tokenizers
+from keras_s2s.buckets import Position
+from keras_s2s.corpus import ParallelCorpus
+from keras_s2s.errors import InputError
+from keras_s2s.pipeline import TokenizedPairs
+from keras_s2s.recipes import Recipe
+from keras_s2s.runs import RunDirectory
+from keras_s2s.seq2seq import Seq2Seq
+from keras_s2s.translator import Translator
+from keras_s2s.validation import ValidationScores
+
+# Batches that run as one call of the training function, at most: spares the way through Python.
+BATCHES_AT_A_TIME = 32
+# Sentences kept for the proof of exports.
+NUM_SAMPLES = 500
+# Sentences that are translated after each epoch, at most.
+NUM_VALIDATED = 1000
+
+
+class TrainingJob:
+    """The model and the data of a run, made anew from the configuration and the seed."""
+
+    def __init__(self, corpus: ParallelCorpus, recipe: Recipe, seed: int) -> None:
+        splits = corpus.split(recipe.valid_fraction, recipe.test_fraction, recipe.split_seed)
+        if not len(splits.train):
+            raise InputError(
+                f"{corpus.name}: none of its {len(corpus)} pairs is left to train on; lower "
+                "--valid-fraction and --test-fraction or give more pairs"
+            )
+        keras.utils.set_random_seed(seed)
+        self.recipe, self._seed = recipe, seed
+        sentences = list(dict.fromkeys(splits.train.source))
+        size = min(NUM_SAMPLES, len(sentences))
+        self.samples = random.Random(seed).sample(sentences, size)
+        self.source, self.target = make_tokenizers(recipe, splits.train)
+        self._pairs = self._tokenized(splits.train)
+        epoch = self._pairs.batches(**self._options())
+        self.num_batches = int(epoch.cardinality())
+        if self.num_batches < 0:
+            # Batches are counted in tokens, and how many there are varies a little by epoch.
+            self.num_batches = sum(1 for _ in epoch)
+        self.validation_data, num_valid = None, 0
+        if len(splits.valid):
+            pairs = self._tokenized(splits.valid)
+            num_valid = len(pairs)
+            self.validation_data = pairs.batches(
+                recipe.batch_size, bucket_by_length=recipe.bucket_by_length
+            )
+        self.validation_pairs = splits.valid
+        self.model = make_model(recipe, len(self.source), len(self.target), recipe.precision)
+        self.model.compile(
+            make_optimizer(recipe, self.num_batches),
+            steps_per_execution=_batches_at_a_time(self.num_batches),
+            label_smoothing=recipe.label_smoothing,
+        )
+        self.sizes = {
+            "train_pairs": len(self._pairs),
+            "valid_pairs": num_valid,
+            "test_pairs": len(splits.test),
+            "source_vocabulary": len(self.source),
+            "target_vocabulary": len(self.target),
+            "parameters": self.model.count_params(),
+            "target_tokens_an_epoch": self._pairs.target_tokens,
+        }
+
+    def training_data(self, start: Position) -> tf.data.Dataset:
+        """All batches from some place on, without end.
+
+        One iterator for all epochs, since making one takes as long as some batches of a small
+        model.
+        """
+        return self._pairs.batches(**self._options(), start=start)
+
+    def _options(self) -> dict[str, Any]:
+        recipe = self.recipe
+        return {
+            "batch_size": recipe.batch_size,
+            "shuffle": True,
+            "seed": self._seed,
+            "bucket_by_length": recipe.bucket_by_length,
+            "batch_tokens": recipe.batch_tokens,
+            "subword_sampling": recipe.subword_sampling,
+        }
+
+    def _tokenized(self, corpus: ParallelCorpus) -> TokenizedPairs:
+        recipe = self.recipe
+        return TokenizedPairs(corpus, self.source, self.target, recipe.num_steps, recipe.drop_long)
+
+    def finished(self) -> Translator:
+        """The translator that the run leaves: in full precision, without the optimizer."""
+        recipe = self.recipe
+        model = make_model(recipe, len(self.source), len(self.target), "float32")
+        model.set_weights(self.model.get_weights())
+        return self._translator(model)
+
+    def callbacks(self, run: RunDirectory) -> list[keras.callbacks.Callback]:
+        """What the configuration asks for at the end of each epoch, before it is written down."""
+        recipe, callbacks = self.recipe, []
+        if len(self.validation_pairs):
+            sources, references = self.validation_pairs.references()
+            callbacks.append(
+                ValidationScores(
+                    self._translator(self.model),
+                    sources[:NUM_VALIDATED],
+                    references[:NUM_VALIDATED],
+                    run.logs / "samples.tsv",
+                )
+            )
+        if recipe.average:
+            callbacks.append(keras.callbacks.SwapEMAWeights())
+        if recipe.schedule == "plateau":
+            callbacks.append(
+                keras.callbacks.ReduceLROnPlateau("val_loss", factor=0.5, patience=recipe.patience)
+            )
+        if recipe.early_stopping != "none":
+            callbacks.append(
+                keras.callbacks.EarlyStopping(
+                    f"val_{recipe.early_stopping}",
+                    patience=recipe.patience,
+                    mode="max" if recipe.early_stopping == "bleu" else "min",
+                    restore_best_weights=True,
+                )
+            )
+        return callbacks
+
+    def _translator(self, model: Seq2Seq) -> Translator:
+        recipe = self.recipe
+        return Translator(
+            model,
+            self.source,
+            self.target,
+            num_steps=recipe.num_steps,
+            beam_size=recipe.beam_size,
+            length_penalty=recipe.length_penalty,
+            replace_unknown=recipe.replace_unknown,
+        )
+
+
+def _batches_at_a_time(num_batches: int) -> int:
+    """As many as an epoch can be divided by.
+
+    Keras makes whole calls only: the last one of an epoch would go on with the batches of the next.
+    """
+    return max(size for size in range(1, BATCHES_AT_A_TIME + 1) if num_batches % size == 0)
