@@ -79,6 +79,13 @@ class TrainingJob:
         """
         return self._pairs.batches(**self._options(), start=start)
 
+    def batch_as_text(self, position: Position) -> list[tuple[str, str]]:
+        """The pairs of the batch that comes after a place, as they were given to the model."""
+        (source, target) = next(iter(self.training_data(position)))
+        sides = (self.source.detokenize(*source), self.target.detokenize(*target))
+        columns = [[text.decode() for text in side.numpy()] for side in sides]
+        return list(zip(*columns, strict=True))
+
     def _options(self) -> dict[str, Any]:
         recipe = self.recipe
         return {

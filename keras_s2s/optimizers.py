@@ -1,6 +1,5 @@
-"""Adam's step as one operation for each variable."""
+"""Adam's step as one operation for each variable, and none where a gradient is no number."""
 
-import functools
 from collections.abc import Sequence
 from typing import Any
 
@@ -8,69 +7,99 @@ import keras
 import tensorflow as tf
 
 
-def update_in_one_operation(optimizer: keras.optimizers.Optimizer) -> None:
+def update_in_one_operation(optimizer: keras.optimizers.Optimizer) -> "GuardedAdam | None":
     """Makes Keras's Adam update each variable with TensorFlow's operation for that.
 
     Keras computes the same in nine operations, each of which reads and writes as many numbers as
     the variable has; that is a third of a training step of a model of a few million parameters.
     Any other optimizer, and what Adam does besides (clipping, decay, averages), stays as it is.
+
+    Returns:
+        What tells of the steps that were left out; None for any other optimizer.
     """
     inner = getattr(optimizer, "inner_optimizer", optimizer)
-    if type(inner) is keras.optimizers.Adam and not inner.amsgrad:
-        # The methods of this one object, so that its class, which is saved with it, stays Keras's.
-        for name, method in (
-            ("_clip_gradients", _clip_gradients),
-            ("_backend_update_step", _update_all),
-            ("update_step", _update_step),
-        ):
-            object.__setattr__(inner, name, functools.partial(method, inner))
+    if type(inner) is not keras.optimizers.Adam or inner.amsgrad:
+        return None
+    return GuardedAdam(inner)
 
 
-def _clip_gradients(
-    optimizer: keras.optimizers.Adam, gradients: Sequence[tf.Tensor]
-) -> Sequence[tf.Tensor]:
-    """As Keras's, with TensorFlow's operation for the norm, which writes no squares."""
-    if optimizer.clipnorm or not optimizer.global_clipnorm:
-        return type(optimizer)._clip_gradients(optimizer, gradients)
-    return tf.clip_by_global_norm(gradients, optimizer.global_clipnorm)[0]
+class GuardedAdam:
+    """Keras's Adam with a faster step, which leaves out gradients that are no number.
 
+    One of them would spoil all weights: clipping divides everything by the norm of everything.
 
-def _update_all(
-    optimizer: keras.optimizers.Adam,
-    gradients: Sequence[tf.Tensor],
-    variables: Sequence[Any],
-    learning_rate: Any,
-) -> None:
-    """As Keras's, but what is the same for all variables is computed only once.
+    Args:
+        optimizer: gets other methods. Only this one object, so that its class, which is saved
+            with it, stays Keras's.
 
-    It goes to `_update_step` where Keras has the learning rate.
+    Attributes:
+        left_out: int64 variable: how many steps were left out so far.
+        iteration: int64 variable: the last of them, counted from 0.
+        norm: float32 variable: the gradient's norm in that one.
     """
-    step = tf.cast(optimizer.iterations + 1, tf.float32)
-    scalars = {
-        "lr": tf.cast(learning_rate, tf.float32),
-        "beta1_power": optimizer.beta_1**step,
-        "beta2_power": optimizer.beta_2**step,
-        "beta1": tf.constant(optimizer.beta_1),
-        "beta2": tf.constant(optimizer.beta_2),
-        "epsilon": tf.constant(optimizer.epsilon),
-    }
-    type(optimizer)._backend_update_step(optimizer, gradients, variables, scalars)
 
+    def __init__(self, optimizer: keras.optimizers.Adam) -> None:
+        self._optimizer = optimizer
+        self._norm: tf.Tensor | None = None
+        self.left_out = tf.Variable(0, dtype=tf.int64, trainable=False)
+        self.iteration = tf.Variable(-1, dtype=tf.int64, trainable=False)
+        self.norm = tf.Variable(0.0, trainable=False)
+        for name, method in (
+            ("_clip_gradients", self._clip_gradients),
+            ("_backend_update_step", self._update_all),
+            ("update_step", self._update_step),
+        ):
+            object.__setattr__(optimizer, name, method)
 
-def _update_step(
-    optimizer: keras.optimizers.Adam,
-    gradient: tf.Tensor,
-    variable: tf.Variable,
-    scalars: dict[str, tf.Tensor],
-) -> None:
-    """As `keras.optimizers.Adam.update_step`."""
-    index = optimizer._get_variable_index(variable)
-    slots = optimizer._momentums[index], optimizer._velocities[index]
-    momentum, velocity = (slot.value.handle for slot in slots)
-    tf.raw_ops.ResourceApplyAdam(
-        var=variable.handle,
-        m=momentum,
-        v=velocity,
-        grad=tf.cast(gradient, variable.dtype),
-        **{name: tf.cast(value, variable.dtype) for name, value in scalars.items()},
-    )
+    def _clip_gradients(self, gradients: Sequence[tf.Tensor]) -> Sequence[tf.Tensor]:
+        """As Keras's, with TensorFlow's operation for the norm, which writes no squares."""
+        optimizer = self._optimizer
+        self._norm = tf.linalg.global_norm(gradients)
+        if optimizer.clipnorm or not optimizer.global_clipnorm:
+            return type(optimizer)._clip_gradients(optimizer, gradients)
+        return tf.clip_by_global_norm(gradients, optimizer.global_clipnorm, self._norm)[0]
+
+    def _update_all(
+        self, gradients: Sequence[tf.Tensor], variables: Sequence[Any], learning_rate: Any
+    ) -> None:
+        """As Keras's, but what is the same for all variables is computed only once.
+
+        It goes to `_update_step` where Keras has the learning rate.
+        """
+        optimizer = self._optimizer
+        step = tf.cast(optimizer.iterations + 1, tf.float32)
+        scalars = {
+            "lr": tf.cast(learning_rate, tf.float32),
+            "beta1_power": optimizer.beta_1**step,
+            "beta2_power": optimizer.beta_2**step,
+            "beta1": tf.constant(optimizer.beta_1),
+            "beta2": tf.constant(optimizer.beta_2),
+            "epsilon": tf.constant(optimizer.epsilon),
+        }
+
+        def update() -> tf.Tensor:
+            type(optimizer)._backend_update_step(optimizer, gradients, variables, scalars)
+            return self.left_out.read_value()
+
+        def leave_out() -> tf.Tensor:
+            self.iteration.assign(tf.cast(optimizer.iterations, tf.int64))
+            self.norm.assign(self._norm)
+            return self.left_out.assign_add(1)
+
+        tf.cond(tf.math.is_finite(self._norm), update, leave_out)
+
+    def _update_step(
+        self, gradient: tf.Tensor, variable: tf.Variable, scalars: dict[str, tf.Tensor]
+    ) -> None:
+        """As `keras.optimizers.Adam.update_step`."""
+        optimizer = self._optimizer
+        index = optimizer._get_variable_index(variable)
+        slots = optimizer._momentums[index], optimizer._velocities[index]
+        momentum, velocity = (slot.value.handle for slot in slots)
+        tf.raw_ops.ResourceApplyAdam(
+            var=variable.handle,
+            m=momentum,
+            v=velocity,
+            grad=tf.cast(gradient, variable.dtype),
+            **{name: tf.cast(value, variable.dtype) for name, value in scalars.items()},
+        )

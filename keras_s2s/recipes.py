@@ -89,6 +89,9 @@ class Recipe:
         "type of the matrix products; auto is mixed_bfloat16 on processors that have it",
         choices=("float32", "auto", "mixed_bfloat16", "mixed_float16"),
     )
+    nonfinite: str = option(
+        "stop", "what to do with a step whose gradient is no number", choices=("stop", "skip")
+    )
     early_stopping: str = option(
         "none", "stop when validation gets no better", choices=("none", "loss", "bleu")
     )
@@ -165,7 +168,7 @@ class Recipe:
 
 
 # What of a run may be given anew when it goes on.
-CHANGEABLE = ("epochs", "checkpoint_steps", "keep_checkpoints")
+CHANGEABLE = ("epochs", "nonfinite", "checkpoint_steps", "keep_checkpoints")
 
 
 def check_seed(seed: Any) -> int:

@@ -11,7 +11,7 @@ from keras_s2s.decoder import Seq2SeqDecoder
 from keras_s2s.encoder import Seq2SeqEncoder
 from keras_s2s.losses import label_smoothed_loss
 from keras_s2s.metrics import Perplexity, TokenMean, TokensPerSecond
-from keras_s2s.optimizers import update_in_one_operation
+from keras_s2s.optimizers import GuardedAdam, update_in_one_operation
 from keras_s2s.recurrent import MANY_UNITS, State
 
 COMPILE_ARGUMENTS = (
@@ -82,6 +82,9 @@ class Seq2Seq(keras.Model):
         self.decoder = decoder
         self.label_smoothing = 0.0
         self._in_halves = False
+        # Tells of the steps that were left out because a gradient was no number; None where the
+        # optimizer is not the one that leaves them out.
+        self.guard: GuardedAdam | None = None
         self.loss_metric = TokenMean(name="loss")
         self.accuracy_metric = TokenMean(name="accuracy")
         self.perplexity_metric = Perplexity(name="perplexity")
@@ -170,7 +173,7 @@ class Seq2Seq(keras.Model):
         # Variables made while the training step is traced would have it traced twice.
         self.optimizer.build(self.trainable_variables)
         if self.distribute_strategy.num_replicas_in_sync == 1:
-            update_in_one_operation(self.optimizer)
+            self.guard = update_in_one_operation(self.optimizer)
         # A step of a small model is one chain of short operations, which keeps one processor busy.
         # Two shorter chains keep two.
         self._in_halves = (

@@ -22,6 +22,7 @@ from keras_s2s.corpus import ParallelCorpus, load_corpus
 from keras_s2s.errors import InputError
 from keras_s2s.interruption import StopRequest
 from keras_s2s.job import TrainingJob
+from keras_s2s.nonfinite import FiniteSteps
 from keras_s2s.recipes import Recipe, check_seed
 from keras_s2s.runs import RunDirectory
 from keras_s2s.translator import Translator
@@ -91,6 +92,7 @@ def resume(
     run_dir: str | os.PathLike[str],
     epochs: int | None = None,
     corpus: str | None = None,
+    nonfinite: str | None = None,
     checkpoint_steps: int | None = None,
     keep_checkpoints: int | None = None,
 ) -> Translator:
@@ -102,7 +104,8 @@ def resume(
         run_dir: the run directory.
         epochs: the new number of epochs in all; that of the run when left out.
         corpus: where the corpus is now; where it was when left out.
-        checkpoint_steps: see `Recipe`; that of the run when left out.
+        nonfinite: see `Recipe`; that of the run when left out.
+        checkpoint_steps: likewise.
         keep_checkpoints: likewise.
 
     Returns:
@@ -130,6 +133,7 @@ def resume(
     has_more = epochs is not None and epochs > recipe.epochs
     changes = {
         "epochs": epochs,
+        "nonfinite": nonfinite,
         "checkpoint_steps": checkpoint_steps,
         "keep_checkpoints": keep_checkpoints,
     }
@@ -215,6 +219,7 @@ def _go_through_epochs(run: RunDirectory, job: TrainingJob, state: TrainingState
                 verbose=0,
                 callbacks=[
                     ResumedEpoch(state),
+                    FiniteSteps(recipe.nonfinite, job.num_batches, job.batch_as_text, run.logs),
                     *callbacks,
                     HistoryFile(run.history, run.read_history()[:epochs_done], state.seconds),
                     progress,
