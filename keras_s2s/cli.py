@@ -223,6 +223,12 @@ def build_parser() -> Parser:
     )
     sub.add_argument("--json", action="store_true", help="print one JSON object")
 
+    sub = add(
+        commands.runs, "List training runs side by side: how far, how good, and how they differ."
+    )
+    sub.add_argument("folder", metavar="DIR", help="a run directory, or a folder above several")
+    sub.add_argument("--json", action="store_true", help="print one JSON object")
+
     sub = add(commands.corpora, "List the corpora that are known by name, and where each is.")
     sub.add_argument("--json", action="store_true", help="print one JSON object")
     return parser

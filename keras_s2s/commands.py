@@ -20,6 +20,7 @@ from keras_s2s.console import load_tensorflow, say, working
 from keras_s2s.corpus import ParallelCorpus, load_corpus
 from keras_s2s.errors import InputError
 from keras_s2s.recipes import CHANGEABLE, Recipe, check_seed, preset
+from keras_s2s.run_list import describe_runs, find_runs, table_of_runs
 from keras_s2s.runs import RunDirectory
 
 # Sentences that are translated at a time when they are waiting on standard input.
@@ -327,6 +328,17 @@ def inspect(options: argparse.Namespace) -> int:
     inspection = inspect_export(options.folder)
     print(json.dumps(inspection.as_dict()) if options.json else inspection.report())
     return 0 if inspection.passed else 1
+
+
+def runs(options: argparse.Namespace) -> None:
+    """`keras-s2s runs`."""
+    folder = Path(options.folder)
+    described = describe_runs(find_runs(folder), folder)
+    if options.json:
+        print(json.dumps({"runs": described}))
+        return
+    for line in table_of_runs(described):
+        print(line)
 
 
 def corpora(options: argparse.Namespace) -> None:

@@ -1,5 +1,6 @@
 """What is trained: the model and the data of a run, made anew from its configuration and seed."""
 
+import importlib.util
 import random
 from typing import Any
 
@@ -135,6 +136,10 @@ class TrainingJob:
                     mode="max" if recipe.early_stopping == "bleu" else "min",
                     restore_best_weights=True,
                 )
+            )
+        if importlib.util.find_spec("tensorboard") is not None:
+            callbacks.append(
+                keras.callbacks.TensorBoard(run.logs / "tensorboard", write_graph=False)
             )
         return callbacks
 

@@ -4,12 +4,33 @@ import csv
 import json
 import os
 import shutil
+import subprocess
 from pathlib import Path
 from typing import Any
 
 from keras_s2s.errors import InputError
 from keras_s2s.files import check_writable, written_aside
 from keras_s2s.recipes import Recipe
+
+
+def git_revision() -> dict[str, Any] | None:
+    """The revision of the folder that the process is in, and whether files of it are changed.
+
+    Returns:
+        `revision` and `changed`; None where there is no git, or no revision.
+    """
+    answers = []
+    for command in ("rev-parse HEAD", "status --porcelain --untracked-files=no"):
+        try:
+            done = subprocess.run(
+                ["git", *command.split()], capture_output=True, text=True, timeout=10
+            )
+        except (OSError, subprocess.TimeoutExpired):
+            return None
+        if done.returncode:
+            return None
+        answers.append(done.stdout.strip())
+    return {"revision": answers[0], "changed": bool(answers[1])}
 
 
 class RunDirectory:

@@ -24,7 +24,7 @@ from keras_s2s.interruption import StopRequest
 from keras_s2s.job import TrainingJob
 from keras_s2s.nonfinite import FiniteSteps
 from keras_s2s.recipes import Recipe, check_seed
-from keras_s2s.runs import RunDirectory
+from keras_s2s.runs import RunDirectory, git_revision
 from keras_s2s.translator import Translator
 
 
@@ -81,6 +81,7 @@ def train(
         "seed": seed,
         "sizes": job.sizes,
         "versions": _versions(),
+        "git": git_revision(),
         "started": _now(),
     }
     run.write_record(record)

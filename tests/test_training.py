@@ -2,6 +2,7 @@
 
 import csv
 import dataclasses
+import importlib.util
 import json
 import shutil
 from pathlib import Path
@@ -12,6 +13,7 @@ import tensorflow as tf
 
 import keras_s2s as s2s
 from keras_s2s.checkpoints import CheckpointFolder, Checkpoints
+from keras_s2s.runs import git_revision
 from keras_s2s.training import CorpusChoice
 
 # Dropout and several batches in another order each epoch: all that is random.
@@ -106,7 +108,7 @@ def test_what_a_run_leaves(trained_run, pairs_file):
     assert [row["epoch"] for row in rows] == ["1", "2"]
     record = record_of(trained_run)
     assert record.keys() == {
-        *("corpus", "recipe", "seed", "sizes", "versions", "started", "result", "finished")
+        *("corpus", "recipe", "seed", "sizes", "versions", "git", "started", "result", "finished")
     }
     corpus = s2s.load_corpus(pairs_file)
     assert record["corpus"] == {
@@ -116,6 +118,9 @@ def test_what_a_run_leaves(trained_run, pairs_file):
         "sha256": corpus.fingerprint(),
     }
     assert record["seed"] == 3
+    assert record["git"] == git_revision()
+    if importlib.util.find_spec("tensorboard"):
+        assert list((trained_run / "logs" / "tensorboard").rglob("events.out.*"))
     assert record["recipe"]["epochs"] == 2
     assert record["recipe"]["valid_fraction"] == 0.2
     parts = corpus.split(0.2, 0.2, seed=0)
