@@ -6,7 +6,8 @@ import keras
 import tensorflow as tf
 
 from keras_s2s.attention import Attention, Memory, by_rows
-from keras_s2s.recurrent import CELLS, EmbeddingRNN, State, initializer
+from keras_s2s.embedding_rnn import EmbeddingRNN
+from keras_s2s.recurrent import CELLS, State, initializer
 
 
 @keras.saving.register_keras_serializable(package="keras_s2s")

@@ -5,7 +5,8 @@ from typing import Any
 import keras
 import tensorflow as tf
 
-from keras_s2s.recurrent import EmbeddingRNN, State
+from keras_s2s.embedding_rnn import EmbeddingRNN
+from keras_s2s.recurrent import State
 
 
 @keras.saving.register_keras_serializable(package="keras_s2s")
