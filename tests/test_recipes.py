@@ -40,7 +40,7 @@ def test_the_chapter():
         "accumulate": 1,
     }
     # These have no part in its training.
-    others = {"patience", "beam_size", "length_penalty"}
+    others = {"patience", "beam_size", "length_penalty", "keep_checkpoints", "nonfinite"}
     assert PRESETS["chapter"] == Recipe()
     for name, value in dataclasses.asdict(Recipe()).items():
         if name in chapter:
