@@ -145,7 +145,7 @@ def build_parser() -> Parser:
     for field in dataclasses.fields(Recipe):
         add_recipe_option(fields, field)
 
-    sub = add(commands.translate, "Translate sentences, or standard input line by line.")
+    sub = add(commands.translate, "Translate sentences, standard input line by line, or a file.")
     sub.add_argument("model", metavar="MODEL", help=commands.MODEL_HELP)
     sub.add_argument(
         "sentences",
@@ -167,6 +167,17 @@ def build_parser() -> Parser:
         metavar="N",
         help="print so many translations of each sentence, best first, a line each with the "
         "number of the sentence and a tab before it; at most as many as the beam",
+    )
+    sub.add_argument(
+        "--input",
+        metavar="FILE",
+        help="translate each line of a file of any size, or of a .gz; goes on where it was killed",
+    )
+    sub.add_argument("--output", metavar="FILE", help="the file for the translations of --input")
+    sub.add_argument(
+        "--overwrite",
+        action="store_true",
+        help="replace the file at --output, and what was begun there of another input or model",
     )
 
     sub = add(

@@ -15,10 +15,13 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, cast
 
+from keras_s2s import file_translation
 from keras_s2s.catalogue import CATALOGUE, locate
 from keras_s2s.console import load_tensorflow, say, working
 from keras_s2s.corpus import ParallelCorpus, load_corpus
 from keras_s2s.errors import InputError
+from keras_s2s.files import checksum_of_model
+from keras_s2s.line_answers import Wanted
 from keras_s2s.recipes import CHANGEABLE, Recipe, check_seed, preset
 from keras_s2s.run_list import describe_runs, find_runs, table_of_runs
 from keras_s2s.runs import RunDirectory
@@ -84,29 +87,38 @@ def _refuse_changes(run: RunDirectory, options: argparse.Namespace, given: dict[
             )
 
 
-def load_model(path: str) -> Any:
-    """What MODEL names, ready to translate."""
+def find_model(path: str) -> Path:
+    """The file or the folder that has the weights of what MODEL names.
+
+    Raises:
+        InputError: there is none.
+    """
     folder = Path(path)
     if not os.path.exists(folder):
         raise InputError(f"{path}: no such file or folder; give {MODEL_HELP}")
-    file = folder
     if RunDirectory(folder).exists():
         file = RunDirectory(folder).model
         if not file.is_file():
             raise InputError(
                 f"{path}: the run has no {file.name} yet; finish it with keras-s2s train --resume"
             )
-    elif _is_export(folder):
-        load_tensorflow()
-        from keras_s2s.serving import ExportedTranslator
-
-        return ExportedTranslator(folder)
-    elif folder.is_dir():
+        return file
+    if folder.is_dir() and not _is_export(folder):
         raise InputError(
             f"{path}: holds neither a run (run.json) nor an export (saved_model.pb); "
             f"give {MODEL_HELP}"
         )
+    return folder
+
+
+def load_model(path: str) -> Any:
+    """What MODEL names, ready to translate."""
+    file = find_model(path)
     load_tensorflow()
+    if _is_export(file):
+        from keras_s2s.serving import ExportedTranslator
+
+        return ExportedTranslator(file)
     from keras_s2s.translator import Translator
 
     return Translator.load(file)
@@ -116,32 +128,48 @@ def _is_export(folder: Path) -> bool:
     return (folder / "saved_model.pb").is_file()
 
 
-def translate(options: argparse.Namespace) -> None:
-    """`keras-s2s translate`."""
+def translate(options: argparse.Namespace) -> int:
+    """`keras-s2s translate`; lines that failed are a result, which the exit status tells."""
     if options.beam < 1:
         raise InputError(f"--beam is {options.beam}; give 1 or more")
     if options.n_best is not None and not 1 <= options.n_best <= options.beam:
         raise InputError(
             f"--n-best is {options.n_best}; give 1 to {options.beam}, which is the --beam"
         )
+    wanted = Wanted(options.beam, options.n_best, options.with_scores)
+    if options.input is not None or options.output is not None:
+        return _translate_file(options, wanted)
+    if options.overwrite:
+        raise InputError("--overwrite is for --output; give --input and --output with it")
     model = load_model(options.model)
     output = sys.stdout.buffer
     number = 0
     for sentences in _asked(options.sentences):
-        answers = model.translate(
-            sentences,
-            beam=options.beam,
-            n_best=options.n_best or 1,
-            return_scores=True,
-        )
-        for translations, scores in zip(*answers, strict=True):
+        for answers in wanted.ask(model, sentences):
             number += 1
-            for translation, score in zip(translations, scores, strict=True):
-                line = f"{translation}\t{score:.6f}" if options.with_scores else translation
-                if options.n_best is not None:
-                    line = f"{number}\t{line}"
-                output.write(line.encode("utf-8") + b"\n")
+            output.write(wanted.lines(number, answers))
         output.flush()
+    return 0
+
+
+def _translate_file(options: argparse.Namespace, wanted: Wanted) -> int:
+    if options.input is None or options.output is None:
+        raise InputError("--input and --output go together; give both, or use < FILE and > FILE")
+    if options.sentences:
+        raise InputError("sentences are given, and --input too; give one of them")
+    model_file = find_model(options.model)
+    result = file_translation.translate_file(
+        lambda: load_model(options.model),
+        checksum_of_model(model_file),
+        options.input,
+        options.output,
+        wanted,
+        options.overwrite,
+    )
+    if result.num_failed:
+        lines = "line" if result.num_failed == 1 else "lines"
+        say(f"{result.num_failed:,} {lines} could not be translated: {result.failures}")
+    return 1 if result.num_failed else 0
 
 
 def _asked(sentences: list[str]) -> Iterator[list[bytes]]:
