@@ -121,6 +121,14 @@ class LineReader:
             raise self._unreadable(error) from error
         self.num_lines = num_lines
 
+    def jump(self, num_bytes: int, num_lines: int) -> None:
+        """Goes to where so many bytes and lines are over; the checksum is that of the rest."""
+        try:
+            self._lines.seek(num_bytes)
+        except (OSError, EOFError, zlib.error) as error:
+            raise self._unreadable(error) from error
+        self.num_bytes, self.num_lines = num_bytes, num_lines
+
     def _unreadable(self, error: Exception, number: int | None = None) -> InputError:
         where = self._name if number is None else f"{self._name}, line {number}"
         if isinstance(error, (EOFError, zlib.error, gzip.BadGzipFile)):
