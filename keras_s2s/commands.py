@@ -21,13 +21,13 @@ from keras_s2s.catalogue import CATALOGUE, locate
 from keras_s2s.console import load_tensorflow, say, working
 from keras_s2s.corpus import ParallelCorpus, load_corpus
 from keras_s2s.errors import InputError
+from keras_s2s.file_shards import ShardFolder, find_sources, shards_of
 from keras_s2s.files import checksum_of_model
 from keras_s2s.line_answers import Wanted
 from keras_s2s.model_files import find_model, is_export, load_model
 from keras_s2s.recipes import CHANGEABLE, Recipe, check_seed, preset
 from keras_s2s.run_list import describe_runs, find_runs, table_of_runs
 from keras_s2s.runs import RunDirectory
-from keras_s2s.shards import ShardFolder, find_sources, shards_of
 
 # Sentences that are translated at a time when they are waiting on standard input.
 SENTENCES_AT_A_TIME = 64
@@ -157,10 +157,10 @@ def translate_shards(options: argparse.Namespace) -> int:
     say(f"{len(shards):,} shards, {len(shards) - len(missing):,} of them done before")
     if missing:
         load_tensorflow()
-        from keras_s2s import distributed
+        from keras_s2s import shard_pipeline
 
-        translation = distributed.ShardTranslation(options.model, wanted, str(folder.path))
-        distributed.translate_shards(missing, translation, shlex.split(options.pipeline_options))
+        translation = shard_pipeline.ShardTranslation(options.model, wanted, str(folder.path))
+        shard_pipeline.translate_shards(missing, translation, shlex.split(options.pipeline_options))
         if missing := folder.missing(shards):
             say(
                 f"{len(missing):,} shards are not done; {folder.shards} says why, and the same "

@@ -10,8 +10,8 @@ from pathlib import Path
 import pytest
 
 from keras_s2s.errors import InputError
+from keras_s2s.file_shards import ShardFolder, find_sources, shards_of
 from keras_s2s.line_answers import Wanted
-from keras_s2s.shards import ShardFolder, find_sources, shards_of
 
 KERAS_S2S = Path(sys.executable).with_name("keras-s2s")
 HAS_BEAM = importlib.util.find_spec("apache_beam") is not None

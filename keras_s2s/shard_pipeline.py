@@ -12,9 +12,9 @@ from apache_beam.options.pipeline_options import PipelineOptions, StandardOption
 from apache_beam.runners.portability.fn_api_runner import FnApiRunner
 
 from keras_s2s.console import say
+from keras_s2s.file_shards import Shard, ShardFolder
 from keras_s2s.line_answers import Wanted
 from keras_s2s.model_files import load_model
-from keras_s2s.shards import Shard, ShardFolder
 
 
 class ShardTranslation(ModelHandler[Shard, str, Any]):
