@@ -16,7 +16,6 @@ from keras_s2s.checkpoints import (
     CheckpointFolder,
     Checkpoints,
     TrainingState,
-    checksum_of,
     memory_of,
 )
 from keras_s2s.errors import InputError
