@@ -134,7 +134,7 @@ class CorpusStream:
             rows = tab_separated_rows(lines[0], self.name, skip_bad_lines, chunk.first_line)
         else:
             names = self._files[0], self._files[1]
-            rows = aligned_rows(*lines, names, skip_bad_lines, chunk.first_line)  # type: ignore[misc]
+            rows = aligned_rows(lines[0], lines[1], names, skip_bad_lines, chunk.first_line)
         for number, row in enumerate(rows, chunk.first_line):
             pair = bad.pair(number, row)
             if pair is not None:

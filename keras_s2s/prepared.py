@@ -1,7 +1,7 @@
 """Prepared corpora: what lies in their folder, and batches that are made while it is read."""
 
 import functools
-import json
+import os
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -16,28 +16,15 @@ from keras_s2s.buckets import (
     batches_by_length,
     number_by_tokens,
 )
-from keras_s2s.corpus import ParallelCorpus
 from keras_s2s.errors import InputError
-from keras_s2s.files import checksum_of
+from keras_s2s.prepared_index import SIDES, PreparedIndex
 from keras_s2s.shards import Block, Shard, joined, read_block
 from keras_s2s.subwords import SentencePieceTokenizer
 from keras_s2s.tokenizers import BOS, EOS, PAD, Tokenizer, WordTokenizer
 
-INDEX = "index.json"
-FORMAT = 1
-HELD_OUT_FILES = "valid.tsv", "test.tsv"
-SAMPLES = "samples.txt"
-# The names of vocabularies, the last one of what serves both sides.
-SIDES = ("source", "target", "both")
-
 # Pairs that are mixed with each other, at most, and how many ids they may have with padding.
 WINDOW_PAIRS = 2**17
 WINDOW_IDS = 2**23
-
-
-def is_prepared(name: str) -> bool:
-    """Whether a name is that of the folder of a prepared corpus."""
-    return (Path(name) / INDEX).is_file()
 
 
 class PreparedCorpus:
@@ -50,45 +37,31 @@ class PreparedCorpus:
 
     Attributes:
         index: what `index.json` says.
-        fields: the fields of `Recipe` that it was prepared with.
+        damage: what was found damaged while batches were made, or None.
 
     Raises:
         InputError: there is no such folder, or its index is damaged.
     """
 
-    def __init__(self, path: str | Path) -> None:
-        self.path = Path(path)
+    def __init__(self, path: str | os.PathLike[str]) -> None:
+        self.index = PreparedIndex(path)
+        self.path = self.index.path
+        self.damage: InputError | None = None
+        content = self.index.content
         try:
-            self.index: dict[str, Any] = json.loads((self.path / INDEX).read_text(encoding="utf-8"))
-            if self.index["format"] != FORMAT:
-                raise InputError(
-                    f"{self.path}: prepared by another version (format {self.index['format']}, "
-                    f"not {FORMAT}); prepare the corpus anew"
-                )
-            self.fields: dict[str, Any] = self.index["configuration"]["fields"]
-            self._shards = [Shard(**shard) for shard in self.index["shards"]]
-            self._weights = [float(corpus["weight"]) for corpus in self.index["corpora"]]
-            self._id_type: str = self.index["id_type"]
-            self._lengths = np.array(self.index["target_lengths"], np.int64)
-        except OSError as error:
-            raise InputError(
-                f"{self.path}: no prepared corpus (no {INDEX} in it that can be read); make one "
-                "with keras-s2s prepare"
-            ) from error
+            self.num_steps: int = self.index.fields["num_steps"]
+            self._shards = [Shard(**shard) for shard in content["shards"]]
+            self._weights = [float(corpus["weight"]) for corpus in content["corpora"]]
+            self._pairs = [int(corpus["train_pairs"]) for corpus in content["corpora"]]
+            self._id_type: str = content["id_type"]
+            self._lengths = np.array(content["target_lengths"], np.int64)
+            self._blocks = _table_of_blocks(self._shards)
         except (ValueError, KeyError, TypeError) as error:
-            if isinstance(error, InputError):
-                raise
-            raise InputError(
-                f"{self.path / INDEX}: is damaged ({error}); give the command that prepared it "
-                "again with --overwrite"
-            ) from error
-        self.num_steps: int = self.fields["num_steps"]
-        self._blocks = _table_of_blocks(self._shards)
-        self._damage: InputError | None = None
+            raise self.index.damaged(error) from error
 
     def fingerprint(self) -> str:
-        """SHA-256 of the index, in which the checksums of all that is trained on stand."""
-        return checksum_of(self.path / INDEX)
+        """See `PreparedIndex.fingerprint`."""
+        return self.index.fingerprint()
 
     def verify(self) -> None:
         """Compares all files with their checksums; reads them once.
@@ -96,39 +69,19 @@ class PreparedCorpus:
         Raises:
             InputError: one is damaged.
         """
-        for name, sha256 in self.index["files"].items():
-            try:
-                right = checksum_of(self.path / name) == sha256
-            except OSError:
-                right = False
-            if not right:
-                raise InputError(
-                    f"{self.path / name}: is damaged or missing; give the command that prepared it "
-                    "again, which makes only what is damaged anew"
-                )
+        self.index.check_files()
         for shard in self._shards:
             shard.check(self.path)
 
     def tokenizers(self) -> tuple[Tokenizer, Tokenizer]:
         """The source's and the target's; the same object when it is one for both."""
-        return load_tokenizers(self.path, self.fields)
-
-    def part(self, name: str) -> ParallelCorpus:
-        """The pairs that are kept for `valid` or `test`, as text."""
-        content = (self.path / f"{name}.tsv").read_bytes().decode()
-        pairs = [line.split("\t") for line in content.split("\n")[:-1]]
-        sources, targets = ([pair[side] for pair in pairs] for side in (0, 1))
-        return ParallelCorpus(sources, targets, str(self.path))
-
-    def samples(self) -> list[str]:
-        """Some distinct sources of the pairs that are trained on."""
-        return (self.path / SAMPLES).read_bytes().decode().split("\n")[:-1]
+        return load_tokenizers(self.path, self.index.fields)
 
     def __len__(self) -> int:
         """Pairs of an epoch: those of each corpus as often as its weight says."""
         return sum(
             int(weight) * pairs + round(weight % 1 * pairs)
-            for weight, pairs in zip(self._weights, self._corpus_pairs(), strict=True)
+            for weight, pairs in zip(self._weights, self._pairs, strict=True)
         )
 
     @property
@@ -215,13 +168,6 @@ class PreparedCorpus:
             data = data.map(lambda *batch: _rows_of_worker(batch, worker, num_workers))
         return data.prefetch(tf.data.AUTOTUNE)
 
-    def damage(self) -> InputError | None:
-        """What was found damaged while batches were made."""
-        return self._damage
-
-    def _corpus_pairs(self) -> list[int]:
-        return [int(corpus["train_pairs"]) for corpus in self.index["corpora"]]
-
     def _epoch_lengths(self) -> np.ndarray:
         """How many targets of an epoch have each valid length."""
         together = np.zeros(self.num_steps + 1)
@@ -275,7 +221,7 @@ class PreparedCorpus:
                     block.part(max(0, begin - came_before), min(int(ends[at]), end) - came_before)
                 )
         except InputError as error:
-            self._damage = error
+            self.damage = error
             raise
         return padded(joined(blocks), self.num_steps)
 

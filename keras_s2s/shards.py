@@ -17,13 +17,12 @@ import tensorflow as tf
 
 from keras_s2s.errors import InputError
 from keras_s2s.files import checksum_of, flush_to_disk, written_aside
+from keras_s2s.prepared_index import MEND
 
 # Pairs in a block: those that neighbours stay with when blocks are mixed.
 BLOCK_PAIRS = 256
 # What TensorFlow puts around a record: its length with a checksum before, a checksum after.
 _BEFORE, _AROUND = 12, 16
-
-_MEND = "give the command that prepared it again, which makes only what is damaged anew"
 
 
 class Block(NamedTuple):
@@ -47,7 +46,8 @@ class Block(NamedTuple):
         return len(self.source_lengths)
 
     def part(self, begin: int, end: int) -> "Block":
-        """Some of the pairs."""
+        """Some of the pairs; as a slice, it may end behind the last one."""
+        end = min(end, self.pairs)
         ids = []
         for lengths, side in ((self[0], self[2]), (self[1], self[3])):
             ends = np.concatenate([[0], np.cumsum(lengths, dtype=np.int64)])
@@ -108,12 +108,12 @@ class Shard:
             size = file.stat().st_size
             if size != self.bytes:
                 raise InputError(
-                    f"{file}: is damaged, it has {size} bytes instead of {self.bytes}; {_MEND}"
+                    f"{file}: is damaged, it has {size} bytes instead of {self.bytes}; {MEND}"
                 )
             if checksum_of(file) != self.sha256:
-                raise InputError(f"{file}: is damaged, its checksum is not right; {_MEND}")
+                raise InputError(f"{file}: is damaged, its checksum is not right; {MEND}")
         except OSError as error:
-            raise InputError(f"{file}: cannot be read ({error.strerror}); {_MEND}") from error
+            raise InputError(f"{file}: cannot be read ({error.strerror}); {MEND}") from error
 
     def offsets(self) -> np.ndarray:
         """Where each block begins in the file."""
@@ -157,9 +157,9 @@ def read_block(file: Path, offset: int, size: int, crc32: int, id_type: str) -> 
             opened.seek(offset)
             content = opened.read(size) or b""
     except OSError as error:
-        raise InputError(f"{file}: cannot be read ({error.strerror}); {_MEND}") from error
+        raise InputError(f"{file}: cannot be read ({error.strerror}); {MEND}") from error
     if len(content) != size or zlib.crc32(content) != crc32:
-        raise InputError(f"{file}: is damaged in the block at byte {offset}; {_MEND}")
+        raise InputError(f"{file}: is damaged in the block at byte {offset}; {MEND}")
     return _decoded(content, id_type)
 
 

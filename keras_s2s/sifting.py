@@ -214,7 +214,7 @@ def sift(job: ChunkToSift) -> SiftedChunk:
         with written_aside(path) as aside:
             np.save(aside, content)
     with written_aside(files.texts) as aside:
-        np.savez(aside, **arrays)
+        np.savez(aside, allow_pickle=False, **arrays)
     said = SiftedChunk(
         job.corpus, job.chunk.sha256, job.chunk.num_lines, place, bad.number, bad.first, identical
     )
