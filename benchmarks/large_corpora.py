@@ -132,7 +132,7 @@ def measured(*command: str) -> dict[str, Any]:
 def table(rows: list[dict[str, Any]]) -> str:
     """The measurements as a table in Markdown."""
     lines = [
-        "| pairs | prepare, pairs/s | its memory, MiB | training input, pairs/s | its memory, MiB |",
+        "| pairs | prepare, pairs/s | its memory, MiB | training input, pairs/s | memory, MiB |",
         "|---:|---:|---:|---:|---:|",
     ]
     for row in rows:

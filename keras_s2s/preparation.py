@@ -140,9 +140,17 @@ class PreparedFolder:
             if index.is_file():
                 self.before = PreparedIndex(self.path).content
             remove_leftovers(self.path)
+        self._was_there, self._is_new = self.path.exists(), not ours or overwrite
         self.work.mkdir(parents=True, exist_ok=True)
         remove_leftovers(self.work)
         write_json(begun, self._configuration)
+
+    def forget(self) -> None:
+        """Leaves nothing behind of a preparation that cannot be, unless it was begun before."""
+        if self._is_new:
+            self._clear()
+            if not self._was_there:
+                self.path.rmdir()
 
     def is_sound(self) -> bool:
         """Whether all files are as they were written."""

@@ -91,6 +91,9 @@ def prepare(
         except KeyboardInterrupt as error:
             error.args = (f"{output} keeps what is done; give the same command to go on",)
             raise
+        except InputError:
+            folder.forget()
+            raise
 
 
 class _Run:

@@ -19,6 +19,7 @@ from keras_s2s.checkpoints import (
     memory_of,
 )
 from keras_s2s.errors import InputError
+from keras_s2s.files import checksum_of
 from keras_s2s.interruption import StopRequest
 
 
