@@ -1,5 +1,6 @@
 """Preparing corpora: read once, in parallel, and gone on with where it was interrupted."""
 
+import concurrent.futures
 import dataclasses
 import json
 import os
@@ -91,8 +92,10 @@ def prepare(
         except KeyboardInterrupt as error:
             error.args = (f"{output} keeps what is done; give the same command to go on",)
             raise
-        except InputError:
-            folder.forget()
+        except InputError as error:
+            # What a process that has ended left can be gone on with.
+            if not isinstance(error.__cause__, concurrent.futures.BrokenExecutor):
+                folder.forget()
             raise
 
 

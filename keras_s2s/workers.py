@@ -12,6 +12,9 @@ from collections.abc import Callable, Iterable, Iterator
 from types import TracebackType
 from typing import Any, TypeVar
 
+from keras_s2s.console import load_tensorflow
+from keras_s2s.errors import InputError
+
 Item = TypeVar("Item")
 Result = TypeVar("Result")
 
@@ -48,6 +51,9 @@ class Workers:
         """What a function of a module gives for each item, in their order.
 
         No more than two items for each process are taken before their results are.
+
+        Raises:
+            InputError: a process ended from outside.
         """
         iterator = iter(items)
         first = list(itertools.islice(iterator, WORTH_THE_START))
@@ -60,17 +66,24 @@ class Workers:
                 self._processes, multiprocessing.get_context("spawn"), _begin
             )
         waiting: collections.deque[concurrent.futures.Future[Any]] = collections.deque()
-        for item in iterator:
-            waiting.append(self._pool.submit(function, item))
-            if len(waiting) == 2 * self._processes:
+        try:
+            for item in iterator:
+                waiting.append(self._pool.submit(function, item))
+                if len(waiting) == 2 * self._processes:
+                    yield waiting.popleft().result()
+            while waiting:
                 yield waiting.popleft().result()
-        while waiting:
-            yield waiting.popleft().result()
+        except concurrent.futures.BrokenExecutor as error:
+            raise InputError(
+                "a process that did a part of the work has ended, perhaps for want of memory; go "
+                "on with fewer --processes"
+            ) from error
 
 
 def _begin() -> None:
     # The process that gives the work hears of Ctrl-C too, and ends this one.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
+    load_tensorflow()
     parent = multiprocessing.parent_process()
     assert parent is not None
 

@@ -91,7 +91,7 @@ def test_each_epoch_has_all_pairs_in_an_order_of_its_own(how, folder, small_wind
     keras.utils.set_random_seed(0)
     batches = pairs_in(corpus.batches(16, 5, **how).take(3 * number))
     epochs = [flat(batches[at * number : (at + 1) * number]) for at in range(3)]
-    in_order = flat(pairs_in(TokenizedPairs_of(corpus).batches(400)))
+    in_order = flat(pairs_in(tokenized(corpus).batches(400)))
     for epoch in epochs:
         if "batch_tokens" in how:
             # What is over is left out: a batch of each window, at most.
@@ -107,7 +107,7 @@ def test_each_epoch_has_all_pairs_in_an_order_of_its_own(how, folder, small_wind
     assert np.histogram(first, 4, (0, 400))[0].min() >= 8
 
 
-def TokenizedPairs_of(corpus):
+def tokenized(corpus):
     name = corpus.index.content["corpora"][0]["corpus"]
     return TokenizedPairs(s2s.load_corpus(name), *corpus.tokenizers(), 12, False)
 
@@ -247,7 +247,7 @@ def test_the_run_of_memory(book, run, tmp_path):
     assert records[0]["sizes"] == records[1]["sizes"]
 
 
-def interrupted_after(number, monkeypatch, request):
+def interrupted_after(number, monkeypatch):
     """Saves and ends a training after some batches."""
     saved, calls = Checkpoints.on_train_batch_end, []
 
@@ -266,7 +266,7 @@ def test_a_run_goes_on(with_parts, run, monkeypatch, tmp_path):
     copy = tmp_path / "copy"
     shutil.copytree(with_parts, copy)
     with monkeypatch.context() as patch:
-        interrupted_after(17, patch, None)
+        interrupted_after(17, patch)
         with pytest.raises(KeyboardInterrupt):
             s2s.train(CorpusChoice(str(copy)), tmp_path / "run", recipe, seed=2)
     # What it goes on with is compared.
