@@ -14,6 +14,7 @@ from typing import Any, TypeVar
 
 from keras_s2s.console import load_tensorflow
 from keras_s2s.errors import InputError
+from keras_s2s.interruption import SIGNALS
 
 Item = TypeVar("Item")
 Result = TypeVar("Result")
@@ -81,8 +82,9 @@ class Workers:
 
 
 def _begin() -> None:
-    # The process that gives the work hears of Ctrl-C too, and ends this one.
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    # The process that gives the work hears of signals to all of them too, and ends this one.
+    for number in SIGNALS:
+        signal.signal(number, signal.SIG_IGN)
     load_tensorflow()
     parent = multiprocessing.parent_process()
     assert parent is not None
