@@ -320,17 +320,23 @@ def test_the_commands(command, book, monkeypatch, tmp_path):
     assert "keras-s2s train p --run-dir DIR\n" in outcome.err
     outcome = command(*asked, "--json")
     assert json.loads(outcome.out)["corpora"][0]["pairs"] == 400
-    sizes = ("--embed-size", 8, "--num-hiddens", 8, "--epochs", 1, "--batch-size", 200)
+    sizes = ("--embed-size", 8, "--num-layers", 1, "--epochs", 1, "--batch-size", 200)
     # What was decided when the corpus was prepared need not be said again.
-    train = ("train", "p", "--preset", "small", "--run-dir", "r", *sizes)
+    train = ("train", "p", "--preset", "chapter", "--run-dir", "r", *sizes)
     assert command(*train).status == 0
     recipe = json.loads((tmp_path / "r/run.json").read_text(encoding="utf-8"))["recipe"]
-    assert (recipe["max_tokens"], recipe["valid_fraction"]) == (200, 0.1)
-    assert command("train", "p", "--run-dir", "r", "--resume", "--epochs", 2).status == 0
-    for split in ("valid", "test"):
-        outcome = command("evaluate", "r", "p", "--split", split, "--json", "--max-pairs", 5)
-        assert outcome.status == 0
-        assert json.loads(outcome.out)["num_pairs"] == 5
+    assert [recipe[name] for name in ("num_steps", "max_tokens", "valid_fraction")] == [
+        12,
+        200,
+        0.1,
+    ]
+    # So it is when the run goes on, which has no more epochs before it.
+    outcome = command(*train, "--resume")
+    assert outcome.status == 0
+    assert "has all its 1 epochs" in outcome.err
+    outcome = command("evaluate", "r", "p", "--split", "test", "--json", "--max-pairs", 5)
+    assert outcome.status == 0
+    assert json.loads(outcome.out)["num_pairs"] == 5
 
 
 def test_what_is_refused(command, refused, with_parts, trained_run, tmp_path):
