@@ -302,8 +302,8 @@ def test_damage_in_the_middle_of_a_run(with_parts, monkeypatch, tmp_path):
 def test_the_commands(command, book, monkeypatch, tmp_path):
     monkeypatch.chdir(tmp_path)
     fields = (
-        "--preset",
-        "small",
+        "--num-steps",
+        12,
         "--max-tokens",
         200,
         "--valid-fraction",
