@@ -9,6 +9,7 @@ from collections.abc import Callable, Sequence
 from typing import Any, NoReturn
 
 from keras_s2s import commands
+from keras_s2s.devices import STRATEGIES
 from keras_s2s.errors import ExportError, InputError, did_you_mean
 from keras_s2s.options import value_type
 from keras_s2s.recipes import PRESETS, Recipe
@@ -141,6 +142,7 @@ def build_parser() -> Parser:
         "--overwrite", action="store_true", help="replace the run in the run directory"
     )
     add_corpus_options(sub)
+    add_device_options(sub)
     fields = sub.add_argument_group("fields of the preset (defaults: those of chapter)")
     for field in dataclasses.fields(Recipe):
         add_recipe_option(fields, field)
@@ -251,6 +253,30 @@ def add_corpus_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--reverse", action="store_true", help="swap the sides of the corpus")
     parser.add_argument(
         "--skip-bad-lines", action="store_true", help="leave out lines that hold no pair"
+    )
+
+
+def add_device_options(parser: argparse.ArgumentParser) -> None:
+    """The options that say what a training runs on; see docs/several-machines.md."""
+    group = parser.add_argument_group("what it runs on, which may be given anew with --resume")
+    group.add_argument(
+        "--strategy",
+        choices=STRATEGIES,
+        metavar="NAME",
+        help="none: one device; mirrored: all GPUs of this machine; multiworker: the processes "
+        "that TF_CONFIG names (default: none)",
+    )
+    group.add_argument(
+        "--devices",
+        type=whole_number,
+        metavar="N",
+        help="with mirrored: so many GPUs, or the processor as so many devices",
+    )
+    group.add_argument(
+        "--wait",
+        type=any_number,
+        metavar="SECONDS",
+        help="with multiworker: how long to wait for the others at the beginning (default: 600)",
     )
 
 

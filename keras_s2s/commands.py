@@ -18,6 +18,7 @@ from typing import Any, cast
 from keras_s2s.catalogue import CATALOGUE, locate
 from keras_s2s.console import load_tensorflow, say, working
 from keras_s2s.corpus import ParallelCorpus, load_corpus
+from keras_s2s.devices import Devices
 from keras_s2s.errors import InputError
 from keras_s2s.recipes import CHANGEABLE, Recipe, check_seed, preset
 from keras_s2s.run_list import describe_runs, find_runs, table_of_runs
@@ -40,6 +41,8 @@ def train(options: argparse.Namespace) -> None:
     else:
         recipe = preset(options.preset or DEFAULT_PRESET, options.corpus, **given)
         seed = check_seed(0 if options.seed is None else options.seed)
+    devices = _devices(options, run)
+    if not options.resume and devices.is_chief():
         run.check_free(options.overwrite)
     load_tensorflow()
     from keras_s2s import training
@@ -47,22 +50,36 @@ def train(options: argparse.Namespace) -> None:
     try:
         if options.resume:
             changes = {name: given[name] for name in CHANGEABLE if name in given}
-            training.resume(run.path, corpus=options.corpus, **changes)
+            training.resume(run.path, corpus=options.corpus, devices=devices, **changes)
         else:
             choice = training.CorpusChoice(options.corpus, options.reverse, options.skip_bad_lines)
-            training.train(choice, run.path, recipe, seed, options.overwrite)
+            training.train(choice, run.path, recipe, seed, options.overwrite, devices)
     except KeyboardInterrupt as error:
         if not error.args:
             raise
         command = ["train", options.corpus, "--run-dir", str(run.path), "--resume"]
         error.args = (f"{error}; go on with: keras-s2s {shlex.join(command)}",)
         raise
+    if not devices.is_chief():
+        say("done; the first worker has the run and the model")
+        return
     if result := run.read_record().get("result"):
         say(
             f"loss {result['loss']:.4f} nats a token, accuracy {result['accuracy']:.4f}, "
             f"{result['tokens_per_second']:,.0f} tokens/s in the last epoch"
         )
     say(f"the model is {run.model}; try: keras-s2s translate {shlex.quote(str(run.path))} 'Go.'")
+
+
+def _devices(options: argparse.Namespace, run: RunDirectory) -> Devices:
+    """What a run is to run on: what is given, or else, with --resume, what it ran on."""
+    devices = Devices()
+    if options.strategy is None and options.resume:
+        devices = Devices.of_record(run.read_record())
+    given = {name: getattr(options, name) for name in Devices._fields}
+    devices = devices._replace(**{name: v for name, v in given.items() if v is not None})
+    devices.check()
+    return devices
 
 
 def _refuse_changes(run: RunDirectory, options: argparse.Namespace, given: dict[str, Any]) -> None:

@@ -7,6 +7,7 @@ from typing import Any
 import keras
 import tensorflow as tf
 
+from keras_s2s.agreement import FiguresOfChief
 from keras_s2s.assembly import make_model, make_optimizer, make_tokenizers
 from keras_s2s.buckets import Position
 from keras_s2s.corpus import ParallelCorpus
@@ -15,6 +16,7 @@ from keras_s2s.pipeline import TokenizedPairs
 from keras_s2s.recipes import Recipe
 from keras_s2s.runs import RunDirectory
 from keras_s2s.seq2seq import Seq2Seq
+from keras_s2s.strategies import Workers
 from keras_s2s.translator import Translator
 from keras_s2s.validation import ValidationScores
 
@@ -29,7 +31,9 @@ NUM_VALIDATED = 1000
 class TrainingJob:
     """The model and the data of a run, made anew from the configuration and the seed."""
 
-    def __init__(self, corpus: ParallelCorpus, recipe: Recipe, seed: int) -> None:
+    def __init__(
+        self, corpus: ParallelCorpus, recipe: Recipe, seed: int, workers: Workers | None = None
+    ) -> None:
         splits = corpus.split(recipe.valid_fraction, recipe.test_fraction, recipe.split_seed)
         if not len(splits.train):
             raise InputError(
@@ -38,6 +42,7 @@ class TrainingJob:
             )
         keras.utils.set_random_seed(seed)
         self.recipe, self._seed = recipe, seed
+        self._workers = Workers() if workers is None else workers
         sentences = list(dict.fromkeys(splits.train.source))
         size = min(NUM_SAMPLES, len(sentences))
         self.samples = random.Random(seed).sample(sentences, size)
@@ -56,10 +61,12 @@ class TrainingJob:
                 recipe.batch_size, bucket_by_length=recipe.bucket_by_length
             )
         self.validation_pairs = splits.valid
+        # A checkpoint lies between two calls, also where one device goes on with what several did.
+        self.batches_at_a_time = _batches_at_a_time(self.num_batches)
         self.model = make_model(recipe, len(self.source), len(self.target), recipe.precision)
         self.model.compile(
             make_optimizer(recipe, self.num_batches),
-            steps_per_execution=_batches_at_a_time(self.num_batches),
+            steps_per_execution=self.batches_at_a_time,
             label_smoothing=recipe.label_smoothing,
         )
         self.sizes = {
@@ -122,6 +129,8 @@ class TrainingJob:
                     run.logs / "samples.tsv",
                 )
             )
+        if self._workers.cluster is not None:
+            callbacks.append(FiguresOfChief(self._workers))
         if recipe.average:
             callbacks.append(keras.callbacks.SwapEMAWeights())
         if recipe.schedule == "plateau":

@@ -70,9 +70,7 @@ class GuardedAdam:
     def _update_all(
         self, gradients: Sequence[tf.Tensor], variables: Sequence[Any], learning_rate: Any
     ) -> None:
-        """As Keras's, but what is the same for all variables is computed only once.
-
-        """
+        """As Keras's, but what is the same for all variables is computed only once."""
         optimizer = self._optimizer
         step = tf.cast(optimizer.iterations + 1, tf.float32)
         scalars = {

@@ -101,5 +101,5 @@ def shares(data: Any, strategy: tf.distribute.Strategy) -> Any:
 
     distributed = strategy.distribute_datasets_from_function(of_worker)
     # It counts the parts of a worker's replicas; Keras wants to know how many steps they make.
-    distributed._cardinality = data.cardinality()
+    distributed._cardinality = int(data.cardinality())
     return distributed

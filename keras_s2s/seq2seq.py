@@ -149,7 +149,7 @@ class Seq2Seq(OnSeveralWorkers, keras.Model):
                 gradients clipped to a global norm of 1. Note that a Keras optimizer's `clipnorm`
                 clips each variable by itself; `global_clipnorm` is the one the chapter means.
             run_eagerly: see `keras.Model.compile`.
-            steps_per_execution: see `keras.Model.compile`.
+            steps_per_execution: see `keras.Model.compile`; 1 with several replicas.
             jit_compile: see `keras.Model.compile`.
             auto_scale_loss: see `keras.Model.compile`.
             label_smoothing: share of each target's probability that is spread over the whole
@@ -162,17 +162,18 @@ class Seq2Seq(OnSeveralWorkers, keras.Model):
             )
         if optimizer is None:
             optimizer = keras.optimizers.Adam(0.005, global_clipnorm=1.0)
+        one_replica = self.distribute_strategy.num_replicas_in_sync == 1
         super().compile(
             optimizer=optimizer,
             run_eagerly=run_eagerly,
-            steps_per_execution=steps_per_execution,
+            # Keras's loop over several batches loses the shares of the replicas.
+            steps_per_execution=steps_per_execution if one_replica else 1,
             jit_compile=jit_compile,
             auto_scale_loss=auto_scale_loss,
         )
         self.label_smoothing = label_smoothing
         # Variables made while the training step is traced would have it traced twice.
         self.optimizer.build(self.trainable_variables)
-        one_replica = self.distribute_strategy.num_replicas_in_sync == 1
         if one_replica or not self._loss_is_scaled():
             self.guard = update_in_one_operation(self.optimizer)
         if not one_replica:
