@@ -92,9 +92,11 @@ def shares(data: Any, strategy: tf.distribute.Strategy) -> Any:
         first = context.input_pipeline_id * here
 
         def of_replicas(*batch: Any) -> tf.data.Dataset:
-            numbers = tf.data.Dataset.range(first, first + here)
-            return numbers.map(
-                lambda number: tf.nest.map_structure(lambda column: column[number::replicas], batch)
+            element = batch if isinstance(data.element_spec, tuple) else batch[0]
+            return tf.data.Dataset.range(first, first + here).map(
+                lambda replica: tf.nest.map_structure(
+                    lambda column: column[replica::replicas], element
+                )
             )
 
         return data.flat_map(of_replicas).prefetch(2 * here)

@@ -58,7 +58,7 @@ class Workers:
         rows[place] = values
         here = self.strategy.num_replicas_in_sync // size
 
-        def of_replica(context: tf.distribute.ValueContext) -> tf.Tensor:
+        def of_replica(context: Any) -> tf.Tensor:
             first = context.replica_id_in_sync_group % here == 0
             return tf.constant(rows if first else np.zeros_like(rows), tf.float64)
 
