@@ -11,6 +11,7 @@ from typing import Any, NoReturn
 from keras_s2s import commands
 from keras_s2s.devices import STRATEGIES
 from keras_s2s.errors import ExportError, InputError, did_you_mean
+from keras_s2s.lookout import WorkerLost
 from keras_s2s.options import value_type
 from keras_s2s.recipes import PRESETS, Recipe
 
@@ -33,6 +34,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
         finally:
             # Here, because at exit it is too late to say what is wrong.
             sys.stdout.flush()
+    except WorkerLost as error:
+        # TensorFlow waits at exit for what is gone.
+        os._exit(fail(str(error)))
     except (InputError, ExportError) as error:
         return fail(str(error))
     except KeyboardInterrupt as error:

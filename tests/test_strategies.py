@@ -125,8 +125,9 @@ def test_a_process_that_is_at_work_counts_its_processor_no_more():
         started(Devices("mirrored", 2)),
     ):
         pass
-    with pytest.raises(InputError, match="found no GPU; give devices 2"), started(
-        Devices("mirrored")
+    with (
+        pytest.raises(InputError, match="found no GPU; give devices 2"),
+        started(Devices("mirrored")),
     ):
         pass
 
@@ -152,8 +153,9 @@ def parts():
     return [part.numpy().tolist() for part in strategy.experimental_local_results(dropped())]
 
 first, second = parts(), parts()
-states = [s.numpy().tolist() for s in strategy.experimental_local_results(layer.seed_generator.state.value)]
-print(len({str(part) for part in first + second}), len({str(state) for state in states}))
+states = strategy.experimental_local_results(layer.seed_generator.state.value)
+kept = {str(state.numpy().tolist()) for state in states}
+print(len({str(part) for part in first + second}), len(kept))
 
 # A step whose gradient is no number is left out on both.
 before = model.get_weights()

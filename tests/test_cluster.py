@@ -1,0 +1,112 @@
+"""What `TF_CONFIG` says, and whether the others are there."""
+
+import json
+import socket
+
+import pytest
+
+from keras_s2s.cluster import EXAMPLE, check_port_free, read_cluster
+from keras_s2s.devices import Devices
+from keras_s2s.errors import InputError
+from keras_s2s.lookout import answers
+
+
+def read(cluster, task):
+    return read_cluster({"TF_CONFIG": json.dumps({"cluster": cluster, "task": task})})
+
+
+def test_the_chief_is_the_first():
+    cluster = {"worker": ["one:2222", "two:2223"]}
+    first, second = (
+        read(cluster, {"type": "worker", "index": index})
+        # A shell that fills in a number often leaves the quotes around it.
+        for index in (0, "1")
+    )
+    assert (first.is_chief, second.is_chief) == (True, False)
+    assert [str(worker) for worker in first.others] == ["worker 1 (two:2223)"]
+    assert [str(worker) for worker in second.others] == ["worker 0 (one:2222)"]
+
+
+def test_a_chief_beside_the_workers():
+    # As Kubeflow's operator writes it.
+    cluster = {"worker": ["w0:2222", "[::1]:2222"], "chief": ["c:2222"], "evaluator": ["e:1"]}
+    config = {"cluster": cluster, "task": {"type": "worker", "index": 0}, "environment": "cloud"}
+    found = read_cluster({"TF_CONFIG": json.dumps(config)})
+    assert not found.is_chief
+    assert [worker.host for worker in found.workers] == ["c", "w0", "::1"]
+    assert read(cluster, {"type": "chief", "index": 0}).is_chief
+
+
+TWO = {"worker": ["one:2222", "two:2222"]}
+FIRST = {"type": "worker", "index": 0}
+
+
+@pytest.mark.parametrize(
+    ("config", "message"),
+    [
+        ("{cluster", "TF_CONFIG is no JSON (Expecting property name enclosed in double quotes:"),
+        ("[]", 'TF_CONFIG needs a "cluster" and a "task"; it looks like {"cluster'),
+        ({"cluster": TWO}, 'TF_CONFIG needs a "cluster" and a "task"'),
+        ({"cluster": {}, "task": FIRST}, 'TF_CONFIG has no "worker" in its cluster'),
+        (
+            {"cluster": {**TWO, "ps": ["p:1"]}, "task": FIRST},
+            "TF_CONFIG has a 'ps' in its cluster; there are only chief and worker here",
+        ),
+        ({"cluster": {"worker": "one:1"}, "task": FIRST}, "TF_CONFIG has for 'worker' 'one:1'"),
+        (
+            {"cluster": {"worker": ["one", "two:1"]}, "task": FIRST},
+            "TF_CONFIG has the address 'one' of worker 0; give host:port",
+        ),
+        (
+            {"cluster": {"worker": ["one:70000"]}, "task": FIRST},
+            "TF_CONFIG has the address 'one:70000' of worker 0; give host:port",
+        ),
+        (
+            {"cluster": {"worker": ["one:1", "one:1"]}, "task": FIRST},
+            "TF_CONFIG has one:1 twice; each worker needs its own port",
+        ),
+        *(
+            (
+                {"cluster": TWO, "task": {"type": job, "index": index}},
+                f"TF_CONFIG has the task {job} {index}, which is not in its cluster; "
+                "there is worker 0, worker 1",
+            )
+            for job, index in (("worker", 2), ("worker", None), ("chief", 0), ("worker", True))
+        ),
+    ],
+)
+def test_what_describes_no_workers(config, message, refused, monkeypatch, tmp_path):
+    text = config if isinstance(config, str) else json.dumps(config)
+    monkeypatch.setenv("TF_CONFIG", text)
+    error = refused(
+        *("train", "phrasebook", "--run-dir", tmp_path / "run", "--strategy", "multiworker")
+    )
+    assert error.startswith(message)
+    assert error.endswith(f"; it looks like {EXAMPLE}")
+
+
+def test_without_the_variable(refused, monkeypatch, tmp_path):
+    monkeypatch.delenv("TF_CONFIG", raising=False)
+    error = refused(
+        *("train", "phrasebook", "--run-dir", tmp_path / "run", "--strategy", "multiworker")
+    )
+    assert error == f"--strategy multiworker needs the variable TF_CONFIG, such as {EXAMPLE}"
+    assert Devices().is_chief(), "nobody asks for it otherwise"
+
+
+def test_a_port_that_is_taken(free_ports):
+    (port,) = free_ports(1)
+    worker = read({"worker": [f"localhost:{port}"]}, FIRST).workers[0]
+    check_port_free(worker)
+    assert not answers(worker)
+    with socket.socket() as other:
+        other.bind(("127.0.0.1", port))
+        other.listen()
+        assert answers(worker)
+        with pytest.raises(InputError) as error:
+            check_port_free(worker)
+    assert str(error.value) == (
+        f"port {port} of this machine, which TF_CONFIG gives to worker 0 (localhost:{port}), "
+        "cannot be used (Address already in use); end what uses it, or take another one in "
+        "TF_CONFIG of all workers"
+    )
