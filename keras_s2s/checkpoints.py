@@ -307,7 +307,7 @@ class ResumedEpoch(keras.callbacks.Callback):
 
     def on_train_batch_end(self, batch: int, logs: Any = None) -> None:
         if self._is_resumed():
-            self._tokens = float(self.model.loss_metric.num_tokens)
+            self._tokens = float(self.model.loss_metric.num_tokens.numpy())
             self._ended = time.perf_counter()
 
     def on_epoch_end(self, epoch: int, logs: dict[str, float] | None = None) -> None:
