@@ -15,6 +15,15 @@ def read(cluster, task):
     return read_cluster({"TF_CONFIG": json.dumps({"cluster": cluster, "task": task})})
 
 
+def error_of(command, tmp_path):
+    words = "train", "phrasebook", "--run-dir", tmp_path / "run", "--strategy", "multiworker"
+    outcome = command(*words)
+    assert (outcome.status, outcome.out) == (2, "")
+    assert not (tmp_path / "run").exists()
+    assert outcome.err.count("\n") == 1
+    return outcome.err.removeprefix("keras-s2s: error: ").removesuffix("\n")
+
+
 def test_the_chief_is_the_first():
     cluster = {"worker": ["one:2222", "two:2223"]}
     first, second = (
@@ -75,21 +84,17 @@ FIRST = {"type": "worker", "index": 0}
         ),
     ],
 )
-def test_what_describes_no_workers(config, message, refused, monkeypatch, tmp_path):
+def test_what_describes_no_workers(config, message, command, monkeypatch, tmp_path):
     text = config if isinstance(config, str) else json.dumps(config)
     monkeypatch.setenv("TF_CONFIG", text)
-    error = refused(
-        *("train", "phrasebook", "--run-dir", tmp_path / "run", "--strategy", "multiworker")
-    )
+    error = error_of(command, tmp_path)
     assert error.startswith(message)
     assert error.endswith(f"; it looks like {EXAMPLE}")
 
 
-def test_without_the_variable(refused, monkeypatch, tmp_path):
+def test_without_the_variable(command, monkeypatch, tmp_path):
     monkeypatch.delenv("TF_CONFIG", raising=False)
-    error = refused(
-        *("train", "phrasebook", "--run-dir", tmp_path / "run", "--strategy", "multiworker")
-    )
+    error = error_of(command, tmp_path)
     assert error == f"--strategy multiworker needs the variable TF_CONFIG, such as {EXAMPLE}"
     assert Devices().is_chief(), "nobody asks for it otherwise"
 
