@@ -3,6 +3,7 @@
 import json
 import socket
 from collections.abc import Mapping
+from dataclasses import dataclass
 from typing import Any, NamedTuple
 
 from keras_s2s.errors import InputError
@@ -15,7 +16,8 @@ EXAMPLE = (
 JOBS = ("chief", "worker")
 
 
-class Worker(NamedTuple):
+@dataclass(frozen=True)
+class Worker:
     """One of the processes."""
 
     job: str
@@ -73,9 +75,9 @@ def read_cluster(environment: Mapping[str, str]) -> Cluster:
     workers = [worker for job in JOBS for worker in _of_job(job, cluster.get(job, []))]
     if not workers:
         raise _wrong('has no "worker" in its cluster')
-    addresses = [worker[2:] for worker in workers]
+    addresses = [(worker.host, worker.port) for worker in workers]
     for worker in workers:
-        if addresses.count(worker[2:]) > 1:
+        if addresses.count((worker.host, worker.port)) > 1:
             raise _wrong(f"has {worker.host}:{worker.port} twice; each worker needs its own port")
     return Cluster(tuple(workers), _place(workers, task))
 
