@@ -1,8 +1,9 @@
 """`TF_CONFIG`: which processes train together, and which of them this one is."""
 
+import contextlib
 import json
 import socket
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
@@ -110,8 +111,9 @@ def _wrong(what: str) -> InputError:
     return InputError(f"{VARIABLE} {what}; it looks like {EXAMPLE}")
 
 
-def check_port_free(worker: Worker) -> None:
-    """Makes sure that TensorFlow can listen where the others will look for this worker.
+@contextlib.contextmanager
+def listening(worker: Worker) -> Iterator[None]:
+    """Listens where the others will look for this worker, as TensorFlow will afterwards.
 
     Raises:
         InputError: something else listens there.
@@ -128,3 +130,4 @@ def check_port_free(worker: Worker) -> None:
                 f"be used ({error.strerror}); end what uses it, or take another one in {VARIABLE} "
                 "of all workers"
             ) from error
+        yield

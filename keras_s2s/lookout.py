@@ -7,7 +7,7 @@ import time
 from collections.abc import Sequence
 from typing import Any
 
-from keras_s2s.cluster import Cluster, Worker
+from keras_s2s.cluster import Cluster, Worker, listening
 from keras_s2s.console import say
 from keras_s2s.errors import InputError
 
@@ -25,9 +25,8 @@ class WorkerLost(InputError):
 class Lookout:
     """Ends this process with a line that says why when another worker does not come, or is gone.
 
-    TensorFlow waits for workers that do not come for an hour, and some of its processes wait
-    without end for one that is gone, in places where Python can interrupt nothing. So a thread
-    asks every other worker for a connection now and then.
+    TensorFlow waits without end for some workers that are gone, in places where Python can
+    interrupt nothing. So a thread asks every other worker for a connection now and then.
 
     Args:
         cluster: all workers.
@@ -37,7 +36,6 @@ class Lookout:
     def __init__(self, cluster: Cluster, patience: float) -> None:
         self._cluster, self._patience = cluster, patience
         self._ended = threading.Event()
-        self._all_there = threading.Event()
         self._thread = threading.Thread(target=self._watch, daemon=True)
 
     def __enter__(self) -> "Lookout":
@@ -47,9 +45,25 @@ class Lookout:
     def __exit__(self, *error: Any) -> None:
         self._ended.set()
 
-    def all_there(self) -> None:
-        """Tells that TensorFlow has found all workers."""
-        self._all_there.set()
+    def wait_for_all(self) -> None:
+        """Goes on when all workers listen at their ports.
+
+        Before TensorFlow, which then waits in a place that lets no other thread run.
+
+        Raises:
+            WorkerLost: one did not come.
+        """
+        mine = self._cluster.workers[self._cluster.place]
+        deadline = time.monotonic() + self._patience
+        with listening(mine):
+            while missing := self._missing():
+                if time.monotonic() > deadline:
+                    raise WorkerLost(
+                        f"{_names(missing)} did not come within {self._patience:.0f} seconds; "
+                        "start one process for each worker of TF_CONFIG, see that they can reach "
+                        "each other's ports, or wait longer with --wait"
+                    )
+                time.sleep(0.2)
 
     def lost(self) -> WorkerLost:
         """What to say when the work with the others has failed, once it is known who is gone."""
@@ -63,15 +77,6 @@ class Lookout:
         return [worker for worker in self._cluster.others if not answers(worker)]
 
     def _watch(self) -> None:
-        deadline = time.monotonic() + self._patience
-        while not self._all_there.wait(SECONDS_BETWEEN) and not self._ended.is_set():
-            if time.monotonic() > deadline:
-                names = _names(self._missing()) or "another worker"
-                _end(
-                    f"{names} did not come within {self._patience:.0f} seconds; start one process "
-                    "for each worker of TF_CONFIG, see that they can reach each other's ports, or "
-                    "wait longer with --wait"
-                )
         failures = 0
         while not self._ended.wait(SECONDS_BETWEEN):
             missing = self._missing()

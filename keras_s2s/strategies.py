@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 import tensorflow as tf
 
-from keras_s2s.cluster import Cluster, check_port_free, read_cluster
+from keras_s2s.cluster import Cluster, read_cluster
 from keras_s2s.devices import Devices
 from keras_s2s.errors import InputError
 from keras_s2s.lookout import Lookout
@@ -129,11 +129,11 @@ def started(devices: Devices) -> Iterator[Workers]:
         yield Workers(tf.distribute.MirroredStrategy(_names(devices.devices)))
     else:
         cluster = read_cluster(os.environ)
-        check_port_free(cluster.workers[cluster.place])
-        with Lookout(cluster, devices.wait) as lookout:
+        lookout = Lookout(cluster, devices.wait)
+        lookout.wait_for_all()
+        with lookout:
             with _ctrl_c_ends():
                 strategy = tf.distribute.MultiWorkerMirroredStrategy()
-            lookout.all_there()
             workers = Workers(strategy, cluster, lookout)
             with workers.losses_reported():
                 yield workers

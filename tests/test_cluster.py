@@ -5,10 +5,10 @@ import socket
 
 import pytest
 
-from keras_s2s.cluster import EXAMPLE, check_port_free, read_cluster
+from keras_s2s.cluster import EXAMPLE, listening, read_cluster
 from keras_s2s.devices import Devices
 from keras_s2s.errors import InputError
-from keras_s2s.lookout import answers
+from keras_s2s.lookout import Lookout, WorkerLost, answers
 
 
 def read(cluster, task):
@@ -102,16 +102,30 @@ def test_without_the_variable(command, monkeypatch, tmp_path):
 def test_a_port_that_is_taken(free_ports):
     (port,) = free_ports(1)
     worker = read({"worker": [f"localhost:{port}"]}, FIRST).workers[0]
-    check_port_free(worker)
+    assert not answers(worker)
+    with listening(worker):
+        assert answers(worker)
     assert not answers(worker)
     with socket.socket() as other:
         other.bind(("127.0.0.1", port))
         other.listen()
         assert answers(worker)
-        with pytest.raises(InputError) as error:
-            check_port_free(worker)
+        with pytest.raises(InputError) as error, listening(worker):
+            pass
     assert str(error.value) == (
         f"port {port} of this machine, which TF_CONFIG gives to worker 0 (localhost:{port}), "
         "cannot be used (Address already in use); end what uses it, or take another one in "
         "TF_CONFIG of all workers"
     )
+
+
+def test_one_that_does_not_come(free_ports):
+    here, there = free_ports(2)
+    cluster = read({"worker": [f"localhost:{here}", f"localhost:{there}"]}, FIRST)
+    with pytest.raises(WorkerLost) as error:
+        Lookout(cluster, patience=0.5).wait_for_all()
+    assert str(error.value).startswith(
+        f"worker 1 (localhost:{there}) did not come within 0 seconds; start one process for each"
+    )
+    with listening(cluster.others[0]):
+        Lookout(cluster, patience=5).wait_for_all()
