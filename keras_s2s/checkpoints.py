@@ -21,7 +21,8 @@ from keras_s2s.files import (
     remove_leftovers,
     written_aside,
 )
-from keras_s2s.interruption import StopRequest
+from keras_s2s.interruption import Interrupted, StopRequest
+from keras_s2s.strategies import Workers
 
 VARIABLES = "variables.npz"
 STATE = "state.json"
@@ -297,7 +298,7 @@ class ResumedEpoch(keras.callbacks.Callback):
 
     def on_train_batch_end(self, batch: int, logs: Any = None) -> None:
         if self._is_resumed():
-            self._tokens = float(self.model.loss_metric.num_tokens)
+            self._tokens = float(self.model.loss_metric.num_tokens.numpy())
             self._ended = time.perf_counter()
 
     def on_epoch_end(self, epoch: int, logs: dict[str, float] | None = None) -> None:
@@ -334,6 +335,8 @@ class Checkpoints(keras.callbacks.Callback):
         every: batches after which to save; None for some time, which is longer where saving takes
             long.
         request: what may ask to end.
+        workers: those that train together; only the chief saves, and all end when one is asked to.
+        at_a_time: batches after which a training on one device could save, which may go on with it.
     """
 
     # How long to wait after one save before the next: saving after each epoch would take longer
@@ -349,10 +352,15 @@ class Checkpoints(keras.callbacks.Callback):
         state: TrainingState,
         every: int | None,
         request: StopRequest,
+        workers: Workers | None = None,
+        at_a_time: int = 1,
     ) -> None:
         super().__init__()
         self._folder, self._callbacks, self._state = folder, callbacks, state
         self._every, self._request = every, request
+        self._workers = Workers() if workers is None else workers
+        self._asked_to_end: int | None = None
+        self._at_a_time = at_a_time
         self._epoch = 0
         self._batches = 0
         self._since_saved = 0
@@ -361,8 +369,9 @@ class Checkpoints(keras.callbacks.Callback):
         self._took = 0.0
 
     def on_train_begin(self, logs: Any = None) -> None:
-        check_writable(self._folder.path)
-        remove_leftovers(self._folder.path)
+        if self._workers.is_chief:
+            check_writable(self._folder.path)
+            remove_leftovers(self._folder.path)
         # After all others, which forget what they know when training begins.
         self._state.remember(self._callbacks)
 
@@ -377,18 +386,21 @@ class Checkpoints(keras.callbacks.Callback):
         if self._position() <= self._state.position:  # not made, but passed over
             return
         self._since_saved += self._batches - batches
+        if self._batches % self._at_a_time:
+            return
         if self._is_due():
             self._save(self._position(), self._values())
-        self._request.raise_if_asked()
+        self._end_if_asked()
 
     def on_test_begin(self, logs: Any = None) -> None:
         # Validation counts with the same metrics.
         self._metrics = self._values()
 
     def on_test_end(self, logs: Any = None) -> None:
-        if self._request.signal_number is not None:
+        self._is_due()
+        if self._asked_to_end is not None:
             self._save(self._position(), self._metrics)
-            self._request.raise_if_asked()
+            self._end_if_asked()
 
     def on_epoch_end(self, epoch: int, logs: Any = None) -> None:
         is_last = epoch + 1 == self.params["epochs"] or self.model.stop_training
@@ -397,15 +409,23 @@ class Checkpoints(keras.callbacks.Callback):
             self._began = time.perf_counter()
             self._save(Position(epoch + 1), [])
         if not is_last:
-            self._request.raise_if_asked()
+            self._end_if_asked()
 
     def _is_due(self) -> bool:
-        if self._request.signal_number is not None:
-            return True
+        """Whether to save, and whether to end then; all workers find the same."""
         if self._every is not None:
-            return self._since_saved >= self._every
-        wait = max(self.SECONDS, self._took / self.SHARE)
-        return time.perf_counter() - self._saved >= wait
+            due = self._since_saved >= self._every
+        else:
+            wait = max(self.SECONDS, self._took / self.SHARE)
+            due = time.perf_counter() - self._saved >= wait
+        answers = self._workers.gathered([self._request.signal_number or 0, due])
+        self._asked_to_end = int(answers[:, 0].max()) or None
+        return self._asked_to_end is not None or bool(answers[0, 1])
+
+    def _end_if_asked(self) -> None:
+        if self._asked_to_end is not None:
+            self._workers.wait_for_each_other()  # above all for the one that saves
+            raise Interrupted(self._asked_to_end)
 
     def _position(self) -> Position:
         return Position(self._epoch, self._batches)
@@ -418,7 +438,8 @@ class Checkpoints(keras.callbacks.Callback):
         known, best_weights = memory_of(self._callbacks)
         seconds = began - self._began
         state = TrainingState(position, seconds, metrics, known, best_weights)
-        self._folder.save(self.model, state)
+        if self._workers.is_chief:
+            self._folder.save(self.model, state)
         self._saved = time.perf_counter()
         self._took = self._saved - began
         self._since_saved = 0

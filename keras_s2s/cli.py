@@ -9,7 +9,9 @@ from collections.abc import Callable, Sequence
 from typing import Any, NoReturn
 
 from keras_s2s import commands
+from keras_s2s.devices import STRATEGIES
 from keras_s2s.errors import ExportError, InputError, did_you_mean
+from keras_s2s.lookout import WorkerLost
 from keras_s2s.model_files import MODEL_HELP
 from keras_s2s.options import value_type
 from keras_s2s.recipes import PREPARED_FIELDS, PRESETS, Recipe
@@ -35,6 +37,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
         finally:
             # Here, because at exit it is too late to say what is wrong.
             sys.stdout.flush()
+    except WorkerLost as error:
+        # TensorFlow waits at exit for what is gone.
+        os._exit(fail(str(error)))
     except (InputError, ExportError) as error:
         return fail(str(error))
     except KeyboardInterrupt as error:
@@ -153,6 +158,7 @@ def build_parser() -> Parser:
         "--overwrite", action="store_true", help="replace the run in the run directory"
     )
     add_corpus_options(sub)
+    add_device_options(sub)
     fields = sub.add_argument_group("fields of the preset (defaults: those of chapter)")
     for field in dataclasses.fields(Recipe):
         add_recipe_option(fields, field)
@@ -358,6 +364,30 @@ def add_corpus_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--reverse", action="store_true", help="swap the sides of the corpus")
     parser.add_argument(
         "--skip-bad-lines", action="store_true", help="leave out lines that hold no pair"
+    )
+
+
+def add_device_options(parser: argparse.ArgumentParser) -> None:
+    """The options that say what a training runs on; see docs/several-machines.md."""
+    group = parser.add_argument_group("what it runs on, which may be given anew with --resume")
+    group.add_argument(
+        "--strategy",
+        choices=STRATEGIES,
+        metavar="NAME",
+        help="none: one device; mirrored: all GPUs of this machine; multiworker: the processes "
+        "that TF_CONFIG names (default: none)",
+    )
+    group.add_argument(
+        "--devices",
+        type=whole_number,
+        metavar="N",
+        help="with mirrored: so many GPUs, or the processor as so many devices",
+    )
+    group.add_argument(
+        "--wait",
+        type=any_number,
+        metavar="SECONDS",
+        help="with multiworker: how long to wait for the others at the beginning (default: 600)",
     )
 
 

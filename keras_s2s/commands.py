@@ -20,6 +20,7 @@ from keras_s2s import file_translation
 from keras_s2s.catalogue import CATALOGUE, locate
 from keras_s2s.console import load_tensorflow, say, working
 from keras_s2s.corpus import ParallelCorpus, load_corpus
+from keras_s2s.devices import Devices
 from keras_s2s.errors import InputError
 from keras_s2s.file_shards import ShardFolder, find_sources, shards_of
 from keras_s2s.files import checksum_of_model
@@ -47,6 +48,8 @@ def train(options: argparse.Namespace) -> None:
         fields = {**_prepared_fields(options.corpus), **given}
         recipe = preset(options.preset or DEFAULT_PRESET, options.corpus, **fields)
         seed = check_seed(0 if options.seed is None else options.seed)
+    devices = _devices(options, run)
+    if not options.resume and devices.is_chief():
         run.check_free(options.overwrite)
     load_tensorflow()
     from keras_s2s import training
@@ -54,16 +57,19 @@ def train(options: argparse.Namespace) -> None:
     try:
         if options.resume:
             changes = {name: given[name] for name in CHANGEABLE if name in given}
-            training.resume(run.path, corpus=options.corpus, **changes)
+            training.resume(run.path, corpus=options.corpus, devices=devices, **changes)
         else:
             choice = training.CorpusChoice(options.corpus, options.reverse, options.skip_bad_lines)
-            training.train(choice, run.path, recipe, seed, options.overwrite)
+            training.train(choice, run.path, recipe, seed, options.overwrite, devices)
     except KeyboardInterrupt as error:
         if not error.args:
             raise
         command = ["train", options.corpus, "--run-dir", str(run.path), "--resume"]
         error.args = (f"{error}; go on with: keras-s2s {shlex.join(command)}",)
         raise
+    if not devices.is_chief():
+        say("done; the first worker has the run and the model")
+        return
     if result := run.read_record().get("result"):
         say(
             f"loss {result['loss']:.4f} nats a token, accuracy {result['accuracy']:.4f}, "
@@ -75,6 +81,17 @@ def train(options: argparse.Namespace) -> None:
 def _prepared_fields(corpus: str) -> dict[str, Any]:
     """The fields of the configuration that a prepared corpus decides; none for another."""
     return PreparedIndex(corpus).fields if is_prepared(corpus) else {}
+
+
+def _devices(options: argparse.Namespace, run: RunDirectory) -> Devices:
+    """What a run is to run on: what is given, or else, with --resume, what it ran on."""
+    devices = Devices()
+    if options.strategy is None and options.resume:
+        devices = Devices.of_record(run.read_record())
+    given = {name: getattr(options, name) for name in Devices._fields}
+    devices = devices._replace(**{name: v for name, v in given.items() if v is not None})
+    devices.check()
+    return devices
 
 
 def _refuse_changes(run: RunDirectory, options: argparse.Namespace, given: dict[str, Any]) -> None:

@@ -5,12 +5,14 @@ import importlib.util
 import keras
 import tensorflow as tf
 
+from keras_s2s.agreement import FiguresOfChief
 from keras_s2s.assembly import make_model, make_optimizer
 from keras_s2s.buckets import Position
 from keras_s2s.pipeline import TokenizedPairs
 from keras_s2s.recipes import Recipe
 from keras_s2s.runs import RunDirectory
 from keras_s2s.seq2seq import Seq2Seq
+from keras_s2s.strategies import Workers
 from keras_s2s.training_data import Corpus, training_data
 from keras_s2s.translator import Translator
 from keras_s2s.validation import ValidationScores
@@ -24,12 +26,17 @@ NUM_VALIDATED = 1000
 class TrainingJob:
     """The model and the data of a run, made anew from the configuration and the seed."""
 
-    def __init__(self, corpus: Corpus, recipe: Recipe, seed: int) -> None:
+    def __init__(
+        self, corpus: Corpus, recipe: Recipe, seed: int, workers: Workers | None = None
+    ) -> None:
         keras.utils.set_random_seed(seed)
         self.recipe = recipe
+        self._workers = Workers() if workers is None else workers
         self.data = data = training_data(corpus, recipe, seed)
         self.source, self.target, self.num_batches = data.source, data.target, data.num_batches
         self.validation_pairs = data.valid
+        # A checkpoint lies between two calls, also where one device goes on with what several did.
+        self.batches_at_a_time = _batches_at_a_time(self.num_batches)
         self.validation_data, num_valid = None, 0
         if len(data.valid):
             pairs = TokenizedPairs(
@@ -42,7 +49,7 @@ class TrainingJob:
         self.model = make_model(recipe, len(self.source), len(self.target), recipe.precision)
         self.model.compile(
             make_optimizer(recipe, self.num_batches),
-            steps_per_execution=_batches_at_a_time(self.num_batches),
+            steps_per_execution=self.batches_at_a_time,
             label_smoothing=recipe.label_smoothing,
         )
         self.sizes = {
@@ -90,6 +97,8 @@ class TrainingJob:
                     run.logs / "samples.tsv",
                 )
             )
+        if self._workers.cluster is not None:
+            callbacks.append(FiguresOfChief(self._workers))
         if recipe.average:
             callbacks.append(keras.callbacks.SwapEMAWeights())
         if recipe.schedule == "plateau":

@@ -6,6 +6,8 @@ from typing import Any
 import keras
 import tensorflow as tf
 
+from keras_s2s.replicas import has_several_workers
+
 
 @keras.saving.register_keras_serializable(package="keras_s2s")
 class TokenMean(keras.metrics.Metric):
@@ -79,10 +81,21 @@ class TokensPerSecond(keras.callbacks.Callback):
         self._began = time.perf_counter()
 
     def on_train_batch_end(self, batch: int, logs: Any = None) -> None:
-        # Read here and not at the end of the epoch, since validation resets the metrics before.
+        # Several workers would have to exchange their counts each time.
+        if not has_several_workers(self.model.distribute_strategy):
+            self._count()
+
+    def on_test_begin(self, logs: Any = None) -> None:
+        # Not at the end of the epoch, since validation resets the metrics before.
+        if has_several_workers(self.model.distribute_strategy):
+            self._count()
+
+    def _count(self) -> None:
         self._num_tokens = float(tf.convert_to_tensor(self._token_mean.num_tokens))
         self._ended = time.perf_counter()
 
     def on_epoch_end(self, epoch: int, logs: Any = None) -> None:
+        if self._ended < self._began:
+            self._count()
         if logs is not None and self._ended > self._began:
             logs["tokens_per_second"] = self._num_tokens / (self._ended - self._began)

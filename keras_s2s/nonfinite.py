@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import keras
+import tensorflow as tf
 
 from keras_s2s.buckets import Position
 from keras_s2s.console import say
@@ -44,7 +45,7 @@ class FiniteSteps(keras.callbacks.Callback):
 
     def on_train_begin(self, logs: Any = None) -> None:
         if self.model.guard is not None:
-            self._left_out = int(self.model.guard.left_out)
+            self._left_out = int(tf.convert_to_tensor(self.model.guard.left_out))
 
     def on_epoch_begin(self, epoch: int, logs: Any = None) -> None:
         self._batches = 0
@@ -54,13 +55,15 @@ class FiniteSteps(keras.callbacks.Callback):
         guard = self.model.guard
         if guard is None:
             return
-        left_out = int(guard.left_out) - self._left_out
+        left_out = int(tf.convert_to_tensor(guard.left_out)) - self._left_out
         if not left_out:
             self._in_a_row = 0
             return
         self._left_out += left_out
         self._in_a_row += left_out if left_out == made else 0
-        self._report(Position(*divmod(int(guard.iteration), self._num_batches)), float(guard.norm))
+        iteration = int(tf.convert_to_tensor(guard.iteration))
+        norm = float(tf.convert_to_tensor(guard.norm))
+        self._report(Position(*divmod(iteration, self._num_batches)), norm)
 
     def _report(self, position: Position, norm: float) -> None:
         what = (

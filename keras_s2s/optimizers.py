@@ -27,6 +27,8 @@ class GuardedAdam:
     """Keras's Adam with a faster step, which leaves out gradients that are no number.
 
     One of them would spoil all weights: clipping divides everything by the norm of everything.
+    With several replicas each needs the gradients of all, added up, and each does the same step,
+    so that nothing has to be exchanged here.
 
     Args:
         optimizer: gets other methods. Only this one object, so that its class, which is saved
@@ -41,12 +43,18 @@ class GuardedAdam:
     def __init__(self, optimizer: keras.optimizers.Adam) -> None:
         self._optimizer = optimizer
         self._norm: tf.Tensor | None = None
-        self.left_out = tf.Variable(0, dtype=tf.int64, trainable=False)
-        self.iteration = tf.Variable(-1, dtype=tf.int64, trainable=False)
-        self.norm = tf.Variable(0.0, trainable=False)
+        each_its_own: dict[str, Any] = {
+            "trainable": False,
+            "synchronization": tf.VariableSynchronization.ON_READ,
+            "aggregation": tf.VariableAggregation.ONLY_FIRST_REPLICA,
+        }
+        self.left_out = tf.Variable(0, dtype=tf.int64, **each_its_own)
+        self.iteration = tf.Variable(-1, dtype=tf.int64, **each_its_own)
+        self.norm = tf.Variable(0.0, **each_its_own)
         for name, method in (
             ("_clip_gradients", self._clip_gradients),
             ("_backend_update_step", self._update_all),
+            ("_backend_increment_gradient_accumulators", self._accumulate),
             ("update_step", self._update_step),
         ):
             object.__setattr__(optimizer, name, method)
@@ -62,10 +70,7 @@ class GuardedAdam:
     def _update_all(
         self, gradients: Sequence[tf.Tensor], variables: Sequence[Any], learning_rate: Any
     ) -> None:
-        """As Keras's, but what is the same for all variables is computed only once.
-
-        It goes to `_update_step` where Keras has the learning rate.
-        """
+        """As Keras's, but what is the same for all variables is computed only once."""
         optimizer = self._optimizer
         step = tf.cast(optimizer.iterations + 1, tf.float32)
         scalars = {
@@ -78,7 +83,8 @@ class GuardedAdam:
         }
 
         def update() -> tf.Tensor:
-            type(optimizer)._backend_update_step(optimizer, gradients, variables, scalars)
+            for gradient, variable in zip(gradients, variables, strict=True):
+                self._update_step(gradient, variable, scalars)
             return self.left_out.read_value()
 
         def leave_out() -> tf.Tensor:
@@ -89,13 +95,15 @@ class GuardedAdam:
         tf.cond(tf.math.is_finite(self._norm), update, leave_out)
 
     def _update_step(
-        self, gradient: tf.Tensor, variable: tf.Variable, scalars: dict[str, tf.Tensor]
+        self, gradient: tf.Tensor, variable: Any, scalars: dict[str, tf.Tensor]
     ) -> None:
         """As `keras.optimizers.Adam.update_step`."""
         optimizer = self._optimizer
         index = optimizer._get_variable_index(variable)
         slots = optimizer._momentums[index], optimizer._velocities[index]
         momentum, velocity = (slot.value.handle for slot in slots)
+        if isinstance(variable, keras.Variable):
+            variable = variable.value
         tf.raw_ops.ResourceApplyAdam(
             var=variable.handle,
             m=momentum,
@@ -103,3 +111,8 @@ class GuardedAdam:
             grad=tf.cast(gradient, variable.dtype),
             **{name: tf.cast(value, variable.dtype) for name, value in scalars.items()},
         )
+
+    def _accumulate(self, gradients: Sequence[tf.Tensor], sums: Sequence[Any]) -> None:
+        """As Keras's, within a replica."""
+        for gradient, total in zip(gradients, sums, strict=True):
+            total.assign_add(gradient)

@@ -13,6 +13,7 @@ from keras_s2s.losses import label_smoothed_loss
 from keras_s2s.metrics import Perplexity, TokenMean, TokensPerSecond
 from keras_s2s.optimizers import GuardedAdam, update_in_one_operation
 from keras_s2s.recurrent import MANY_UNITS, State
+from keras_s2s.replicas import OnSeveralWorkers, draw_by_replica, shares
 
 COMPILE_ARGUMENTS = (
     "optimizer",
@@ -25,7 +26,7 @@ COMPILE_ARGUMENTS = (
 
 
 @keras.saving.register_keras_serializable(package="keras_s2s")
-class Seq2Seq(keras.Model):
+class Seq2Seq(OnSeveralWorkers, keras.Model):
     """The encoder–decoder model, trained with teacher forcing.
 
     `fit` and `evaluate` take datasets as `make_dataset` gives them: elements `((source_ids,
@@ -88,8 +89,7 @@ class Seq2Seq(keras.Model):
         self.loss_metric = TokenMean(name="loss")
         self.accuracy_metric = TokenMean(name="accuracy")
         self.perplexity_metric = Perplexity(name="perplexity")
-        # Built at once: a model that has its weights needs no symbolic call, which Keras cannot
-        # make of the batches of several workers.
+        # Built at once: a model that has its weights needs no symbolic call.
         for layer in (encoder, decoder):
             if not layer.built:
                 layer.build()
@@ -149,7 +149,7 @@ class Seq2Seq(keras.Model):
                 gradients clipped to a global norm of 1. Note that a Keras optimizer's `clipnorm`
                 clips each variable by itself; `global_clipnorm` is the one the chapter means.
             run_eagerly: see `keras.Model.compile`.
-            steps_per_execution: see `keras.Model.compile`.
+            steps_per_execution: see `keras.Model.compile`; 1 with several replicas.
             jit_compile: see `keras.Model.compile`.
             auto_scale_loss: see `keras.Model.compile`.
             label_smoothing: share of each target's probability that is spread over the whole
@@ -162,23 +162,27 @@ class Seq2Seq(keras.Model):
             )
         if optimizer is None:
             optimizer = keras.optimizers.Adam(0.005, global_clipnorm=1.0)
+        one_replica = self.distribute_strategy.num_replicas_in_sync == 1
         super().compile(
             optimizer=optimizer,
             run_eagerly=run_eagerly,
-            steps_per_execution=steps_per_execution,
+            # Keras's loop over several batches loses the shares of the replicas.
+            steps_per_execution=steps_per_execution if one_replica else 1,
             jit_compile=jit_compile,
             auto_scale_loss=auto_scale_loss,
         )
         self.label_smoothing = label_smoothing
         # Variables made while the training step is traced would have it traced twice.
         self.optimizer.build(self.trainable_variables)
-        if self.distribute_strategy.num_replicas_in_sync == 1:
+        if one_replica or not self._loss_is_scaled():
             self.guard = update_in_one_operation(self.optimizer)
+        if not one_replica:
+            draw_by_replica(self._flatten_layers())
         # A step of a small model is one chain of short operations, which keeps one processor busy.
         # Two shorter chains keep two.
         self._in_halves = (
             not self.jit_compile
-            and self.distribute_strategy.num_replicas_in_sync == 1
+            and one_replica
             and self.encoder.cell == "lstm"
             and not self.decoder.input_feeding
             and max(self.encoder.num_hiddens, self.decoder.num_hiddens) < MANY_UNITS
@@ -209,7 +213,26 @@ class Seq2Seq(keras.Model):
         if isinstance(args[0] if args else kwargs.get("x"), tf.data.Dataset):
             # Keras warns that it cannot shuffle a dataset, whose own business that is.
             kwargs.setdefault("shuffle", False)
+        if "validation_data" in kwargs:
+            kwargs["validation_data"] = self._shares(kwargs["validation_data"])
+        args, kwargs = self._with_shares(args, kwargs)
         return super().fit(*args, callbacks=callbacks, **kwargs)
+
+    def evaluate(self, *args: Any, **kwargs: Any) -> Any:
+        """As `keras.Model.evaluate`."""
+        args, kwargs = self._with_shares(args, kwargs)
+        return super().evaluate(*args, **kwargs)
+
+    def _shares(self, data: Any) -> Any:
+        return shares(data, self.distribute_strategy)
+
+    def _with_shares(
+        self, args: tuple[Any, ...], kwargs: dict[str, Any]
+    ) -> tuple[tuple[Any, ...], dict[str, Any]]:
+        """The arguments of `fit` or `evaluate`, with the data divided among the replicas."""
+        if args:
+            return (self._shares(args[0]), *args[1:]), kwargs
+        return args, {**kwargs, **({"x": self._shares(kwargs["x"])} if "x" in kwargs else {})}
 
     def train_step(self, data: Batch) -> dict[str, tf.Tensor]:
         with tf.GradientTape() as tape:
@@ -226,11 +249,11 @@ class Seq2Seq(keras.Model):
         ]
         gradients = self._clip_over_replicas(gradients)
         self.optimizer.apply_gradients(zip(gradients, self.trainable_weights, strict=True))
-        return self.get_metrics_result()
+        return self.step_logs(self.get_metrics_result())
 
     def test_step(self, data: Batch) -> dict[str, tf.Tensor]:
         self._losses_of_tokens(data, training=False)
-        return self.get_metrics_result()
+        return self.step_logs(self.get_metrics_result())
 
     def predict_step(self, data: Batch) -> tf.Tensor:
         return self(data, training=False)
@@ -287,15 +310,21 @@ class Seq2Seq(keras.Model):
             return value
         return tf.distribute.get_replica_context().all_reduce(tf.distribute.ReduceOp.SUM, value)
 
+    def _loss_is_scaled(self) -> bool:
+        return isinstance(self.optimizer, keras.optimizers.LossScaleOptimizer)
+
     def _clip_over_replicas(self, gradients: list[tf.Tensor]) -> list[tf.Tensor]:
         """Clips the gradient of all replicas together, which a Keras optimizer does not.
 
         It clips what each replica has by itself and adds up afterwards, so that the step would
         depend on the number of replicas. Here the sum is clipped and handed to the optimizer in
         equal shares: each is short enough to pass its own clipping, and they add up to the sum.
+        With `GuardedAdam` each replica gets the whole sum, and does the rest by itself.
         """
         replicas = self.distribute_strategy.num_replicas_in_sync
-        scaled = isinstance(self.optimizer, keras.optimizers.LossScaleOptimizer)
+        if self.guard is not None:
+            return self._sum_over_replicas(gradients)
+        scaled = self._loss_is_scaled()
         optimizer = self.optimizer.inner_optimizer if scaled else self.optimizer
         if replicas == 1 or optimizer.global_clipnorm is None:
             return gradients

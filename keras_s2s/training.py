@@ -7,6 +7,7 @@ import importlib.metadata
 import os
 import platform
 import sys
+import tempfile
 from collections.abc import Iterator
 from typing import Any, NamedTuple
 
@@ -19,6 +20,7 @@ from keras_s2s.callbacks import HistoryFile, TrainingProgress
 from keras_s2s.checkpoints import CheckpointFolder, Checkpoints, ResumedEpoch, TrainingState
 from keras_s2s.console import say, working
 from keras_s2s.corpus import load_corpus
+from keras_s2s.devices import Devices
 from keras_s2s.errors import InputError
 from keras_s2s.interruption import StopRequest
 from keras_s2s.job import TrainingJob
@@ -27,6 +29,7 @@ from keras_s2s.prepared import PreparedCorpus
 from keras_s2s.prepared_index import is_prepared
 from keras_s2s.recipes import Recipe, check_seed
 from keras_s2s.runs import RunDirectory, git_revision
+from keras_s2s.strategies import Workers, started
 from keras_s2s.training_data import Corpus
 from keras_s2s.translator import Translator
 
@@ -61,6 +64,7 @@ def train(
     recipe: Recipe,
     seed: int = 0,
     overwrite: bool = False,
+    devices: Devices | None = None,
 ) -> Translator:
     """Trains a model and leaves it in a run directory.
 
@@ -70,6 +74,7 @@ def train(
         recipe: the configuration.
         seed: of everything random. The same seed gives the same weights on the same machine.
         overwrite: whether a run that is there may be replaced.
+        devices: what it runs on, one device when left out; several workers are all called alike.
 
     Returns:
         The trained translator, which is also in `model.keras` of the run directory.
@@ -78,25 +83,32 @@ def train(
         InputError: something given cannot be used; nothing on disk has changed then.
     """
     run = RunDirectory(run_dir)
-    run.check_free(overwrite)
+    if devices is None:
+        devices = Devices()
+    if devices.is_chief():
+        run.check_free(overwrite)
     check_seed(seed)
     recipe = for_this_machine(recipe)
     corpus = choice.load(recipe.max_pairs)
-    with _memory_reported(), working("reading the corpus"):
-        job = TrainingJob(corpus, recipe, seed)
-    run.clear()
-    record = {
-        "corpus": {**choice._asdict(), "sha256": corpus.fingerprint()},
-        "recipe": dataclasses.asdict(recipe),
-        "seed": seed,
-        "sizes": job.sizes,
-        "versions": _versions(),
-        "git": git_revision(),
-        "started": _now(),
-    }
-    run.write_record(record)
-    run.write_samples(job.data.samples)
-    return _fit(run, job, record, TrainingState())
+    with started(devices) as workers, _to_write(run, workers) as written:
+        fingerprint = corpus.fingerprint()
+        workers.check_same(corpus=fingerprint, configuration=f"{recipe} {seed}")
+        with _memory_reported(), working("reading the corpus"), workers.scope():
+            job = TrainingJob(corpus, recipe, seed, workers)
+        written.clear()
+        record = {
+            "corpus": {**choice._asdict(), "sha256": fingerprint},
+            "recipe": dataclasses.asdict(recipe),
+            "seed": seed,
+            "devices": _described_devices(devices, workers),
+            "sizes": job.sizes,
+            "versions": _versions(),
+            "git": git_revision(),
+            "started": _now(),
+        }
+        written.write_record(record)
+        written.write_samples(job.data.samples)
+        return _fit(run, written, job, record, TrainingState(), workers)
 
 
 def resume(
@@ -106,6 +118,7 @@ def resume(
     nonfinite: str | None = None,
     checkpoint_steps: int | None = None,
     keep_checkpoints: int | None = None,
+    devices: Devices | None = None,
 ) -> Translator:
     """Goes on with a run from its newest checkpoint, as if it had never been interrupted.
 
@@ -118,6 +131,7 @@ def resume(
         nonfinite: see `Recipe`; that of the run when left out.
         checkpoint_steps: likewise.
         keep_checkpoints: likewise.
+        devices: likewise.
 
     Returns:
         The trained translator. When the run has all its epochs behind it, nothing is changed.
@@ -173,47 +187,79 @@ def resume(
             "to go on"
         )
         return Translator.load(run.model)
-    with _memory_reported(), working("reading the corpus"):
-        job = TrainingJob(pairs, recipe, seed)
-    state = folder.restore(job.model)
-    folder.remove_after(state.position)
-    if has_more:
-        state.forget_end()
-    say(f"{run.path}: goes on after {described(state.position)}")
-    # As long as it is not finished, a run with nothing but --resume goes on to the new number.
-    for outdated in ("result", "finished"):
-        record.pop(outdated, None)
-    record["corpus"]["corpus"] = choice.corpus
-    record["recipe"] = dataclasses.asdict(recipe)
-    run.write_record(record)
-    return _fit(run, job, record, state)
+    if devices is None:
+        devices = Devices.of_record(record)
+    with started(devices) as workers, _to_write(run, workers) as written:
+        workers.check_same(corpus=fingerprint, configuration=f"{recipe} {seed}")
+        with _memory_reported(), working("reading the corpus"), workers.scope():
+            job = TrainingJob(pairs, recipe, seed, workers)
+        state = folder.restore(job.model)
+        workers.check_same(checkpoint=str(state.position))
+        CheckpointFolder(written.checkpoints).remove_after(state.position)
+        if has_more:
+            state.forget_end()
+        say(f"{run.path}: goes on after {described(state.position)}")
+        # As long as it is not finished, a run with nothing but --resume goes on to the new number.
+        for outdated in ("result", "finished"):
+            record.pop(outdated, None)
+        record["corpus"]["corpus"] = choice.corpus
+        record["recipe"] = dataclasses.asdict(recipe)
+        record["devices"] = _described_devices(devices, workers)
+        written.write_record(record)
+        return _fit(run, written, job, record, state, workers)
+
+
+@contextlib.contextmanager
+def _to_write(run: RunDirectory, workers: Workers) -> Iterator[RunDirectory]:
+    """Where a process writes: the run directory, which has one chief, or what nobody keeps."""
+    if workers.is_chief:
+        yield run
+        return
+    with tempfile.TemporaryDirectory() as folder:
+        yield RunDirectory(folder)
+
+
+def _described_devices(devices: Devices, workers: Workers) -> dict[str, Any]:
+    return {**devices._asdict(), "replicas": workers.replicas}
 
 
 def _fit(
-    run: RunDirectory, job: TrainingJob, record: dict[str, Any], state: TrainingState
+    run: RunDirectory,
+    written: RunDirectory,
+    job: TrainingJob,
+    record: dict[str, Any],
+    state: TrainingState,
+    workers: Workers,
 ) -> Translator:
-    run.logs.mkdir(exist_ok=True)
-    say(_summary(job))
+    written.logs.mkdir(exist_ok=True)
+    say(_summary(job, workers))
     if state.position.epochs < job.recipe.epochs and not state.stopped:
-        _go_through_epochs(run, job, state)
+        _go_through_epochs(run, written, job, state, workers)
     else:
         state.finish(job.model)
     translator = job.finished()
-    translator.save(run.model)
-    rows = run.read_history()
+    translator.save(written.model)
+    rows = written.read_history()
     if rows:
         figures = {name: float(value) for name, value in rows[-1].items()}
         record["result"] = {name: figures[name] for name in figures if name != "epoch"}
     record["finished"] = _now()
-    run.write_record(record)
+    written.write_record(record)
+    workers.wait_for_each_other()
     return translator
 
 
-def _go_through_epochs(run: RunDirectory, job: TrainingJob, state: TrainingState) -> None:
+def _go_through_epochs(
+    run: RunDirectory,
+    written: RunDirectory,
+    job: TrainingJob,
+    state: TrainingState,
+    workers: Workers,
+) -> None:
     recipe, epochs_done = job.recipe, state.position.epochs
     folder = CheckpointFolder(run.checkpoints, recipe.keep_checkpoints)
-    progress = TrainingProgress(recipe.epochs, run.logs / "train.log")
-    callbacks = job.callbacks(run)
+    progress = TrainingProgress(recipe.epochs, written.logs / "train.log")
+    callbacks = job.callbacks(written)
     try:
         with (
             # Keras prints to stdout; that is for results.
@@ -230,11 +276,21 @@ def _go_through_epochs(run: RunDirectory, job: TrainingJob, state: TrainingState
                 verbose=0,
                 callbacks=[
                     ResumedEpoch(state),
-                    FiniteSteps(recipe.nonfinite, job.num_batches, job.batch_as_text, run.logs),
+                    FiniteSteps(recipe.nonfinite, job.num_batches, job.batch_as_text, written.logs),
                     *callbacks,
-                    HistoryFile(run.history, run.read_history()[:epochs_done], state.seconds),
+                    HistoryFile(
+                        written.history, written.read_history()[:epochs_done], state.seconds
+                    ),
                     progress,
-                    Checkpoints(folder, callbacks, state, recipe.checkpoint_steps, request),
+                    Checkpoints(
+                        folder,
+                        callbacks,
+                        state,
+                        recipe.checkpoint_steps,
+                        request,
+                        workers,
+                        job.batches_at_a_time,
+                    ),
                 ],
             )
     except KeyboardInterrupt as error:
@@ -257,16 +313,22 @@ def described(position: Position) -> str:
     return f"epoch {position.epochs}{batches}"
 
 
-def _summary(job: TrainingJob) -> str:
+def _summary(job: TrainingJob, workers: Workers) -> str:
     """What a run is about to do, in a line."""
     sizes, held_out = job.sizes, ""
     if sizes["valid_pairs"] or sizes["test_pairs"]:
         held_out = f" and {sizes['valid_pairs']} for validation, {sizes['test_pairs']} for testing"
-    gpus = tf.config.list_physical_devices("GPU")
+    where = "GPU" if tf.config.list_physical_devices("GPU") else "CPU"
+    if workers.cluster is not None:
+        where = f"{where}s of {len(workers.cluster.workers)} workers"
+    elif workers.replicas > 1:
+        where = f"{where} as {workers.replicas} devices"
+        if "GPU" in where:
+            where = f"{workers.replicas} GPUs"
     return (
         f"{sizes['train_pairs']} pairs{held_out}, vocabularies of {sizes['source_vocabulary']} "
         f"and {sizes['target_vocabulary']}, {sizes['target_tokens_an_epoch']} target tokens an "
-        f"epoch, {job.recipe.epochs} epochs on the {'GPU' if gpus else 'CPU'}"
+        f"epoch, {job.recipe.epochs} epochs on the {where}"
     )
 
 

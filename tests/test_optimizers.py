@@ -131,23 +131,24 @@ def test_nor_are_other_adams():
     assert type(patched) is keras.optimizers.Adam
 
 
-def test_a_model_of_several_replicas_has_keras_own(fresh_python):
+def test_a_model_of_several_replicas_has_it_too_unless_losses_are_scaled(fresh_python):
     code = """
 import keras, tensorflow as tf, keras_s2s as s2s
 cpu = tf.config.list_physical_devices("CPU")[0]
 tf.config.set_logical_device_configuration(cpu, [tf.config.LogicalDeviceConfiguration()] * 2)
 
-def make():
+def make(optimizer=None):
     sizes = {"embed_size": 2, "num_hiddens": 2, "num_layers": 1}
     model = s2s.Seq2Seq(s2s.Seq2SeqEncoder(5, **sizes), s2s.Seq2SeqDecoder(5, **sizes))
-    model.compile()
-    return "update_step" in vars(model.optimizer)
+    model.compile(optimizer)
+    return model.guard is not None
 
 with tf.distribute.MirroredStrategy(["CPU:0", "CPU:1"]).scope():
     several = make()
-print(several, make())
+    scaled = make(keras.optimizers.LossScaleOptimizer(keras.optimizers.Adam()))
+print(several, scaled, make())
 """
-    assert fresh_python(code).split() == ["False", "True"]
+    assert fresh_python(code).split() == ["True", "False", "True"]
 
 
 def test_a_saved_optimizer_goes_on_the_same(tmp_path):
