@@ -363,7 +363,7 @@ def web(options: argparse.Namespace) -> None:
         if not page.is_local(listener):
             say(f"whoever reaches {options.host} can use the page; it asks for no password")
         say(f"open {page.url_of(listener)} in a browser; Ctrl-C ends")
-        page.serve(models, listener)
+        page.make_server_for(models, listener).serve_forever()
 
 
 def corpora(options: argparse.Namespace) -> None:

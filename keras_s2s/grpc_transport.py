@@ -162,5 +162,7 @@ class GrpcTransport:
             except UnicodeDecodeError as error:
                 raise self._error("INTERNAL", f"output {name!r} is not UTF-8") from error
         for length in shape[:0:-1]:
-            values = [values[start : start + length] for start in range(0, len(values), max(length, 1))]
+            values = [
+                values[start : start + length] for start in range(0, len(values), max(length, 1))
+            ]
         return values

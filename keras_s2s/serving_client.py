@@ -121,9 +121,7 @@ class TranslationClient:
         translations, scores = outputs["translation"], outputs["score"]
         return (translations, scores) if return_scores else translations
 
-    def n_best(
-        self, sentences: Iterable[str | bytes]
-    ) -> tuple[list[list[str]], list[list[float]]]:
+    def n_best(self, sentences: Iterable[str | bytes]) -> tuple[list[list[str]], list[list[float]]]:
         """Asks for all that beam search ends with, on as many beams as the export was made for.
 
         Args:

@@ -13,7 +13,7 @@ from collections.abc import Sequence
 
 import flask
 from werkzeug.exceptions import HTTPException, RequestEntityTooLarge
-from werkzeug.serving import WSGIRequestHandler, make_server
+from werkzeug.serving import BaseWSGIServer, WSGIRequestHandler, make_server
 
 from keras_s2s.errors import InputError, ServerError
 from keras_s2s.web_models import PageAnswer, PageModel
@@ -36,7 +36,9 @@ HEADERS = {
 _logger = logging.getLogger("keras_s2s")
 
 
-def make_app(models: Sequence[PageModel], trusted_hosts: Sequence[str] | None = None) -> flask.Flask:
+def make_app(
+    models: Sequence[PageModel], trusted_hosts: Sequence[str] | None = None
+) -> flask.Flask:
     """The page as a WSGI application.
 
     Args:
@@ -66,9 +68,7 @@ def make_app(models: Sequence[PageModel], trusted_hosts: Sequence[str] | None = 
     def page_with_answers() -> str:
         sentence = flask.request.form.get("sentence", "")
         answers = [ask(model, sentence) for model in models]
-        return flask.render_template(
-            "page.html", models=models, sentence=sentence, answers=answers
-        )
+        return flask.render_template("page.html", models=models, sentence=sentence, answers=answers)
 
     @app.post("/answers/<int:number>")
     def answer(number: int) -> str:
@@ -192,21 +192,22 @@ class _QuietHandler(WSGIRequestHandler):
         pass
 
 
-def serve(models: Sequence[PageModel], listener: socket.socket) -> None:
-    """Answers browsers until Ctrl-C.
+def make_server_for(models: Sequence[PageModel], listener: socket.socket) -> BaseWSGIServer:
+    """A server of the page.
 
     Args:
         models: those that answer, side by side.
         listener: see `listen`.
+
+    Returns:
+        The server; its `serve_forever` takes Ctrl-C as the end.
     """
     host, port = listener.getsockname()[:2]
-    trusted = ("localhost", host, "[::1]") if is_local(listener) else None
-    server = make_server(
+    return make_server(
         host,
         port,
-        make_app(models, trusted),
+        make_app(models, ("localhost", host, "[::1]") if is_local(listener) else None),
         threaded=True,
         request_handler=_QuietHandler,
         fd=listener.fileno(),
     )
-    server.serve_forever()  # which takes Ctrl-C as its end

@@ -104,7 +104,7 @@ class LocalModel:
     >>> translator = s2s.Translator(model, tokenizer, tokenizer, num_steps=5)
     >>> answer = LocalModel("untrained", translator).ask("Go now.")
     >>> answer.attention.source_tokens
-    ['Go', 'now', '.']
+    ['go', 'now', '.']
     >>> answer.candidates[0].score >= answer.candidates[1].score
     True
     """
@@ -168,6 +168,10 @@ class ServedModel:
             attention_of(explained),
             metadata["version"],
         )
+
+    def close(self) -> None:
+        """Ends the connections."""
+        self._client.close()
 
 
 def is_address(model: str) -> bool:
