@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 import urllib.parse
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, NamedTuple, Protocol, TypeVar
 
@@ -210,14 +210,14 @@ def connect(address: str) -> ServedModel:
     version, label = None, None
     match choice:
         case []:
-            pass
+            known = True
         case ["versions", number] if number.isdecimal():
-            version = int(number)
-        case ["labels", label] if label:
-            pass
+            known, version = True, int(number)
+        case ["labels", text] if text:
+            known, label = True, text
         case _:
-            name = ""
-    if not (location and name):
+            known = False
+    if not (location and name and known):
         raise InputError(
             f"{address}: is no address of a model; give {ADDRESSES}, with /versions/N or "
             "/labels/LABEL after it if wanted"
@@ -241,7 +241,7 @@ def timed(call: Callable[[], Result]) -> tuple[Result, float]:
     return result, 1000 * (time.perf_counter() - started)
 
 
-def attention_of(explained: dict[str, Sequence[Any]] | None) -> Attention | None:
+def attention_of(explained: dict[str, list[Any]] | None) -> Attention | None:
     """The attention of the first sentence, without the places that no token is in.
 
     >>> explained = {

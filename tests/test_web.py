@@ -14,7 +14,7 @@ import urllib.request
 from types import SimpleNamespace
 
 import pytest
-from imitation_server import Models, start_rest
+from imitation_server import Failure, Models, start_rest
 
 import keras_s2s
 from keras_s2s.errors import InputError, ServerError
@@ -285,6 +285,10 @@ def texts(place, selector):
     return [element.text for element in place.find_elements(By.CSS_SELECTOR, selector)]
 
 
+def unavailable():
+    raise Failure("UNAVAILABLE", "the queue is full")
+
+
 class TestBrowser:
     def test_two_models_side_by_side(self, browser, attending, plain):
         models = LocalModel("runs/attends", attending), LocalModel("runs/plain", plain)
@@ -326,7 +330,10 @@ class TestBrowser:
 
     def test_odd_sentences_and_errors(self, browser, attending, attending_export):
         with SavedModelSession(attending_export) as session:
-            server, location = start_rest(Models("en-fr", {3: session}, {}))
+            for signature in ("serving_default", "beam", "explain"):
+                session.run(signature, text=[b"Go."])  # the first time takes longest
+            models = Models("en-fr", {3: session}, {})
+            server, location = start_rest(models)
             try:
                 model = connect(f"http://{location}/v1/models/en-fr")
                 with contextlib.closing(model), served(model) as address:
@@ -339,17 +346,17 @@ class TestBrowser:
                     assert texts(place, ".version") == ["3"]
                     [place] = translate(browser, "")
                     assert texts(place, ".error")[0].startswith("There is nothing to translate")
-                    server.shutdown()
-                    server.server_close()
+                    models.troubles += [unavailable] * 2
                     [place] = translate(browser, "Go.")
                     [line] = texts(place, ".error")
-                    assert location in line
+                    assert f"{location}: the queue is full" in line
                     assert "check that it runs" in line
                     assert browser.get_log("browser") == []
                 [place] = translate(browser, "Go.")
                 assert "keras-s2s web" in texts(place, ".error")[0]
                 assert asked_hosts(browser) == {urllib.parse.urlsplit(address).netloc}
             finally:
+                server.shutdown()
                 server.server_close()
 
     def test_a_narrow_window_and_no_script(self, browser, attending):
