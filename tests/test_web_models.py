@@ -45,23 +45,27 @@ def check(answer, translator, sentence):
         assert 0.99 < sum(row) < 1.01
 
 
+@pytest.fixture(scope="module")
+def exported(attending_export):
+    return s2s.ExportedTranslator(attending_export)
+
+
 @pytest.mark.parametrize("sentence", SENTENCES)
-def test_a_model_in_this_process(sentence, plain, attending, attending_export):
+def test_a_model_in_this_process(sentence, plain, attending, exported):
     for model in (plain, attending):
         check(LocalModel("local", model).ask(sentence), model, sentence)
-    exported = s2s.ExportedTranslator(attending_export)
     check(LocalModel("exported", exported).ask(sentence), attending, sentence)
 
 
 def test_an_export_without_attention(plain, exported_run):
-    exported = s2s.ExportedTranslator(exported_run)
-    check(LocalModel("exported", exported).ask("Go."), plain, "Go.")
-    assert exported.explained(["Go."]) is None
+    without = s2s.ExportedTranslator(exported_run)
+    check(LocalModel("exported", without).ask("Go."), plain, "Go.")
+    assert without.explained(["Go."]) is None
 
 
-def test_an_export_without_beam_search(attending, attending_export):
-    exported = s2s.ExportedTranslator(attending_export)
-    exported._searches, exported.beam_size = {}, None
+def test_an_export_without_beam_search(attending, exported, monkeypatch):
+    monkeypatch.setattr(exported, "_searches", {})
+    monkeypatch.setattr(exported, "beam_size", None)
     answer = LocalModel("older", exported).ask("Go.")
     assert answer.candidates is None
     assert [answer.translation] == attending.translate(["Go."])
