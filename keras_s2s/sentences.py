@@ -40,14 +40,14 @@ class SentenceTranslator:
     """What a trained model and an exported one have in common.
 
     A subclass has `_answer` and `_score`, functions from string tensors to the outputs of the
-    signatures `serving_default` and `score`, `_explain` for `explain` or None, and `_beam`, which
+    signatures `serving_default` and `score`, `_explain` for `explain` where it attends, and `_beam`, which
     given a size returns the same for the signature `beam`; it need not give more answers than the
     `n_best` that are wanted.
     """
 
     _answer: Callable[[tf.Tensor], Outputs]
     _score: Callable[[tf.Tensor, tf.Tensor], Outputs]
-    _explain: Callable[[tf.Tensor], Outputs] | None
+    _explain: Callable[[tf.Tensor], Outputs] | None = None
 
     def _beam(self, beam_size: int, n_best: int) -> Callable[[tf.Tensor], Outputs]:
         raise InputError("beam search is not to be had here; leave beam out")
