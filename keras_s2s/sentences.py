@@ -40,9 +40,9 @@ class SentenceTranslator:
     """What a trained model and an exported one have in common.
 
     A subclass has `_answer` and `_score`, functions from string tensors to the outputs of the
-    signatures `serving_default` and `score`, `_explain` for `explain` where it attends, and `_beam`, which
-    given a size returns the same for the signature `beam`; it need not give more answers than the
-    `n_best` that are wanted.
+    signatures `serving_default` and `score`, `_explain` for `explain` where it attends, and
+    `_beam`, which given a size returns the same for the signature `beam`; it need not give more
+    answers than the `n_best` that are wanted.
     """
 
     _answer: Callable[[tf.Tensor], Outputs]
