@@ -102,6 +102,8 @@ def parse(arguments: Sequence[str] | None) -> argparse.Namespace:
     elif "models" in options:
         paths = [*options.models, options.corpus, *more]
         options.models, options.corpus = paths[:-1], paths[-1]
+    elif "second" in options and options.second is None and len(more) == 1:
+        [options.second] = more
     else:
         more = []
     if more:
@@ -323,6 +325,28 @@ def build_parser() -> Parser:
     )
     sub.add_argument("folder", metavar="DIR", help="a run directory, or a folder above several")
     sub.add_argument("--json", action="store_true", help="print one JSON object")
+
+    sub = add(commands.web, "Try a model, or two side by side, on a page in the browser.")
+    kinds = f"{MODEL_HELP}, or the address of one on TF Serving"
+    sub.add_argument(
+        "model",
+        metavar="MODEL",
+        help=f"{kinds}: http://HOST:PORT/v1/models/NAME or grpc://HOST:PORT/NAME",
+    )
+    sub.add_argument("second", metavar="MODEL2", nargs="?", help="another one, beside it")
+    sub.add_argument(
+        "--host",
+        metavar="ADDRESS",
+        default="127.0.0.1",
+        help="where browsers reach it (default: %(default)s, from this machine only)",
+    )
+    sub.add_argument(
+        "--port",
+        type=whole_number,
+        metavar="N",
+        default=7860,
+        help="0 for any that is free (default: %(default)s)",
+    )
 
     sub = add(commands.corpora, "List the corpora that are known by name, and where each is.")
     sub.add_argument("--json", action="store_true", help="print one JSON object")

@@ -455,6 +455,31 @@ def runs(options: argparse.Namespace) -> None:
         print(line)
 
 
+def web(options: argparse.Namespace) -> None:
+    """`keras-s2s web`."""
+    try:
+        from keras_s2s import web as page
+    except ImportError as error:
+        raise InputError(
+            f"the page needs packages that are not installed ({error}); "
+            "pip install 'keras-s2s[web]'"
+        ) from error
+    from keras_s2s.web_models import LocalModel, connect, is_address
+
+    paths = [options.model] if options.second is None else [options.model, options.second]
+    served = {path: connect(path) for path in paths if is_address(path)}
+    with page.listen(options.host, options.port) as listener:
+        with working("loading, and translating for the first time, which takes longest"):
+            models = [served.get(path) or LocalModel(path, load_model(path)) for path in paths]
+            for model in models:
+                if isinstance(model, LocalModel):
+                    model.ask("")
+        if not page.is_local(listener):
+            say(f"whoever reaches {options.host} can use the page; it asks for no password")
+        say(f"open {page.url_of(listener)} in a browser; Ctrl-C ends")
+        page.make_server_for(models, listener).serve_forever()
+
+
 def corpora(options: argparse.Namespace) -> None:
     """`keras-s2s corpora`."""
     places = {name: locate(name) for name in CATALOGUE}

@@ -1,5 +1,6 @@
 """TensorFlow Serving by gRPC."""
 
+import math
 from typing import Any
 
 from keras_s2s.errors import InputError, ServerError
@@ -148,15 +149,20 @@ class GrpcTransport:
         """The elements of a tensor, which has them in a field of their type."""
         field = FIELDS.get(tensor.dtype)
         shape = [dimension.size for dimension in tensor.tensor_shape.dim]
-        if field is None or len(shape) != 1 or tensor.tensor_content:
+        if field is None or not shape or tensor.tensor_content:
             raise self._error("INTERNAL", f"output {name!r} is no list of strings or numbers")
         values = list(getattr(tensor, field))
-        if len(values) < shape[0] and values:
+        size = math.prod(shape)
+        if len(values) < size and values:
             # The last one stands for all that follow it.
-            values += values[-1:] * (shape[0] - len(values))
-        if field != "string_val":
-            return values
-        try:
-            return [value.decode("utf-8") for value in values]
-        except UnicodeDecodeError as error:
-            raise self._error("INTERNAL", f"output {name!r} is not UTF-8") from error
+            values += values[-1:] * (size - len(values))
+        if field == "string_val":
+            try:
+                values = [value.decode("utf-8") for value in values]
+            except UnicodeDecodeError as error:
+                raise self._error("INTERNAL", f"output {name!r} is not UTF-8") from error
+        for length in shape[:0:-1]:
+            values = [
+                values[start : start + length] for start in range(0, len(values), max(length, 1))
+            ]
+        return values

@@ -40,12 +40,14 @@ class SentenceTranslator:
     """What a trained model and an exported one have in common.
 
     A subclass has `_answer` and `_score`, functions from string tensors to the outputs of the
-    signatures `serving_default` and `score`, and `_beam`, which given a size returns the same for
-    the signature `beam`; it need not give more answers than the `n_best` that are wanted.
+    signatures `serving_default` and `score`, `_explain` for `explain` where it attends, and
+    `_beam`, which given a size returns the same for the signature `beam`; it need not give more
+    answers than the `n_best` that are wanted.
     """
 
     _answer: Callable[[tf.Tensor], Outputs]
     _score: Callable[[tf.Tensor, tf.Tensor], Outputs]
+    _explain: Callable[[tf.Tensor], Outputs] | None = None
 
     def _beam(self, beam_size: int, n_best: int) -> Callable[[tf.Tensor], Outputs]:
         raise InputError("beam search is not to be had here; leave beam out")
@@ -160,6 +162,31 @@ class SentenceTranslator:
         return {
             "translations": answer["translation"][:, None],
             "scores": answer["score"][:, None],
+        }
+
+    def explained(self, sentences: Iterable[str | bytes]) -> dict[str, list[Any]] | None:
+        """Where the model looked while it wrote its greedy answers.
+
+        Args:
+            sentences: raw text; bytes need not be valid UTF-8.
+
+        Returns:
+            What the signature `explain` answers, as lists with `str` in them; None for a model
+            without attention.
+
+        Raises:
+            InputError: one sentence instead of a list of them.
+        """
+        texts = as_list(sentences)
+        if self._explain is None:
+            return None
+        outputs = self._explain(as_tensor(texts))
+        return {
+            name: [
+                [token.decode("utf-8") if isinstance(token, bytes) else token for token in row]
+                for row in value.numpy().tolist()
+            ]
+            for name, value in outputs.items()
         }
 
     def score_pairs(

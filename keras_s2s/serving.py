@@ -101,6 +101,9 @@ class ExportedTranslator(SentenceTranslator):
     Args:
         folder: a version's folder, the one with `saved_model.pb` in it.
 
+    Attributes:
+        beam_size: how many translations its beam search keeps in view; None without one.
+
     Raises:
         InputError: it holds no SavedModel, or one without the signatures of a translator.
     """
@@ -123,11 +126,15 @@ class ExportedTranslator(SentenceTranslator):
         self._folder = folder
         self._answer = lambda text: signatures["serving_default"](text=text)
         self._score = lambda text, reference: signatures["score"](text=text, reference=reference)
+        self._explain = (
+            (lambda text: signatures["explain"](text=text)) if "explain" in signatures else None
+        )
         self._searches = {
             function.structured_outputs["scores"].shape[1]: function
             for name, function in signatures.items()
             if name == "beam"
         }
+        self.beam_size: int | None = next(iter(self._searches), None)
 
     def _beam(self, beam_size: int, n_best: int) -> Callable[[tf.Tensor], dict[str, tf.Tensor]]:
         if beam_size not in self._searches:

@@ -117,6 +117,9 @@ class Translator(Answers, SentenceTranslator, keras.Model):
         self.built = True
         self._answer = tf.function(self.answer, input_signature=[TEXT], autograph=False)
         self._score = tf.function(self.score, input_signature=[TEXT, REFERENCE], autograph=False)
+        self._explain = (
+            tf.function(self.explain, input_signature=[TEXT], autograph=False) if attends else None
+        )
         self._beams: dict[str, Callable[[tf.Tensor], Outputs]] = {}
 
     def build(self, input_shape: Any = None) -> None:
@@ -143,10 +146,8 @@ class Translator(Answers, SentenceTranslator, keras.Model):
             For each signature its outputs, as arrays.
         """
         functions = {"beam": self._beam(self.beam_size, self.beam_size)}
-        if self.model.decoder.attention is not None:
-            functions["explain"] = tf.function(
-                self.explain, input_signature=[TEXT], autograph=False
-            )
+        if self._explain is not None:
+            functions["explain"] = self._explain
         answers = {}
         for name, function in functions.items():
             parts = [

@@ -146,7 +146,7 @@ class Transport(Protocol):
             timeout: seconds that the whole request may take.
 
         Returns:
-            A list for each output. Strings are `str`.
+            A list for each output, with lists in it as its shape has it. Strings are `str`.
         """
 
     def status(self, model: ModelChoice, timeout: float) -> list[VersionStatus]:

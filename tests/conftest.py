@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 import keras
+import numpy as np
 import pytest
 
 import keras_s2s as s2s
@@ -49,6 +50,27 @@ def exports(translator, tmp_path_factory):
     parts = translator.model, translator.source_tokenizer, translator.target_tokenizer
     s2s.Translator(*parts, num_steps=3).export(folder)
     return folder
+
+
+@pytest.fixture(scope="session")
+def attending(tokenizers):
+    """A translator with attention: its answers are wrong, but not all the same."""
+    source, target = tokenizers
+    sizes = {"embed_size": 6, "num_hiddens": 8, "num_layers": 1}
+    model = s2s.Seq2Seq(
+        s2s.Seq2SeqEncoder(len(source), **sizes),
+        s2s.Seq2SeqDecoder(len(target), **sizes, attention="luong"),
+    )
+    rng = np.random.default_rng(4)
+    model.set_weights([rng.normal(0, 0.9, weight.shape) for weight in model.get_weights()])
+    return s2s.Translator(model, source, target, num_steps=8, beam_size=4)
+
+
+@pytest.fixture(scope="session")
+def attending_export(attending, tmp_path_factory):
+    """The version folder of its export. Not to be changed."""
+    folder = tmp_path_factory.mktemp("models") / "attending"
+    return attending.export(folder, sentences=["Go.", "I see you."])
 
 
 @pytest.fixture(scope="session")
@@ -199,6 +221,12 @@ class Outcome(NamedTuple):
     status: int
     out: str
     err: str
+
+
+@pytest.fixture(scope="session")
+def plain(trained_run):
+    """The translator of `trained_run`, which has no attention."""
+    return s2s.Translator.load(trained_run / "model.keras")
 
 
 @pytest.fixture

@@ -208,6 +208,13 @@ def _with_all_methods(services: GrpcServices, base: type) -> Any:
     return type("Services", (GrpcServices, base), {})(services._models)
 
 
+def as_json(value: Any) -> Any:
+    """Lists of any depth, with text instead of bytes."""
+    if isinstance(value, list):
+        return list(map(as_json, value))
+    return value.decode() if isinstance(value, bytes) else value
+
+
 class RestHandler(BaseHTTPRequestHandler):
     """The forms of REST: status, metadata, and `:predict` in rows and columns."""
 
@@ -252,7 +259,7 @@ class RestHandler(BaseHTTPRequestHandler):
             headers = {name.lower(): value for name, value in self.headers.items()}
             signature = body.get("signature_name", "serving_default")
             values = {
-                name: [v.decode() if isinstance(v, bytes) else v for v in column.tolist()]
+                name: as_json(column.tolist())
                 for name, column in self.models.predict(
                     name, version, label, signature, inputs, headers
                 ).items()

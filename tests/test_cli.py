@@ -25,6 +25,7 @@ COMMANDS = (
     "export",
     "inspect",
     "runs",
+    "web",
     "corpora",
 )
 KERAS_S2S = Path(sys.executable).with_name("keras-s2s")

@@ -22,7 +22,7 @@ import pytest
 from imitation_server import Failure, Models, start_grpc, start_rest
 
 import keras_s2s as s2s
-from keras_s2s import client as client_module
+from keras_s2s import serving_client
 from keras_s2s.client import TranslationClient, main, read_answers
 from keras_s2s.errors import InputError, ServerError
 from keras_s2s.proof import ODD_TEXTS
@@ -81,7 +81,7 @@ def connect(protocol):
 def pauses(monkeypatch):
     """The pauses between tries, which take no time here."""
     pauses = []
-    monkeypatch.setattr(client_module, "time", SimpleNamespace(sleep=pauses.append))
+    monkeypatch.setattr(serving_client, "time", SimpleNamespace(sleep=pauses.append))
     return pauses
 
 
