@@ -19,6 +19,8 @@ from keras_s2s.catalogue import CATALOGUE, locate
 from keras_s2s.console import load_tensorflow, say, working
 from keras_s2s.corpus import ParallelCorpus, load_corpus
 from keras_s2s.errors import InputError
+from keras_s2s.files import check_writable
+from keras_s2s.plots import require_matplotlib
 from keras_s2s.recipes import CHANGEABLE, Recipe, check_seed, preset
 from keras_s2s.run_list import describe_runs, find_runs, table_of_runs
 from keras_s2s.runs import RunDirectory
@@ -339,6 +341,25 @@ def runs(options: argparse.Namespace) -> None:
         return
     for line in table_of_runs(described):
         print(line)
+
+
+def plot(options: argparse.Namespace) -> None:
+    """`keras-s2s plot`."""
+    run = RunDirectory(options.run_dir)
+    run.read_record()
+    output = None if options.output is None else Path(options.output)
+    if output is not None and os.path.exists(output) and not output.is_dir():
+        raise InputError(f"{output}: is a file; give a folder as --output")
+    check_writable(output or run.path)
+    # Before TensorFlow, which takes longer to come than this takes to be said.
+    require_matplotlib()
+    load_tensorflow()
+    from keras_s2s.illustration import illustrate
+
+    with working("translating and drawing"):
+        files = illustrate(run, options.corpus, output)
+    for file in files:
+        print(file)
 
 
 def corpora(options: argparse.Namespace) -> None:

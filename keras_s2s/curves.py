@@ -54,7 +54,7 @@ def line_chart(panel: Panel) -> str:
             f'<path class="grid" d="M{LEFT} {y(value):.1f}H{WIDTH - RIGHT}"/>'
             f'<text x="{LEFT - 6}" y="{y(value) + 4:.1f}" text-anchor="end">{value:,.6g}</text>'
         )
-    for epoch in ticks(first, last):
+    for epoch in ticks(first, last, about=8):
         if epoch == int(epoch) and first <= epoch <= max(epochs):
             parts.append(
                 f'<text x="{x(epoch):.1f}" y="{HEIGHT - 6}" text-anchor="middle">{epoch:g}</text>'
@@ -84,8 +84,9 @@ def ticks(lowest: float, highest: float, about: int = 5) -> list[float]:
     power = 10.0 ** math.floor(math.log10(span / about))
     step = next(power * factor for factor in (1, 2, 5, 10) if power * factor * about >= span)
     places = range(math.floor(lowest / step), math.ceil(highest / step) + 1)
-    # Both are whole for one value, and an axis has two ends.
-    return [round(place * step, 12) for place in (places if len(places) > 1 else (*places, places[0] + 1))]
+    found = [round(place * step, 12) for place in places]
+    # For a single value that is a round number there is but one, and an axis has two ends.
+    return found if len(found) > 1 else [*found, found[0] + step]
 
 
 def _curve(number: int, points: Sequence[tuple[float, float]]) -> Iterator[str]:

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import importlib.util
 import math
 import os
+import warnings
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
@@ -69,7 +71,7 @@ def plot_attention(explained: Any, row: int = 0) -> Figure:
     """Draws where a model looked in the source while it wrote each token.
 
     Args:
-        explained: what `Translator.explain` returns.
+        explained: what `Translator.explain` returns, or one sentence of it as `Explained`.
         row: which sentence of the batch.
 
     Returns:
@@ -92,7 +94,9 @@ def plot_attention(explained: Any, row: int = 0) -> Figure:
     >>> [label.get_text() for label in axes.get_yticklabels()]
     ['va', '!', '<eos>']
     """
-    source, target, weights = Explained.of_row(explained, row)
+    if not isinstance(explained, Explained):
+        explained = Explained.of_row(explained, row)
+    source, target, weights = explained
     longest = [max(map(len, tokens), default=0) for tokens in (source, target)]
     figure = _figure(
         0.6 + 0.09 * longest[1] + 0.32 * max(len(source), 2),
@@ -118,9 +122,9 @@ def plot_lengths(source: Sequence[int], target: Sequence[int], limit: int | None
     """Draws how many sentences of a corpus have how many tokens.
 
     Args:
-        source: the number of tokens of each source sentence.
-        target: of each target sentence.
-        limit: the number after which sentences are cut.
+        source: the number of tokens of the source of each pair.
+        target: of the target of each.
+        limit: the most tokens that a model takes on either side.
 
     Raises:
         InputError: there are no sentences, or matplotlib is not installed.
@@ -143,7 +147,7 @@ def plot_lengths(source: Sequence[int], target: Sequence[int], limit: int | None
         _histogram(axes, lengths, edges, f"{label}, {mean:.1f} on average", color)
     if limit is not None:
         over = sum(max(pair) > limit for pair in zip(source, target, strict=False))
-        label = f"cut after {limit}: {over / len(source):.1%} of the pairs"
+        label = f"limit of {limit}: {over / len(source):.1%} of the pairs have more"
         axes.axvline(limit + 0.5, color="black", linestyle="--", linewidth=1, label=label)
     axes.set_xlabel("tokens in a sentence")
     axes.set_ylabel("sentences")
@@ -240,8 +244,6 @@ def save(figure: Figure, path: str | os.PathLike[str]) -> None:
     Raises:
         InputError: the file cannot be written.
     """
-    import warnings
-
     import matplotlib
     from matplotlib import font_manager
 
@@ -259,14 +261,23 @@ def save(figure: Figure, path: str | os.PathLike[str]) -> None:
             figure.savefig(aside, dpi=150, metadata=metadata)
 
 
-def _figure(width: float, height: float) -> Figure:
-    """A figure that belongs to nobody but the caller, unlike those of pyplot."""
-    try:
-        from matplotlib.figure import Figure
-    except ImportError as error:
+def require_matplotlib() -> None:
+    """Makes sure that pictures can be drawn.
+
+    Raises:
+        InputError: matplotlib is not installed.
+    """
+    if importlib.util.find_spec("matplotlib") is None:
         raise InputError(
             "pictures need matplotlib, which is not installed; pip install 'keras-s2s[plots]'"
-        ) from error
+        )
+
+
+def _figure(width: float, height: float) -> Figure:
+    """A figure that belongs to nobody but the caller, unlike those of pyplot."""
+    require_matplotlib()
+    from matplotlib.figure import Figure
+
     return Figure(figsize=(width, height), layout="constrained")
 
 

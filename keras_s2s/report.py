@@ -130,16 +130,18 @@ def _epochs_of_note(rows: Sequence[Mapping[str, str]]) -> str:
     ):
         if rows[-1].get(name):
             chosen[label] = best(rows, key=lambda row, name=name: float(row[name]))
-    names = [name for name in rows[-1] if name != "epoch"]
-    head = "".join(f"<th>{html.escape(name)}</th>" for name in names)
+    heads = "".join(
+        f"<th>epoch {html.escape(row['epoch'])}<br>{label}</th>" for label, row in chosen.items()
+    )
     lines = [
-        f"<tr><th>epoch {row['epoch']} ({label})</th>"
-        + "".join(f"<td>{html.escape(_shortened(row.get(name, '')))}</td>" for name in names)
+        f"<tr><th>{html.escape(name)}</th>"
+        + "".join(f"<td>{html.escape(_shortened(row[name]))}</td>" for row in chosen.values())
         + "</tr>"
-        for label, row in chosen.items()
+        for name in rows[-1]
+        if name != "epoch"
     ]
     return (
-        f'\n<div class="wide"><table class="numbers"><thead><tr><th></th>{head}</tr></thead>'
+        f'\n<div class="wide"><table class="numbers"><thead><tr><th></th>{heads}</tr></thead>'
         f"<tbody>{''.join(lines)}</tbody></table></div>"
     )
 
@@ -170,8 +172,6 @@ def _figure(picture: Picture) -> str:
 def _changes(samples: Path) -> str:
     """How the translations of some sentences changed in training."""
     try:
-        # csv would take a quotation mark that a line begins with for something else than text
-        # only if it had been written by something else than csv.
         with open(samples, newline="", encoding="utf-8") as file:
             rows = [row for row in csv.reader(file, delimiter="\t") if len(row) == 4]
     except FileNotFoundError:
@@ -187,8 +187,8 @@ def _changes(samples: Path) -> str:
             f"epoch {first}" if first == last else f"epochs {first}–{last}": text
             for first, last, text in spans
         }
-        blocks.append(_table({"source": source, **lines, "reference": reference}, "samples"))
-    return "\n".join(blocks)
+        blocks.append(_table({"source": source, **lines, "reference": reference}))
+    return f'<div class="samples">{"".join(blocks)}</div>' if blocks else ""
 
 
 def spans_of(of_epoch: Mapping[int, str]) -> list[tuple[int, int, str]]:
@@ -225,10 +225,11 @@ def _translations(found: Findings) -> str:
     if not found.translations:
         return ""
     blocks = [
-        _table({"source": source, "translation": translation, "reference": reference}, "samples")
+        _table({"source": source, "translation": translation, "reference": reference})
         for source, translation, reference in found.translations
     ]
-    return "\n".join([f'<p class="pale">{html.escape(found.of_what)}</p>', *blocks])
+    of_what = html.escape(found.of_what)
+    return f'<p class="pale">{of_what}</p>\n<div class="samples">{"".join(blocks)}</div>'
 
 
 def _attention(found: Findings) -> str:
@@ -285,10 +286,9 @@ def _said(value: Any) -> str:
     return f"{value:,}" if isinstance(value, int) else str(value)
 
 
-def _table(rows: Mapping[str, str], kind: str = "") -> str:
+def _table(rows: Mapping[str, str]) -> str:
     lines = "".join(
         f'<tr><th>{html.escape(name)}</th><td dir="auto">{html.escape(text)}</td></tr>'
         for name, text in rows.items()
     )
-    attribute = f' class="{kind}"' if kind else ""
-    return f"<table{attribute}><tbody>{lines}</tbody></table>"
+    return f"<table><tbody>{lines}</tbody></table>"

@@ -20,10 +20,12 @@ from keras_s2s.checkpoints import CheckpointFolder, Checkpoints, ResumedEpoch, T
 from keras_s2s.console import say, working
 from keras_s2s.corpus import ParallelCorpus, load_corpus
 from keras_s2s.errors import InputError
+from keras_s2s.examination import explain_some
 from keras_s2s.interruption import StopRequest
 from keras_s2s.job import TrainingJob
 from keras_s2s.nonfinite import FiniteSteps
 from keras_s2s.recipes import Recipe, check_seed
+from keras_s2s.report import Findings, write_report
 from keras_s2s.runs import RunDirectory, git_revision
 from keras_s2s.translator import Translator
 
@@ -196,7 +198,17 @@ def _fit(
         record["result"] = {name: figures[name] for name in figures if name != "epoch"}
     record["finished"] = _now()
     run.write_record(record)
+    _report(run, job, translator)
     return translator
+
+
+def _report(run: RunDirectory, job: TrainingJob, translator: Translator) -> None:
+    """The page of the run, without which it would be as good."""
+    sentences = job.validation_pairs.source or job.samples
+    try:
+        write_report(run, findings=Findings(explained=explain_some(translator, sentences)))
+    except Exception as error:
+        say(f"{run.report}: left out ({error}); keras-s2s plot {run.path} tries again")
 
 
 def _go_through_epochs(run: RunDirectory, job: TrainingJob, state: TrainingState) -> None:
