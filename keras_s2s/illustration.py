@@ -104,14 +104,13 @@ def _material(
             return Material(pairs, pairs, f"{own.get('corpus')}, which has changed since the run")
     splits = pairs.split(recipe.valid_fraction, recipe.test_fraction, recipe.split_seed)
     # Validation before testing: whoever draws pictures is still at work on the model.
-    for part, of_what in (
-        (splits.valid, "the pairs held out for validation"),
-        (splits.test, "the pairs held out for testing"),
-        (splits.train, "the pairs it learned from, since none were held out"),
-    ):
-        if len(part):
-            break
-    return Material(pairs, part, of_what)
+    parts = {
+        "the pairs held out for validation": splits.valid,
+        "the pairs held out for testing": splits.test,
+        "the pairs it learned from, since none were held out": splits.train,
+    }
+    of_what = next(name for name, part in parts.items() if len(part))
+    return Material(pairs, parts[of_what], of_what)
 
 
 def _findings(examination: Examination, translator: Translator, of_what: str) -> Findings:
@@ -146,11 +145,11 @@ def _figures(
             plots.plot_lengths(*lengths, limit=recipe.num_steps),
         ),
         "scores": (
-            f"How sure the model is of its translations, and of the references: {findings.of_what}",
+            "How sure the model is of its translations, and of the references",
             plots.plot_scores(examination.log_probabilities),
         ),
         "bleu_by_length": (
-            f"BLEU of short and of long sentences: {findings.of_what}",
+            "BLEU of short and of long sentences",
             plots.plot_bleu_by_length(scores["bleu_by_length"], scores["bleu"]),
         ),
     }

@@ -59,7 +59,7 @@ class Perplexity(TokenMean):
 
 
 class TokensPerSecond(keras.callbacks.Callback):
-    """Puts `tokens_per_second` into the logs of each epoch.
+    """Puts `tokens_per_second` into the logs of each epoch, and of its batches for who looks on.
 
     Counts the target tokens that are not padding, over the time from the beginning of the epoch
     to the end of its last training batch; validation is not part of it.
@@ -82,7 +82,11 @@ class TokensPerSecond(keras.callbacks.Callback):
         # Read here and not at the end of the epoch, since validation resets the metrics before.
         self._num_tokens = float(tf.convert_to_tensor(self._token_mean.num_tokens))
         self._ended = time.perf_counter()
+        self._tell(logs)
 
     def on_epoch_end(self, epoch: int, logs: Any = None) -> None:
+        self._tell(logs)
+
+    def _tell(self, logs: dict[str, float] | None) -> None:
         if logs is not None and self._ended > self._began:
             logs["tokens_per_second"] = self._num_tokens / (self._ended - self._began)

@@ -78,7 +78,7 @@ def write_report(
         _heading(record, rows),
         _section("Training", _charts(rows) + _epochs_of_note(rows)),
         _section("Scores", _scores(found)),
-        _section("Pictures", "".join(map(_figure, pictures))),
+        _section("Pictures", _pictures(pictures)),
         _section("Translations over the epochs", _changes(samples)),
         _section("Translations", _translations(found)),
         _section("Where it looked", _attention(found)),
@@ -158,6 +158,11 @@ def _scores(found: Findings) -> str:
     if not found.scores:
         return ""
     return f'<p class="pale">{html.escape(found.of_what)}</p>\n{_table(found.scores)}'
+
+
+def _pictures(pictures: Iterable[Picture]) -> str:
+    figures = "".join(map(_figure, pictures))
+    return f'<div class="charts">\n{figures}</div>' if figures else ""
 
 
 def _figure(picture: Picture) -> str:
@@ -263,7 +268,7 @@ def _configuration(record: Mapping[str, Any]) -> str:
         for name, value in record.get("recipe", {}).items()
     }
     rows = [
-        f'<tr{" class=changed" if changed[name] else ""}><th>{html.escape(name)}</th>'
+        f"<tr{' class=changed' if changed[name] else ''}><th>{html.escape(name)}</th>"
         f"<td>{html.escape(_said(value))}</td></tr>"
         for name, value in record.get("recipe", {}).items()
     ]
