@@ -39,14 +39,15 @@ def panels(rows: Sequence[Mapping[str, Any]]) -> list[Panel]:
     """
     found = []
     for title, names in _PANELS.items():
-        curves = {label: _curve(rows, name) for name, label in names.items()}
+        curves = {label: curve(rows, name) for name, label in names.items()}
         curves = {label: points for label, points in curves.items() if points}
         if curves:
             found.append(Panel(title, curves))
     return found
 
 
-def _curve(rows: Sequence[Mapping[str, Any]], name: str) -> list[tuple[int, float]]:
+def curve(rows: Sequence[Mapping[str, Any]], name: str) -> list[tuple[int, float]]:
+    """Epochs, and their values of one figure where it is a number."""
     points = []
     for row in rows:
         try:

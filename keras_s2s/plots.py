@@ -51,6 +51,8 @@ def plot_history(rows: Sequence[Mapping[str, Any]]) -> Figure:
     columns = min(2, len(drawn))
     lines = math.ceil(len(drawn) / columns)
     figure = _figure(4.6 * columns, 3.0 * lines)
+    from matplotlib.ticker import MaxNLocator
+
     for number, panel in enumerate(drawn, 1):
         axes = figure.add_subplot(lines, columns, number)
         for (label, points), color in zip(panel.curves.items(), COLORS, strict=False):
@@ -58,7 +60,7 @@ def plot_history(rows: Sequence[Mapping[str, Any]]) -> Figure:
             axes.plot(*zip(*points, strict=True), marker=marker, ms=3, color=color, label=label)
         axes.set_title(panel.title)
         axes.set_xlabel("epoch")
-        axes.xaxis.get_major_locator().set_params(integer=True)
+        axes.xaxis.set_major_locator(MaxNLocator(integer=True))
         if axes.get_ylim()[1] >= 1000:
             axes.yaxis.set_major_formatter("{x:,.0f}")
         _make_quiet(axes)
@@ -248,7 +250,7 @@ def save(figure: Figure, path: str | os.PathLike[str]) -> None:
     from matplotlib import font_manager
 
     installed = font_manager.fontManager.get_font_names()
-    settings = {
+    settings: Any = {
         "svg.fonttype": "none",
         "svg.hashsalt": "keras_s2s",
         "font.family": ["DejaVu Sans", *(font for font in FONTS if font in installed)],

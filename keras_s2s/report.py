@@ -7,6 +7,7 @@ import base64
 import csv
 import html
 import importlib.resources
+import operator
 import string
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
@@ -15,7 +16,7 @@ from typing import Any, NamedTuple
 from keras_s2s.curves import line_chart
 from keras_s2s.explained import Explained
 from keras_s2s.files import written_aside
-from keras_s2s.history import panels
+from keras_s2s.history import curve, panels
 from keras_s2s.recipes import Recipe
 from keras_s2s.runs import RunDirectory, run_state
 
@@ -128,14 +129,15 @@ def _epochs_of_note(rows: Sequence[Mapping[str, str]]) -> str:
         ("val_loss", "lowest validation loss", min),
         ("val_bleu", "highest validation BLEU", max),
     ):
-        if rows[-1].get(name):
-            chosen[label] = best(rows, key=lambda row, name=name: float(row[name]))
+        if points := curve(rows, name):
+            epoch, _ = best(points, key=operator.itemgetter(1))
+            chosen[label] = next(row for row in rows if row["epoch"] == str(epoch))
     heads = "".join(
         f"<th>epoch {html.escape(row['epoch'])}<br>{label}</th>" for label, row in chosen.items()
     )
     lines = [
         f"<tr><th>{html.escape(name)}</th>"
-        + "".join(f"<td>{html.escape(_shortened(row[name]))}</td>" for row in chosen.values())
+        + "".join(f"<td>{html.escape(_shortened(row[name] or ''))}</td>" for row in chosen.values())
         + "</tr>"
         for name in rows[-1]
         if name != "epoch"

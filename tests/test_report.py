@@ -19,7 +19,7 @@ from keras_s2s.runs import RunDirectory
 class Page(html.parser.HTMLParser):
     """The tags and texts of a page, whose elements have to be closed as they were opened."""
 
-    EMPTY = ("meta", "br", "img", "circle", "path", "polyline")
+    EMPTY = ("meta", "br", "img")
 
     def __init__(self, page):
         super().__init__()
