@@ -92,7 +92,9 @@ def _lengths(tokenizer: Tokenizer, sentences: Iterable[str]) -> list[int]:
 
 
 def explain_some(
-    translator: Translator, sentences: Iterable[str], number: int = NUM_EXPLAINED
+    translator: Translator,
+    sentences: Sequence[str] | Sequence[bytes],
+    number: int = NUM_EXPLAINED,
 ) -> list[Explained]:
     """Where a model looks in sentences of different lengths.
 
@@ -107,16 +109,16 @@ def explain_some(
     """
     if translator.model.decoder.attention is None:
         return []
-    chosen = _of_different_lengths(list(dict.fromkeys(sentences)), number)
+    chosen = _of_different_lengths(sorted(set(as_list(sentences))), number)
     if not chosen:
         return []
-    found = translator.explain(as_tensor(as_list(chosen)))
+    found = translator.explain(as_tensor(chosen))
     return [Explained.of_row(found, row) for row in range(len(chosen))]
 
 
-def _of_different_lengths(sentences: Sequence[str], number: int) -> list[str]:
+def _of_different_lengths(sentences: Sequence[bytes], number: int) -> list[bytes]:
     """At most `number` sentences: one each from the end of as many parts, sorted by length."""
-    by_length = sorted(filter(str.strip, sentences), key=lambda text: (len(text.split()), text))
+    by_length = sorted(filter(bytes.strip, sentences), key=lambda text: len(text.split()))
     fitting = [text for text in by_length if len(text.split()) <= MOST_WORDS] or by_length[:1]
     number = min(number, len(fitting))
     return [fitting[(part + 1) * len(fitting) // number - 1] for part in range(number)]

@@ -204,8 +204,8 @@ def _fit(
 
 def _report(run: RunDirectory, job: TrainingJob, translator: Translator) -> None:
     """The page of the run, without which it would be as good."""
-    sentences = job.validation_pairs.source or job.samples
     try:
+        sentences = job.validation_pairs.source or run.read_samples()
         write_report(run, findings=Findings(explained=explain_some(translator, sentences)))
     except Exception as error:
         say(f"{run.report}: left out ({error}); keras-s2s plot {run.path} tries again")
