@@ -1,6 +1,7 @@
 """What happens at the end of each epoch of a training run."""
 
 import csv
+import math
 import time
 from collections.abc import Mapping
 from pathlib import Path
@@ -69,31 +70,56 @@ class HistoryFile(keras.callbacks.Callback):
 class TrainingProgress(keras.callbacks.Callback):
     """Shows how far the training is: a bar on a terminal, else a line now and then.
 
+    The bar moves with the batches, and has the figures of the epoch so far and the time that is
+    left of the whole training.
+
     Args:
         epochs: how many there will be.
         log: a file that gets a line for each epoch.
     """
 
     LINES = 10
+    # Between two looks of the bar.
+    SECONDS = 0.2
 
     def __init__(self, epochs: int, log: Path) -> None:
         super().__init__()
         self._epochs = epochs
         self._log_path = log
         self._bar = progress_bar(
-            TextColumn("epoch {task.completed:.0f}/{task.total:.0f}"),
-            BarColumn(),
+            TextColumn("epoch {task.fields[epoch]}/{task.total:.0f}"),
+            BarColumn(bar_width=12),
             TextColumn("{task.description}"),
             TimeRemainingColumn(),
         )
-        self._task = self._bar.add_task("", total=epochs)
+        # Of the last ten minutes, since an epoch may take longer than rich's usual half a minute.
+        self._bar.speed_estimate_period = 600.0
+        self._task = self._bar.add_task("", total=epochs, epoch=0)
+        self._epoch = 0
+        self._shown = 0.0
 
     def on_train_begin(self, logs: Any = None) -> None:
         self._bar.start()
 
+    def on_epoch_begin(self, epoch: int, logs: Any = None) -> None:
+        self._epoch = epoch
+
+    def on_train_batch_end(self, batch: int, logs: Mapping[str, float] | None = None) -> None:
+        now = time.perf_counter()
+        if self._bar.disable or now - self._shown < self.SECONDS:
+            return
+        self._shown = now
+        share = (batch + 1) / (self.params.get("steps") or batch + 1)
+        # An epoch is over when it is written down, and validation is still to come.
+        self._show(self._epoch + min(share, 0.99), describe(logs or {}))
+
+    def _show(self, completed: float, figures: str) -> None:
+        epoch = math.ceil(completed)
+        self._bar.update(self._task, completed=completed, description=figures, epoch=epoch)
+
     def on_epoch_end(self, epoch: int, logs: Mapping[str, float] | None = None) -> None:
         done, figures = epoch + 1, describe(logs or {})
-        self._bar.update(self._task, completed=done, description=figures)
+        self._show(done, figures)
         line = f"epoch {done}/{self._epochs}  {figures}"
         with open(self._log_path, "a", encoding="utf-8") as log:
             log.write(line + "\n")
@@ -110,9 +136,9 @@ class TrainingProgress(keras.callbacks.Callback):
 
 
 def describe(logs: Mapping[str, float]) -> str:
-    """The figures of an epoch in one line."""
-    parts = [f"loss {logs['loss']:.3f}", f"accuracy {logs['accuracy']:.3f}"]
-    if "val_loss" in logs:
-        parts.append(f"val_loss {logs['val_loss']:.3f}")
-    parts.append(f"{logs['tokens_per_second']:,.0f} tokens/s")
+    """The figures of an epoch, or of the part of it that is over, in one line."""
+    names = [name for name in ("loss", "accuracy", "val_loss") if name in logs]
+    parts = [f"{name} {logs[name]:.3f}" for name in names]
+    if "tokens_per_second" in logs:
+        parts.append(f"{logs['tokens_per_second']:,.0f} tokens/s")
     return "  ".join(parts)

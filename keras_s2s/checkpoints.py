@@ -300,8 +300,12 @@ class ResumedEpoch(keras.callbacks.Callback):
         if self._is_resumed():
             self._tokens = float(self.model.loss_metric.num_tokens.numpy())
             self._ended = time.perf_counter()
+            self._tell(logs)
 
     def on_epoch_end(self, epoch: int, logs: dict[str, float] | None = None) -> None:
+        self._tell(logs)
+
+    def _tell(self, logs: dict[str, float] | None) -> None:
         if self._is_resumed() and logs is not None:
             seconds = self._state.seconds + self._ended - self._began
             logs["tokens_per_second"] = self._tokens / seconds

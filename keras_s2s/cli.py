@@ -348,6 +348,23 @@ def build_parser() -> Parser:
         help="0 for any that is free (default: %(default)s)",
     )
 
+    sub = add(
+        commands.plot,
+        "Draw a run: history, lengths, scores, BLEU by length, attention. PNG and SVG of each, "
+        "and report.html with all of them.",
+    )
+    sub.add_argument("run_dir", metavar="RUN_DIR", help="a run directory")
+    sub.add_argument(
+        "corpus",
+        metavar="CORPUS",
+        nargs="?",
+        help="where the corpus of the run is now, or another one to try the model on "
+        "(default: that of the run)",
+    )
+    sub.add_argument(
+        "--output", metavar="DIR", help="folder for all files (default: plots in the run directory)"
+    )
+
     sub = add(commands.corpora, "List the corpora that are known by name, and where each is.")
     sub.add_argument("--json", action="store_true", help="print one JSON object")
     return parser

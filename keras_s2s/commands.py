@@ -23,9 +23,10 @@ from keras_s2s.corpus import ParallelCorpus, load_corpus
 from keras_s2s.devices import Devices
 from keras_s2s.errors import InputError
 from keras_s2s.file_shards import ShardFolder, find_sources, shards_of
-from keras_s2s.files import checksum_of_model
+from keras_s2s.files import check_writable, checksum_of_model
 from keras_s2s.line_answers import Wanted
 from keras_s2s.model_files import find_model, is_export, load_model
+from keras_s2s.plots import require_matplotlib
 from keras_s2s.prepared_index import PreparedIndex, is_prepared
 from keras_s2s.recipes import CHANGEABLE, PREPARED_FIELDS, Recipe, check_seed, preset
 from keras_s2s.run_list import describe_runs, find_runs, table_of_runs
@@ -478,6 +479,25 @@ def web(options: argparse.Namespace) -> None:
             say(f"whoever reaches {options.host} can use the page; it asks for no password")
         say(f"open {page.url_of(listener)} in a browser; Ctrl-C ends")
         page.make_server_for(models, listener).serve_forever()
+
+
+def plot(options: argparse.Namespace) -> None:
+    """`keras-s2s plot`."""
+    run = RunDirectory(options.run_dir)
+    run.read_record()
+    output = None if options.output is None else Path(options.output)
+    if output is not None and os.path.exists(output) and not output.is_dir():
+        raise InputError(f"{output}: is a file; give a folder as --output")
+    check_writable(output or run.path)
+    # Before TensorFlow, which takes longer to come than this takes to be said.
+    require_matplotlib()
+    load_tensorflow()
+    from keras_s2s.illustration import illustrate
+
+    with working("translating and drawing"):
+        files = illustrate(run, options.corpus, output)
+    for file in files:
+        print(file)
 
 
 def corpora(options: argparse.Namespace) -> None:

@@ -174,7 +174,7 @@ def _trials(
         for translator in translators:
             translations, seconds = _translate(translator, sources, batch_size, beam)
             columns.append(translations)
-            counts, scores = _score_texts(metrics, sources, translations, references)
+            counts, scores = score_texts(metrics, sources, translations, references)
             result = {
                 **scores,
                 **_score_references(translator, corpus, batch_size),
@@ -201,13 +201,24 @@ def _translate(
     return translations, time.perf_counter() - began
 
 
-def _score_texts(
+def score_texts(
     metrics: dict[str, Metric],
     sources: list[str],
     translations: list[str],
     references: list[list[str]],
 ) -> tuple[dict[str, np.ndarray], dict[str, Any]]:
-    """The counts of each metric, and what `evaluate` tells of them."""
+    """Scores translations that are there already.
+
+    Args:
+        metrics: those of `make_metrics`.
+        sources: the sentences that were translated.
+        translations: one of each.
+        references: of each sentence one or more.
+
+    Returns:
+        The counts of each metric in each sentence, and what `evaluate` tells of them: `bleu`,
+        `chrf`, their signatures, and `bleu_by_length`.
+    """
     counts = {
         name: sentence_statistics(metric, translations, references)
         for name, metric in metrics.items()

@@ -61,7 +61,7 @@ class Perplexity(TokenMean):
 
 
 class TokensPerSecond(keras.callbacks.Callback):
-    """Puts `tokens_per_second` into the logs of each epoch.
+    """Puts `tokens_per_second` into the logs of each epoch, and of its batches for who looks on.
 
     Counts the target tokens that are not padding, over the time from the beginning of the epoch
     to the end of its last training batch; validation is not part of it.
@@ -84,6 +84,7 @@ class TokensPerSecond(keras.callbacks.Callback):
         # Several workers would have to exchange their counts each time.
         if not has_several_workers(self.model.distribute_strategy):
             self._count()
+            self._tell(logs)
 
     def on_test_begin(self, logs: Any = None) -> None:
         # Not at the end of the epoch, since validation resets the metrics before.
@@ -97,5 +98,8 @@ class TokensPerSecond(keras.callbacks.Callback):
     def on_epoch_end(self, epoch: int, logs: Any = None) -> None:
         if self._ended < self._began:
             self._count()
+        self._tell(logs)
+
+    def _tell(self, logs: dict[str, float] | None) -> None:
         if logs is not None and self._ended > self._began:
             logs["tokens_per_second"] = self._num_tokens / (self._ended - self._began)

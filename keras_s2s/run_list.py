@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import Any
 
 from keras_s2s.errors import InputError
-from keras_s2s.runs import RunDirectory
+from keras_s2s.runs import RunDirectory, run_state
 
 # Figures of the last epoch, where a run has them.
 FIGURES = ("loss", "val_loss", "val_bleu", "val_chrf", "tokens_per_second")
@@ -70,7 +70,7 @@ def _describe(run: RunDirectory, folder: Path) -> dict[str, Any]:
         return {**described, "state": f"cannot be read ({error})"}
     git = record.get("git") or {}
     described |= {
-        "state": _state(record, len(rows), recipe),
+        "state": run_state(record, len(rows), recipe.get("epochs", 0)),
         "epochs": len(rows),
         "of_epochs": recipe.pop("epochs", None),
         "pairs": record.get("sizes", {}).get("train_pairs"),
@@ -84,12 +84,6 @@ def _describe(run: RunDirectory, folder: Path) -> dict[str, Any]:
         "settings": recipe,
     }
     return described
-
-
-def _state(record: dict[str, Any], epochs: int, recipe: dict[str, Any]) -> str:
-    if "finished" not in record:
-        return "not finished"
-    return "finished" if epochs >= recipe.get("epochs", 0) else "stopped early"
 
 
 def table_of_runs(described: Sequence[dict[str, Any]]) -> list[str]:

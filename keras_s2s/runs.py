@@ -5,6 +5,7 @@ import json
 import os
 import shutil
 import subprocess
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -33,12 +34,26 @@ def git_revision() -> dict[str, Any] | None:
     return {"revision": answers[0], "changed": bool(answers[1])}
 
 
+def run_state(record: Mapping[str, Any], epochs: int, of_epochs: int) -> str:
+    """`finished`, `stopped early` or `not finished`.
+
+    Args:
+        record: what `run.json` says.
+        epochs: how many are done.
+        of_epochs: how many were asked for.
+    """
+    if "finished" not in record:
+        return "not finished"
+    return "finished" if epochs >= of_epochs else "stopped early"
+
+
 class RunDirectory:
     """The files of a training run.
 
     `model.keras` is the translator, `run.json` says what was trained on what, `history.csv` has a
-    row for each epoch, `samples.txt` some of the sentences it learned from, to prove exports with,
-    `checkpoints/` holds what `--resume` goes on from and `logs/` what the run had to say.
+    row for each epoch, `report.html` shows all that to a person, `samples.txt` has some of the
+    sentences it learned from, to prove exports with, `checkpoints/` holds what `--resume` goes on
+    from, `logs/` what the run had to say, and `plots/` what `keras-s2s plot` draws.
 
     Args:
         path: the folder.
@@ -49,9 +64,11 @@ class RunDirectory:
         self.model = self.path / "model.keras"
         self.record = self.path / "run.json"
         self.history = self.path / "history.csv"
+        self.report = self.path / "report.html"
         self.samples = self.path / "samples.txt"
         self.checkpoints = self.path / "checkpoints"
         self.logs = self.path / "logs"
+        self.plots = self.path / "plots"
 
     def exists(self) -> bool:
         """Whether there is a run here."""
@@ -78,11 +95,11 @@ class RunDirectory:
 
     def clear(self) -> None:
         """Removes the files of a run, and only those."""
-        for folder in (self.checkpoints, self.logs):
+        for folder in (self.checkpoints, self.logs, self.plots):
             if folder.is_dir():
                 shutil.rmtree(folder)
         # The record goes last: as long as it is there, this is a run that --overwrite may take.
-        for file in (self.model, self.history, self.samples, self.record):
+        for file in (self.model, self.history, self.report, self.samples, self.record):
             file.unlink(missing_ok=True)
 
     def read_record(self) -> dict[str, Any]:

@@ -22,12 +22,14 @@ from keras_s2s.console import say, working
 from keras_s2s.corpus import load_corpus
 from keras_s2s.devices import Devices
 from keras_s2s.errors import InputError
+from keras_s2s.examination import explain_some
 from keras_s2s.interruption import StopRequest
 from keras_s2s.job import TrainingJob
 from keras_s2s.nonfinite import FiniteSteps
 from keras_s2s.prepared import PreparedCorpus
 from keras_s2s.prepared_index import is_prepared
 from keras_s2s.recipes import Recipe, check_seed
+from keras_s2s.report import Findings, write_report
 from keras_s2s.runs import RunDirectory, git_revision
 from keras_s2s.strategies import Workers, started
 from keras_s2s.training_data import Corpus
@@ -245,8 +247,18 @@ def _fit(
         record["result"] = {name: figures[name] for name in figures if name != "epoch"}
     record["finished"] = _now()
     written.write_record(record)
+    _report(written, job, translator)
     workers.wait_for_each_other()
     return translator
+
+
+def _report(run: RunDirectory, job: TrainingJob, translator: Translator) -> None:
+    """The page of the run, without which it would be as good."""
+    try:
+        sentences = job.validation_pairs.source or run.read_samples()
+        write_report(run, findings=Findings(explained=explain_some(translator, sentences)))
+    except Exception as error:
+        say(f"{run.report}: left out ({error}); keras-s2s plot {run.path} tries again")
 
 
 def _go_through_epochs(

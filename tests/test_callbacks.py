@@ -86,6 +86,46 @@ def test_progress_on_a_terminal_is_a_bar(tmp_path, monkeypatch):
     assert terminal.getvalue().endswith("\x1b[?25h"), "the cursor is back"
 
 
+def test_the_bar_moves_with_the_batches(tmp_path, monkeypatch):
+    terminal = io.StringIO()
+    terminal.isatty = types.MethodType(lambda self: True, terminal)
+    monkeypatch.setattr(sys, "stderr", terminal)
+    monkeypatch.setenv("TERM", "xterm")
+    monkeypatch.setenv("COLUMNS", "100")
+    monkeypatch.setattr(TrainingProgress, "SECONDS", 0.0)
+    progress = TrainingProgress(2, tmp_path / "train.log")
+    progress.set_params({"steps": 4})
+    seen = []
+    monkeypatch.setattr(progress._bar, "update", lambda task, **shown: seen.append(shown))
+    for epoch in range(2):
+        progress.on_epoch_begin(epoch)
+        for batch in (1, 3):
+            progress.on_train_batch_end(batch, LOGS)
+        progress.on_epoch_end(epoch, LOGS)
+    assert [shown["completed"] for shown in seen] == [0.5, 0.99, 1, 1.5, 1.99, 2]
+    assert [shown["epoch"] for shown in seen] == [1, 1, 1, 2, 2, 2]
+    assert seen[0]["description"] == "loss 2.346  accuracy 0.500  12,346 tokens/s"
+
+
+def test_the_bar_tells_the_time_that_is_left(tmp_path, monkeypatch):
+    terminal = io.StringIO()
+    terminal.isatty = types.MethodType(lambda self: True, terminal)
+    monkeypatch.setattr(sys, "stderr", terminal)
+    monkeypatch.setenv("TERM", "xterm")
+    progress = TrainingProgress(10, tmp_path / "train.log")
+    progress.set_params({"steps": 10})
+    clock = [0.0]
+    progress._bar.get_time = lambda: clock[0]
+    monkeypatch.setattr(TrainingProgress, "SECONDS", -1.0)
+    progress.on_epoch_begin(0)
+    # Longer apart than what rich looks back by itself.
+    for batch in range(3):
+        clock[0] += 100.0
+        progress.on_train_batch_end(batch, {"loss": 1.0})
+    [task] = progress._bar.tasks
+    assert task.time_remaining == 100 * 97
+
+
 def test_validation_loss_is_shown(tmp_path, capsys):
     progress = TrainingProgress(1, tmp_path / "train.log")
     progress.on_epoch_end(0, LOGS | {"val_loss": 3.21})

@@ -26,6 +26,7 @@ COMMANDS = (
     "inspect",
     "runs",
     "web",
+    "plot",
     "corpora",
 )
 KERAS_S2S = Path(sys.executable).with_name("keras-s2s")

@@ -130,3 +130,19 @@ def test_all_callbacks_see_the_tokens_per_second(still, batches, clock):
     history = fit(still(), batches, callbacks=callback)
     history_again = fit(still(), batches, callbacks=[callback])
     assert seen == history["tokens_per_second"] + history_again["tokens_per_second"]
+
+
+def test_keras_s_bar_has_the_speed_and_the_time_that_is_left(still, batches, capsys):
+    seen = []
+    callback = keras.callbacks.LambdaCallback(
+        on_train_batch_end=lambda batch, logs: seen.append(logs["tokens_per_second"])
+    )
+    still().fit(batches, callbacks=[callback])
+    assert len(seen) == 4
+    assert min(seen) > 0
+    shown = capsys.readouterr().out
+    first, last = shown.split("1/4")[1].split("2/4")[0], shown.rpartition("4/4")[2]
+    assert "/step" in first, "what a batch takes, after how long the rest will"
+    for name in ("loss", "accuracy", "tokens_per_second"):
+        assert f"{name}: " in first
+        assert f"{name}: " in last

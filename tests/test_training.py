@@ -97,7 +97,8 @@ def interrupt_after(monkeypatch):
 
 def test_what_a_run_leaves(trained_run, pairs_file):
     assert {path.name for path in trained_run.iterdir()} == {
-        *("model.keras", "run.json", "history.csv", "samples.txt", "checkpoints", "logs")
+        *("model.keras", "run.json", "history.csv", "report.html", "samples.txt"),
+        *("checkpoints", "logs"),
     }
     assert (trained_run / "logs" / "train.log").read_text(encoding="utf-8").count("\n") == 2
     rows = history_of(trained_run)
