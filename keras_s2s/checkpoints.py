@@ -296,7 +296,7 @@ class ResumedEpoch(keras.callbacks.Callback):
         calls, rest = divmod(self._state.position.batches, self.model.steps_per_execution)
         if rest:
             raise InputError(
-                f"the checkpoint is {self._state.position.batches} batches into an epoch, which is "
+                f"{self._folder.path}: the checkpoint is {self._state.position.batches} batches into an epoch, which is "
                 f"no multiple of {self.model.steps_per_execution}; begin anew with --overwrite"
             )
         self.model.train_function = _AfterCalls(self.model, calls)

@@ -41,7 +41,13 @@ def files(tmp_path_factory):
     }
     for name, texts in lines.items():
         (folder / name).write_text("".join(f"{text}\n" for text in texts), encoding="utf-8")
-    options = ["--attention=luong", "--min-freq=1", "--num-layers=1", "--epochs=1", "--test-fraction=0.1"]
+    options = [
+        "--attention=luong",
+        "--min-freq=1",
+        "--num-layers=1",
+        "--epochs=1",
+        "--test-fraction=0.1",
+    ]
     run_dir = folder / "runs" / "mine"
     assert main(["train", str(folder / "pairs.tsv"), "--run-dir", str(run_dir), *options]) == 0
     return folder
@@ -50,7 +56,9 @@ def files(tmp_path_factory):
 @pytest.mark.parametrize("path", WITH_CODE, ids=name_of)
 def test_the_code_of_a_page_runs(path, files, tmp_path, monkeypatch):
     shutil.copytree(files, tmp_path, dirs_exist_ok=True)
-    if any("runs/mine" in block.code and "--run-dir runs/mine" in block.code for block in blocks(path)):
+    if any(
+        "runs/mine" in block.code and "--run-dir runs/mine" in block.code for block in blocks(path)
+    ):
         shutil.rmtree(tmp_path / "runs")
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("PATH", f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}")
