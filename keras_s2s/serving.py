@@ -70,8 +70,8 @@ def write_saved_model(
             # TensorFlow's own say which operation failed on which file before they say why.
             reason = str(error).split(";")[-1].strip()
             raise InputError(
-                f"{destination}: cannot be written ({reason}); nothing of it is left, so make room, "
-                "or give another folder"
+                f"{destination}: cannot be written ({reason}); nothing of it is left, so make "
+                "room, or give another folder"
             ) from error
     return destination
 

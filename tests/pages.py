@@ -5,6 +5,7 @@ page, `<!-- nothing here is run: reason -->`. What is not run is at least parsed
 """
 
 import contextlib
+import itertools
 import os
 import re
 import shlex
@@ -14,6 +15,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import NamedTuple
 
+import yaml
 from markdown_it import MarkdownIt
 from markdown_it.token import Token
 
@@ -38,17 +40,50 @@ class Block(NamedTuple):
     line: int
     reason: str | None
 
+    @property
+    def runs(self) -> bool:
+        return self.language in ("python", "sh")
 
-def tokens(path: Path) -> list[Token]:
+
+def tokens(text: str) -> list[Token]:
     """A page as markdown-it reads it."""
-    return MarkdownIt().enable("table").parse(path.read_text(encoding="utf-8"))
+    return MarkdownIt().enable("table").parse(text)
+
+
+def links(text: str) -> list[str]:
+    """What the links and images of a page point to."""
+    return [
+        str(child.attrs["href" if child.type == "link_open" else "src"])
+        for token in tokens(text)
+        for child in token.children or []
+        if child.type in ("link_open", "image")
+    ]
+
+
+def headings(text: str) -> list[tuple[int, str]]:
+    """The headings of a page: level and text."""
+    page = tokens(text)
+    return [
+        (int(token.tag[1]), following.content)
+        for token, following in itertools.pairwise(page)
+        if token.type == "heading_open"
+    ]
+
+
+def anchors(path: Path) -> set[str]:
+    """What links to a page may have after `#`."""
+    text = path.read_text(encoding="utf-8")
+    for included in re.findall(r'^--8<-- "(.+)"$', text, re.MULTILINE):
+        text += (ROOT / included).read_text(encoding="utf-8")
+    plain = (re.sub(r"[^\w\s-]", "", title.lower()) for _, title in headings(text))
+    return {re.sub(r"[\s-]+", "-", title.strip()) for title in plain}
 
 
 def blocks(path: Path) -> list[Block]:
     """The blocks of a page, in order."""
     found: list[Block] = []
     page_reason = block_reason = None
-    for token in tokens(path):
+    for token in tokens(path.read_text(encoding="utf-8")):
         if token.type == "html_block":
             if match := PAGE_MARK.search(token.content):
                 page_reason = match[1]
@@ -64,10 +99,19 @@ def blocks(path: Path) -> list[Block]:
 
 
 def commands(code: str) -> Iterator[str]:
-    """The commands of a block, each on one line."""
+    """The commands of a block; one may go over several lines, after a backslash or in quotes."""
+    command = ""
     for line in code.replace("\\\n", " ").splitlines():
-        if line.strip() and not line.startswith("#"):
-            yield line
+        command += line
+        try:
+            arguments = _arguments(command)
+        except ValueError:  # a quotation that is still open
+            command += "\n"
+            continue
+        if arguments:
+            yield command
+        command = ""
+    assert not command, f"a quotation without an end: {command}"
 
 
 def _arguments(command: str) -> list[str]:
@@ -134,22 +178,32 @@ def _standard_input(path: Path) -> Iterator[None]:
             sys.stdin = before
 
 
+def check_page(path: Path) -> None:
+    """Whether all blocks of a page would be understood."""
+    for block in blocks(path):
+        where = f"{path.relative_to(ROOT)}, line {block.line}"
+        if block.language == "python":
+            compile(block.code, where, "exec")
+        elif block.language == "sh":
+            for command in commands(block.code):
+                print(f"{where}: {command}")
+                check(command)
+        elif block.language == "yaml":
+            yaml.safe_load(block.code)
+        else:
+            assert block.language in ("", "text"), f"{where}: {block.language}?"
+
+
 def run_page(path: Path, folder: Path) -> None:
     """Runs the blocks of a page one after the other in a folder, the current one."""
     names: dict[str, object] = {"__name__": "page"}
     for block in blocks(path):
-        where = f"{path.relative_to(ROOT)}, line {block.line}"
+        if block.reason is not None or not block.runs:
+            continue
         if block.language == "python":
             # Empty lines before it, so that a traceback names the line of the page.
-            code = compile("\n" * block.line + block.code, os.fspath(path), "exec")
-            if block.reason is None:
-                exec(code, names)
-        elif block.language == "sh":
-            for command in commands(block.code):
-                print(f"{where}: {command}")
-                if block.reason is None:
-                    run(command, folder)
-                else:
-                    check(command)
+            exec(compile("\n" * block.line + block.code, os.fspath(path), "exec"), names)
         else:
-            assert block.language in ("", "text", "yaml"), f"{where}: {block.language}?"
+            for command in commands(block.code):
+                print(f"{path.relative_to(ROOT)}, line {block.line}: {command}")
+                run(command, folder)

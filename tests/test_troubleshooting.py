@@ -19,7 +19,7 @@ PAGE = ROOT / "docs" / "troubleshooting.md"
 def table_rows():
     """The first column of all tables."""
     found, column = [], 0
-    for token in tokens(PAGE):
+    for token in tokens(PAGE.read_text(encoding="utf-8")):
         if token.type == "tr_open":
             column = 0
         elif token.type == "td_open":
