@@ -296,8 +296,8 @@ class ResumedEpoch(keras.callbacks.Callback):
         calls, rest = divmod(self._state.position.batches, self.model.steps_per_execution)
         if rest:
             raise InputError(
-                f"{self._folder.path}: the checkpoint is {self._state.position.batches} batches "
-                f"into an epoch, which is no multiple of {self.model.steps_per_execution}; begin anew with --overwrite"
+                f"the checkpoint is {self._state.position.batches} batches into an epoch, which is "
+                f"no multiple of {self.model.steps_per_execution}; begin anew with --overwrite"
             )
         self.model.train_function = _AfterCalls(self.model, calls)
 
