@@ -124,6 +124,7 @@ def test_the_site_is_built_without_a_warning(tmp_path):
     assert done.returncode == 0, done.stdout
     pages = list((tmp_path / "site").rglob("*.html"))
     assert len(pages) >= len(PAGES)
+    assert "no_repeat_ngram_size" in (tmp_path / "site" / "search.json").read_text("utf-8")
     for page in pages:
         # Whoever reads it is offline, or does not want others to know.
         fetched = r"<(?:script|img|iframe)[^>]* src=\"https?:|<link[^>]* href=\"https?:"
