@@ -188,8 +188,8 @@ def check_page(path: Path) -> None:
             for command in commands(block.code):
                 print(f"{where}: {command}")
                 check(command)
-        elif block.language == "yaml":
-            yaml.safe_load(block.code)
+        elif block.language in ("yaml", "json"):
+            yaml.safe_load(block.code)  # which reads JSON too
         else:
             assert block.language in ("", "text"), f"{where}: {block.language}?"
 

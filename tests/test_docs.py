@@ -20,8 +20,11 @@ DOCS = ROOT / "docs"
 PAGES = sorted(DOCS.rglob("*.md"))
 OTHERS = [ROOT / name for name in ("README.md", "CONTRIBUTING.md", "export/README.md")]
 WITH_CODE = [path for path in [*OTHERS, *PAGES] if blocks(path)]
-# They train and export most, which takes half a minute each.
-SLOW = ("index.md", "own-data.md", "subwords.md", "serving.md", "beyond-the-chapter.md")
+# They train, search and export most.
+SLOW = (
+    *("index.md", "own-data.md", "subwords.md", "beam-search.md", "serving.md"),
+    "beyond-the-chapter.md",
+)
 
 
 def name_of(path):
