@@ -1,7 +1,6 @@
 """The state of a training run on disk: saved from time to time, checked, and gone on from."""
 
 import dataclasses
-import hashlib
 import json
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -16,6 +15,7 @@ from keras_s2s.console import say
 from keras_s2s.errors import InputError
 from keras_s2s.files import (
     check_writable,
+    checksum_of,
     flush_to_disk,
     remove_folder,
     remove_leftovers,
@@ -210,15 +210,6 @@ def damage_of(folder: Path) -> str | None:
         except OSError as error:
             return f"its {name} cannot be read ({_reason(error)})"
     return None
-
-
-def checksum_of(file: Path) -> str:
-    """SHA-256 of a file."""
-    digest = hashlib.sha256()
-    with open(file, "rb") as content:
-        while block := content.read(2**20):
-            digest.update(block)
-    return digest.hexdigest()
 
 
 def _write(folder: Path, model: keras.Model, state: TrainingState) -> None:

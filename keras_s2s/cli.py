@@ -10,8 +10,10 @@ from typing import Any, NoReturn
 
 from keras_s2s import commands
 from keras_s2s.errors import ExportError, InputError, did_you_mean
+from keras_s2s.model_files import MODEL_HELP
 from keras_s2s.options import value_type
 from keras_s2s.recipes import PRESETS, Recipe
+from keras_s2s.windows import WINDOW_LINES
 
 CORPUS_HELP = (
     "a name from `keras-s2s corpora`, a file of tab-separated pairs, a .zip or .gz holding one, "
@@ -112,7 +114,10 @@ def build_parser() -> Parser:
 
     def add(command: Callable[[argparse.Namespace], int | None], text: str) -> Parser:
         subparser = subparsers.add_parser(
-            command.__name__, help=text, description=text, allow_abbrev=False
+            command.__name__.replace("_", "-"),
+            help=text,
+            description=text,
+            allow_abbrev=False,
         )
         subparser.set_defaults(command=command, parser=subparser)
         return subparser
@@ -145,8 +150,8 @@ def build_parser() -> Parser:
     for field in dataclasses.fields(Recipe):
         add_recipe_option(fields, field)
 
-    sub = add(commands.translate, "Translate sentences, or standard input line by line.")
-    sub.add_argument("model", metavar="MODEL", help=commands.MODEL_HELP)
+    sub = add(commands.translate, "Translate sentences, standard input line by line, or a file.")
+    sub.add_argument("model", metavar="MODEL", help=MODEL_HELP)
     sub.add_argument(
         "sentences",
         metavar="SENTENCE",
@@ -154,29 +159,58 @@ def build_parser() -> Parser:
         default=[],
         help="left out: each line of standard input",
     )
+    add_answer_options(sub)
     sub.add_argument(
-        "--with-scores",
-        action="store_true",
-        help="add a tab and the log-probability of the translation in nats; with --beam divided "
-        "by the length penalty, as the translations are ranked",
+        "--input",
+        metavar="FILE",
+        help="translate each line of a file of any size, or of a .gz; goes on where it was killed",
     )
-    add_beam_option(sub)
+    sub.add_argument("--output", metavar="FILE", help="the file for the translations of --input")
     sub.add_argument(
-        "--n-best",
+        "--overwrite",
+        action="store_true",
+        help="replace the file at --output, and what was begun there of another input or model",
+    )
+
+    sub = add(
+        commands.translate_shards,
+        "Translate files in parts, on this machine or a cluster (needs Apache Beam).",
+    )
+    sub.add_argument("model", metavar="MODEL", help=MODEL_HELP)
+    sub.add_argument(
+        "--input", metavar="FILE", nargs="+", required=True, help="files, .gz, or patterns"
+    )
+    sub.add_argument(
+        "--output-dir", metavar="DIR", required=True, help="folder for the parts and their plan"
+    )
+    sub.add_argument(
+        "--overwrite", action="store_true", help="replace the parts of something else in there"
+    )
+    sub.add_argument(
+        "--merge", action="store_true", help="join the parts, in the end, to a file for each input"
+    )
+    sub.add_argument(
+        "--shard-lines",
         type=whole_number,
         metavar="N",
-        help="print so many translations of each sentence, best first, a line each with the "
-        "number of the sentence and a tab before it; at most as many as the beam",
+        default=WINDOW_LINES,
+        help="lines in a part (default: %(default)s)",
     )
+    sub.add_argument(
+        "--pipeline-options",
+        metavar="TEXT",
+        default="",
+        help="options of Apache Beam in one argument, such as '--runner=FlinkRunner "
+        "--flink_master=host:8081' (default: this process)",
+    )
+    add_answer_options(sub)
 
     sub = add(
         commands.evaluate,
         "Score a model on a corpus: BLEU, chrF, perplexity. "
         "Or several, and test how each differs from the first.",
     )
-    sub.add_argument(
-        "models", metavar="MODEL", nargs="+", help=f"{commands.MODEL_HELP}; one or more"
-    )
+    sub.add_argument("models", metavar="MODEL", nargs="+", help=f"{MODEL_HELP}; one or more")
     sub.add_argument("corpus", metavar="CORPUS", help=CORPUS_HELP)
     sub.add_argument(
         "--split",
@@ -232,6 +266,24 @@ def build_parser() -> Parser:
     sub = add(commands.corpora, "List the corpora that are known by name, and where each is.")
     sub.add_argument("--json", action="store_true", help="print one JSON object")
     return parser
+
+
+def add_answer_options(parser: argparse.ArgumentParser) -> None:
+    """The options of what is written of a sentence."""
+    parser.add_argument(
+        "--with-scores",
+        action="store_true",
+        help="add a tab and the log-probability of the translation in nats; with --beam divided "
+        "by the length penalty, as the translations are ranked",
+    )
+    add_beam_option(parser)
+    parser.add_argument(
+        "--n-best",
+        type=whole_number,
+        metavar="N",
+        help="print so many translations of each sentence, best first, a line each with the "
+        "number of the sentence and a tab before it; at most as many as the beam",
+    )
 
 
 def add_beam_option(parser: argparse.ArgumentParser) -> None:

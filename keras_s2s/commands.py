@@ -5,6 +5,7 @@ Nothing here imports TensorFlow before it is needed, so that `--help` answers at
 
 import argparse
 import dataclasses
+import importlib.util
 import io
 import json
 import os
@@ -15,10 +16,15 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, cast
 
+from keras_s2s import file_translation
 from keras_s2s.catalogue import CATALOGUE, locate
 from keras_s2s.console import load_tensorflow, say, working
 from keras_s2s.corpus import ParallelCorpus, load_corpus
 from keras_s2s.errors import InputError
+from keras_s2s.file_shards import ShardFolder, find_sources, shards_of
+from keras_s2s.files import checksum_of_model
+from keras_s2s.line_answers import Wanted
+from keras_s2s.model_files import find_model, is_export, load_model
 from keras_s2s.recipes import CHANGEABLE, Recipe, check_seed, preset
 from keras_s2s.run_list import describe_runs, find_runs, table_of_runs
 from keras_s2s.runs import RunDirectory
@@ -27,7 +33,6 @@ from keras_s2s.runs import RunDirectory
 SENTENCES_AT_A_TIME = 64
 
 DEFAULT_PRESET = "chapter"
-MODEL_HELP = "a run directory, a .keras file, or the version folder of an export"
 
 
 def train(options: argparse.Namespace) -> None:
@@ -84,64 +89,90 @@ def _refuse_changes(run: RunDirectory, options: argparse.Namespace, given: dict[
             )
 
 
-def load_model(path: str) -> Any:
-    """What MODEL names, ready to translate."""
-    folder = Path(path)
-    if not os.path.exists(folder):
-        raise InputError(f"{path}: no such file or folder; give {MODEL_HELP}")
-    file = folder
-    if RunDirectory(folder).exists():
-        file = RunDirectory(folder).model
-        if not file.is_file():
-            raise InputError(
-                f"{path}: the run has no {file.name} yet; finish it with keras-s2s train --resume"
-            )
-    elif _is_export(folder):
-        load_tensorflow()
-        from keras_s2s.serving import ExportedTranslator
-
-        return ExportedTranslator(folder)
-    elif folder.is_dir():
-        raise InputError(
-            f"{path}: holds neither a run (run.json) nor an export (saved_model.pb); "
-            f"give {MODEL_HELP}"
-        )
-    load_tensorflow()
-    from keras_s2s.translator import Translator
-
-    return Translator.load(file)
+def translate(options: argparse.Namespace) -> int:
+    """`keras-s2s translate`; lines that failed are a result, which the exit status tells."""
+    wanted = _wanted(options)
+    if options.input is not None or options.output is not None:
+        return _translate_file(options, wanted)
+    if options.overwrite:
+        raise InputError("--overwrite is for --output; give --input and --output with it")
+    model = load_model(options.model)
+    output = sys.stdout.buffer
+    number = 0
+    for sentences in _asked(options.sentences):
+        for answers in wanted.ask(model, sentences):
+            number += 1
+            output.write(wanted.lines(number, answers))
+        output.flush()
+    return 0
 
 
-def _is_export(folder: Path) -> bool:
-    return (folder / "saved_model.pb").is_file()
-
-
-def translate(options: argparse.Namespace) -> None:
-    """`keras-s2s translate`."""
+def _wanted(options: argparse.Namespace) -> Wanted:
     if options.beam < 1:
         raise InputError(f"--beam is {options.beam}; give 1 or more")
     if options.n_best is not None and not 1 <= options.n_best <= options.beam:
         raise InputError(
             f"--n-best is {options.n_best}; give 1 to {options.beam}, which is the --beam"
         )
-    model = load_model(options.model)
-    output = sys.stdout.buffer
-    number = 0
-    for sentences in _asked(options.sentences):
-        answers = model.translate(
-            sentences,
-            beam=options.beam,
-            n_best=options.n_best or 1,
-            return_scores=True,
+    return Wanted(options.beam, options.n_best, options.with_scores)
+
+
+def _translate_file(options: argparse.Namespace, wanted: Wanted) -> int:
+    if options.input is None or options.output is None:
+        raise InputError("--input and --output go together; give both, or use < FILE and > FILE")
+    if options.sentences:
+        raise InputError("sentences are given, and --input too; give one of them")
+    model_file = find_model(options.model)
+    result = file_translation.translate_file(
+        lambda: load_model(options.model),
+        checksum_of_model(model_file),
+        options.input,
+        options.output,
+        wanted,
+        options.overwrite,
+    )
+    if result.num_failed:
+        lines = "line" if result.num_failed == 1 else "lines"
+        say(f"{result.num_failed:,} {lines} could not be translated: {result.failures}")
+    return 1 if result.num_failed else 0
+
+
+def translate_shards(options: argparse.Namespace) -> int:
+    """`keras-s2s translate-shards`; what failed is a result, which the exit status tells."""
+    if options.shard_lines < 1:
+        raise InputError(f"--shard-lines is {options.shard_lines}; give 1 or more")
+    wanted, folder = _wanted(options), ShardFolder(options.output_dir)
+    folder.check_free()
+    sources = find_sources(options.input)
+    model_checksum = checksum_of_model(find_model(options.model))
+    if importlib.util.find_spec("apache_beam") is None:
+        raise InputError(
+            "translate-shards needs Apache Beam; install it with: "
+            "pip install 'keras-s2s[distributed]'"
         )
-        for translations, scores in zip(*answers, strict=True):
-            number += 1
-            for translation, score in zip(translations, scores, strict=True):
-                line = f"{translation}\t{score:.6f}" if options.with_scores else translation
-                if options.n_best is not None:
-                    line = f"{number}\t{line}"
-                output.write(line.encode("utf-8") + b"\n")
-        output.flush()
+    shards = shards_of(sources, options.shard_lines)
+    settings = {"model": model_checksum, **wanted._asdict(), "shard_lines": options.shard_lines}
+    folder.begin(settings, shards, options.overwrite)
+    missing = folder.missing(shards)
+    say(f"{len(shards):,} shards, {len(shards) - len(missing):,} of them done before")
+    if missing:
+        load_tensorflow()
+        from keras_s2s import shard_pipeline
+
+        translation = shard_pipeline.ShardTranslation(options.model, wanted, str(folder.path))
+        shard_pipeline.translate_shards(missing, translation, shlex.split(options.pipeline_options))
+        if missing := folder.missing(shards):
+            say(
+                f"{len(missing):,} shards are not done; {folder.shards} says why, and the same "
+                "command tries those again"
+            )
+            return 1
+    if options.merge:
+        folder.merge(shards)
+    failed = [shard for shard in shards if folder.failed(shard).exists()]
+    if failed:
+        say(f"lines of {len(failed):,} shards could not be translated: {folder.failed(failed[0])}")
+    return 1 if failed else 0
 
 
 def _asked(sentences: list[str]) -> Iterator[list[bytes]]:
@@ -303,7 +334,7 @@ def export(options: argparse.Namespace) -> None:
         )
     if options.version is not None and options.version < 1:
         raise InputError(f"--version is {options.version}; give 1 or more")
-    if _is_export(Path(options.model)):
+    if is_export(Path(options.model)):
         raise InputError(f"{options.model}: is an export already; give a run directory")
     model = load_model(options.model)
     with working("exporting, and asking the export as a server would"):

@@ -2,6 +2,7 @@
 
 import contextlib
 import fcntl
+import hashlib
 import os
 import shutil
 import tempfile
@@ -109,6 +110,24 @@ def flush_to_disk(path: Path) -> None:
         os.fsync(descriptor)
     finally:
         os.close(descriptor)
+
+
+def checksum_of(file: Path) -> str:
+    """SHA-256 of a file."""
+    digest = hashlib.sha256()
+    with open(file, "rb") as content:
+        while block := content.read(2**20):
+            digest.update(block)
+    return digest.hexdigest()
+
+
+def checksum_of_model(path: Path) -> str:
+    """SHA-256 of a model: of its file, or of the checksums of all files in its folder."""
+    if path.is_file():
+        return checksum_of(path)
+    files = sorted(file for file in path.rglob("*") if file.is_file())
+    lines = [f"{checksum_of(file)}  {file.relative_to(path).as_posix()}\n" for file in files]
+    return hashlib.sha256("".join(lines).encode("utf-8", "surrogateescape")).hexdigest()
 
 
 def _remove_if_empty(folder: Path) -> None:

@@ -150,3 +150,13 @@ def test_a_template_of_issues(path):
     assert len({field["id"] for field in fields}) == len(fields)
     assert all(field["attributes"]["label"] for field in fields)
     assert any(field.get("validations", {}).get("required") for field in fields)
+
+
+def test_every_module_is_in_the_design():
+    rows = re.findall(r"^\| (`.*?) \|", (DOCS / "design.md").read_text("utf-8"), re.MULTILINE)
+    described = re.findall(r"`(\w+)`", "".join(rows))
+    assert len(described) == len(set(described))
+    modules = {path.stem for path in (ROOT / "keras_s2s").glob("[!_]*.py")}
+    # Those that a module has beside it for its own use need no row of their own.
+    assert set(described) <= modules
+    assert modules - set(described) <= {"serving_api", "session_process"}
