@@ -18,9 +18,12 @@ def _is_command() -> bool:
     Everybody else gets all names at once, which also registers the classes with Keras, so that
     `keras.saving.load_model` knows them. The command's `--help` should not wait for TensorFlow.
     """
-    script = os.path.splitext(os.path.basename(sys.argv[0]))[0] if sys.argv else ""
+    path = sys.argv[0] if sys.argv else ""
+    script = os.path.splitext(os.path.basename(path))[0]
     modules = ["-m", "keras_s2s"], ["-m", "keras_s2s.client"]
-    return script == "keras-s2s" or sys.orig_argv[1:3] in modules
+    # A process that the command has started has the same first argument, but is no module.
+    is_worker = path == os.path.join(os.path.dirname(__file__), "__main__.py")
+    return script == "keras-s2s" or sys.orig_argv[1:3] in modules or is_worker
 
 
 # Without TensorFlow there is still the client, for machines that only ask a server.

@@ -9,7 +9,7 @@ import struct
 import zipfile
 import zlib
 from collections.abc import Iterator
-from typing import IO
+from typing import IO, Any
 
 from keras_s2s.errors import InputError
 
@@ -105,39 +105,116 @@ def _unpack_gz(content: bytes, name: str) -> bytes:
 
 
 def _unpack_zip(content: bytes, name: str) -> bytes:
-    with _damage_reported(name), zipfile.ZipFile(io.BytesIO(content)) as archive:
-        with_pairs = []
-        for member in _visible_members(archive, name):
-            if member.flag_bits & 0x1:
-                raise InputError(
-                    f"{name}: {member.filename!r} is encrypted; "
-                    "unpack it with its password and give the file of pairs"
-                )
-            # Other methods are rare, and zipfile cannot bound how much they unpack at once.
-            if member.compress_type not in (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED):
-                raise InputError(
-                    f"{name}: {member.filename!r} is compressed by a method that is not read here; "
-                    "unpack it and give the file of pairs"
-                )
-            with archive.open(member) as stream:
-                if _starts_with_pairs(stream.read(1 << 16)):
-                    with_pairs.append(member)
-        with_pairs = [
-            member for member in with_pairs if member.filename.lower().endswith(_TEXT_SUFFIXES)
-        ] or with_pairs
-        if not with_pairs:
+    with (
+        _damage_reported(name),
+        zipfile.ZipFile(io.BytesIO(content)) as archive,
+        archive.open(_member_with_pairs(archive, name)) as stream,
+    ):
+        return _read_bounded(stream, len(content), name)
+
+
+def _member_with_pairs(archive: zipfile.ZipFile, name: str) -> zipfile.ZipInfo:
+    with_pairs = []
+    for member in _visible_members(archive, name):
+        if member.flag_bits & 0x1:
             raise InputError(
-                f"{name}: holds no pairs: no file in it is UTF-8 text with a tab between two "
-                "sentences; unpack it and give the file of pairs"
+                f"{name}: {member.filename!r} is encrypted; "
+                "unpack it with its password and give the file of pairs"
             )
-        if len(with_pairs) > 1:
-            names = ", ".join(repr(member.filename) for member in with_pairs[:5])
+        # Other methods are rare, and zipfile cannot bound how much they unpack at once.
+        if member.compress_type not in (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED):
             raise InputError(
-                f"{name}: holds {len(with_pairs)} files of pairs "
-                f"({names}{', ...' if len(with_pairs) > 5 else ''}); unpack it and give one of them"
+                f"{name}: {member.filename!r} is compressed by a method that is not read here; "
+                "unpack it and give the file of pairs"
             )
-        with archive.open(with_pairs[0]) as stream:
-            return _read_bounded(stream, len(content), name)
+        with archive.open(member) as stream:
+            if _starts_with_pairs(stream.read(1 << 16)):
+                with_pairs.append(member)
+    with_pairs = [
+        member for member in with_pairs if member.filename.lower().endswith(_TEXT_SUFFIXES)
+    ] or with_pairs
+    if not with_pairs:
+        raise InputError(
+            f"{name}: holds no pairs: no file in it is UTF-8 text with a tab between two "
+            "sentences; unpack it and give the file of pairs"
+        )
+    if len(with_pairs) > 1:
+        names = ", ".join(repr(member.filename) for member in with_pairs[:5])
+        raise InputError(
+            f"{name}: holds {len(with_pairs)} files of pairs "
+            f"({names}{', ...' if len(with_pairs) > 5 else ''}); unpack it and give one of them"
+        )
+    return with_pairs[0]
+
+
+@contextlib.contextmanager
+def open_unpacked(path: str | os.PathLike[str]) -> Iterator[IO[bytes]]:
+    """Opens the text that `unpack` would give, to be read a part at a time.
+
+    Args:
+        path: a file as for `read_bytes`.
+
+    Yields:
+        A binary stream. What is wrong with an archive may show only while it is read, which has
+        to be done within the block.
+
+    Raises:
+        InputError: as `read_bytes` and `unpack`.
+    """
+    name = shown(path)
+    with contextlib.ExitStack() as opened:
+        try:
+            if os.path.isdir(path):
+                raise InputError(f"{name}: is a folder; give a file")
+            file = opened.enter_context(open(path, "rb"))
+        except FileNotFoundError as error:
+            raise InputError(f"{name}: no such file; check the name") from error
+        except (OSError, ValueError) as error:
+            if isinstance(error, InputError):
+                raise
+            raise InputError(
+                f"{name}: cannot be read ({getattr(error, 'strerror', None) or error}); "
+                "check the file and its permissions"
+            ) from error
+        head = file.peek(4)
+        if not head:
+            raise InputError(f"{name}: is empty; give a file with sentence pairs")
+        suffix = os.path.splitext(path)[1].lower()
+        stream: IO[bytes] = file
+        size = os.fstat(file.fileno()).st_size
+        if suffix == ".zip" or head.startswith((b"PK\x03\x04", b"PK\x05\x06")):
+            opened.enter_context(_damage_reported(name))
+            archive = opened.enter_context(zipfile.ZipFile(file))
+            member = opened.enter_context(archive.open(_member_with_pairs(archive, name)))
+            stream = io.BufferedReader(_Bounded(member, size, name), _MEBIBYTE)
+        elif suffix == ".gz" or head.startswith(b"\x1f\x8b"):
+            opened.enter_context(_damage_reported(name))
+            unpacked = opened.enter_context(gzip.open(file))
+            stream = io.BufferedReader(_Bounded(unpacked, size, name), _MEBIBYTE)
+            if stream.peek(512)[257:262] == b"ustar":
+                raise InputError(
+                    f"{name}: holds a tar archive; unpack it and give the file of pairs"
+                )
+        yield stream
+
+
+class _Bounded(io.RawIOBase):
+    """A stream that refuses to unpack to far too much."""
+
+    def __init__(self, stream: Any, packed_size: int, name: str) -> None:
+        self._stream, self._name, self._size = stream, name, 0
+        self._limit = _largest_size(packed_size)
+
+    def readable(self) -> bool:
+        return True
+
+    def readinto(self, buffer: Any) -> int:
+        part = self._stream.read(len(buffer))
+        self._size += len(part)
+        if self._size > self._limit:
+            raise _unpacks_to_too_much(self._name, self._limit)
+        buffer[: len(part)] = part
+        return len(part)
 
 
 def _visible_members(archive: zipfile.ZipFile, name: str) -> Iterator[zipfile.ZipInfo]:
@@ -164,18 +241,26 @@ def _starts_with_pairs(head: bytes) -> bool:
 def _read_bounded(stream: IO[bytes] | gzip.GzipFile, packed_size: int, name: str) -> bytes:
     # In steps, because the sizes in the headers may be lies and one read of `limit` bytes
     # would allocate them all first.
-    limit = max(64 * _MEBIBYTE, 100 * packed_size)
+    limit = _largest_size(packed_size)
     parts = []
     size = 0
     while part := stream.read(_MEBIBYTE):
         size += len(part)
         if size > limit:
-            raise InputError(
-                f"{name}: unpacks to more than {limit // _MEBIBYTE} MiB; refusing, since text "
-                "does not compress that well; unpack it and give the file of pairs"
-            )
+            raise _unpacks_to_too_much(name, limit)
         parts.append(part)
     return b"".join(parts)
+
+
+def _largest_size(packed_size: int) -> int:
+    return max(64 * _MEBIBYTE, 100 * packed_size)
+
+
+def _unpacks_to_too_much(name: str, limit: int) -> InputError:
+    return InputError(
+        f"{name}: unpacks to more than {limit // _MEBIBYTE} MiB; refusing, since text "
+        "does not compress that well; unpack it and give the file of pairs"
+    )
 
 
 @contextlib.contextmanager

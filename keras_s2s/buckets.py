@@ -64,52 +64,7 @@ def bucketed(
 
     def batches_of_epoch(seed: tf.Tensor, left_out: tf.Tensor) -> tf.data.Dataset:
         rows = tokenized if sample is None else sample(seed)
-        positions = tf.range(size)
-        if shuffle:
-            positions = tf.random.experimental.stateless_shuffle(positions, [seed, 0])
-        source_length, target_length = (
-            tf.cast(tf.gather(length, positions), tf.int64)
-            for length in (rows.source_valid_length, rows.target_valid_length)
-        )
-        longest = tf.cast(tf.shape(rows.source_ids)[1] + tf.shape(rows.target_ids)[1], tf.int64)
-        if batch_tokens is None:
-            begins = tf.range(0, size, batch_size)
-            window = batch_size * BATCHES_SORTED_TOGETHER if shuffle else size
-            windows = tf.range(size, dtype=tf.int64) // window
-            order = tf.argsort(
-                (windows * longest + target_length) * longest + source_length, stable=True
-            )
-        else:
-            # By the targets first and all together, so that each epoch has as many batches.
-            in_order = tf.sort(target_length)
-            (begins,) = tf.numpy_function(
-                lambda lengths: [_begins_by_tokens(lengths, batch_tokens)], [in_order], [tf.int32]
-            )
-            begins = tf.ensure_shape(begins, [num_batches])
-            windows = tf.zeros_like(target_length)
-            if shuffle:
-                # Windows of pairs whose targets have the same length.
-                by_target = tf.argsort(target_length, stable=True)
-                number = tf.range(size) - tf.searchsorted(in_order, in_order)
-                window = batch_tokens // in_order * BATCHES_SORTED_TOGETHER
-                windows = tf.scatter_nd(
-                    by_target[:, None], tf.cast(number, tf.int64) // window, [size]
-                )
-            order = tf.argsort(
-                (target_length * size + windows) * longest + source_length, stable=True
-            )
-        positions = tf.gather(positions, order)
-        ends = tf.concat([begins[1:], [size]], axis=0)
-        if shuffle:
-            shuffled = tf.random.experimental.stateless_shuffle(
-                tf.range(tf.size(begins)), [seed, 1]
-            )
-            begins, ends = tf.gather(begins, shuffled), tf.gather(ends, shuffled)
-
-        def batch(begin: tf.Tensor, end: tf.Tensor) -> Batch:
-            return trimmed(rows.at(positions[begin:end]))
-
-        return tf.data.Dataset.from_tensor_slices((begins[left_out:], ends[left_out:])).map(batch)
+        return batches_by_length(rows, batch_size, batch_tokens, shuffle, seed, left_out)
 
     if start is not None:
         seeds = tf.data.Dataset.random(seed=seed).enumerate().skip(start.epochs)
@@ -124,6 +79,102 @@ def bucketed(
     if num_batches is not None:
         data = data.apply(tf.data.experimental.assert_cardinality(num_batches))
     return data
+
+
+def batches_by_length(
+    rows: Rows,
+    batch_size: int,
+    batch_tokens: int | None,
+    shuffle: bool,
+    seed: tf.Tensor,
+    left_out: tf.Tensor,
+) -> tf.data.Dataset:
+    """One time through some pairs, as graph code.
+
+    Args:
+        rows: the pairs, whose number may be unknown before it runs.
+        batch_size: pairs in a batch.
+        batch_tokens: target tokens in a batch instead, padding included; or None.
+        shuffle: whether chance decides which pairs of similar lengths meet, and the order.
+        seed: int64 scalar, of that.
+        left_out: int64 scalar: so many batches at the beginning are not made.
+    """
+    size = tf.size(rows.source_valid_length)
+    positions = tf.range(size)
+    if shuffle:
+        positions = tf.random.experimental.stateless_shuffle(positions, [seed, 0])
+    source_length, target_length = (
+        tf.cast(tf.gather(length, positions), tf.int64)
+        for length in (rows.source_valid_length, rows.target_valid_length)
+    )
+    longest = tf.cast(tf.shape(rows.source_ids)[1] + tf.shape(rows.target_ids)[1], tf.int64)
+    numbers = tf.range(tf.cast(size, tf.int64))
+    if batch_tokens is None:
+        begins = tf.range(0, size, batch_size)
+        windows = tf.zeros_like(numbers)
+        if shuffle:
+            windows = numbers // (batch_size * BATCHES_SORTED_TOGETHER)
+        order = tf.argsort(
+            (windows * longest + target_length) * longest + source_length, stable=True
+        )
+    else:
+        # By the targets first and all together, so that each epoch has as many batches.
+        in_order = tf.sort(target_length)
+        (begins,) = tf.numpy_function(
+            lambda lengths: [_begins_by_tokens(lengths, batch_tokens)], [in_order], [tf.int32]
+        )
+        begins = tf.ensure_shape(begins, [None])
+        windows = tf.zeros_like(target_length)
+        if shuffle:
+            # Windows of pairs whose targets have the same length.
+            by_target = tf.argsort(target_length, stable=True)
+            number = tf.range(size) - tf.searchsorted(in_order, in_order)
+            window = batch_tokens // in_order * BATCHES_SORTED_TOGETHER
+            windows = tf.scatter_nd(by_target[:, None], tf.cast(number, tf.int64) // window, [size])
+        order = tf.argsort(
+            (target_length * tf.cast(size, tf.int64) + windows) * longest + source_length,
+            stable=True,
+        )
+    positions = tf.gather(positions, order)
+    ends = tf.concat([begins[1:], [size]], axis=0)
+    if shuffle:
+        shuffled = tf.random.experimental.stateless_shuffle(tf.range(tf.size(begins)), [seed, 1])
+        begins, ends = tf.gather(begins, shuffled), tf.gather(ends, shuffled)
+
+    def batch(begin: tf.Tensor, end: tf.Tensor) -> Batch:
+        return trimmed(rows.at(positions[begin:end]))
+
+    return tf.data.Dataset.from_tensor_slices((begins[left_out:], ends[left_out:])).map(batch)
+
+
+def batches_as_they_come(
+    rows: Rows, batch_size: int, seed: tf.Tensor, left_out: tf.Tensor
+) -> tf.data.Dataset:
+    """The same in random order whatever the lengths, with all padding."""
+    positions = tf.range(tf.size(rows.source_valid_length))
+    positions = tf.random.experimental.stateless_shuffle(positions, [seed, 0])
+    data = tf.data.Dataset.from_tensor_slices(positions).batch(batch_size)
+    return data.skip(left_out).map(rows.at)
+
+
+def number_by_tokens(counts: np.ndarray, batch_tokens: int) -> int:
+    """How many batches there are of at most so many tokens, padding included.
+
+    Args:
+        counts: (longest + 1,): how many pairs there are of each length.
+        batch_tokens: not less than the largest length.
+    """
+    batches, room = 0, 0
+    filled = 0  # pairs in the batch that is open
+    for length in np.flatnonzero(counts).tolist():
+        room, left = batch_tokens // length, int(counts[length])
+        taken = min(left, max(0, room - filled)) if filled else 0
+        filled, left = filled + taken, left - taken
+        if left:
+            new = -(-left // room)
+            batches += new
+            filled = left - (new - 1) * room
+    return batches
 
 
 def _begins_by_tokens(lengths: np.ndarray, batch_tokens: int) -> np.ndarray:

@@ -12,13 +12,14 @@ from keras_s2s import commands
 from keras_s2s.errors import ExportError, InputError, did_you_mean
 from keras_s2s.model_files import MODEL_HELP
 from keras_s2s.options import value_type
-from keras_s2s.recipes import PRESETS, Recipe
+from keras_s2s.recipes import PREPARED_FIELDS, PRESETS, Recipe
 from keras_s2s.windows import WINDOW_LINES
 
 CORPUS_HELP = (
     "a name from `keras-s2s corpora`, a file of tab-separated pairs, a .zip or .gz holding one, "
     "or two line-aligned files as FILE.en,FILE.fr"
 )
+PRESET_HELP = f"{' | '.join(PRESETS)} (default: {commands.DEFAULT_PRESET})"
 SPLITS = ("train", "valid", "test", "all")
 
 
@@ -89,7 +90,9 @@ def parse(arguments: Sequence[str] | None) -> argparse.Namespace:
     options, left_over = build_parser().parse_known_args(arguments)
     # argparse takes no more of what may be given many times once an option has come in between.
     more = [argument for argument in left_over if not argument.startswith("-")]
-    if "sentences" in options:
+    if "corpora" in options:
+        options.corpora = [*options.corpora, *more]
+    elif "sentences" in options:
         options.sentences = [*options.sentences, *more]
     elif "models" in options:
         paths = [*options.models, options.corpus, *more]
@@ -123,14 +126,18 @@ def build_parser() -> Parser:
         return subparser
 
     sub = add(commands.train, "Train a model on a corpus.")
-    sub.add_argument("corpus", metavar="CORPUS", help=CORPUS_HELP)
+    sub.add_argument(
+        "corpus",
+        metavar="CORPUS",
+        help=f"{CORPUS_HELP}; or the folder of a corpus from `keras-s2s prepare`",
+    )
     sub.add_argument(
         "--run-dir", metavar="DIR", required=True, help="folder for the model and its records"
     )
     sub.add_argument(
         "--preset",
         metavar="NAME",
-        help=f"{' | '.join(PRESETS)} (default: {commands.DEFAULT_PRESET})",
+        help=PRESET_HELP,
     )
     sub.add_argument(
         "--seed",
@@ -149,6 +156,54 @@ def build_parser() -> Parser:
     fields = sub.add_argument_group("fields of the preset (defaults: those of chapter)")
     for field in dataclasses.fields(Recipe):
         add_recipe_option(fields, field)
+
+    sub = add(
+        commands.prepare, "Tokenize large corpora into a folder that train takes as its corpus."
+    )
+    sub.add_argument("corpora", metavar="CORPUS", nargs="+", help=f"{CORPUS_HELP}; one or more")
+    sub.add_argument(
+        "--output",
+        metavar="DIR",
+        required=True,
+        help="folder for what is made; the same command again goes on where it was interrupted, "
+        "and makes anew what is damaged",
+    )
+    sub.add_argument(
+        "--overwrite", action="store_true", help="replace the prepared corpus in the folder"
+    )
+    sub.add_argument("--preset", metavar="NAME", help=PRESET_HELP)
+    sub.add_argument(
+        "--weights",
+        type=any_number,
+        nargs="+",
+        metavar="X",
+        help="for each corpus, how often its pairs come in an epoch (default: all once)",
+    )
+    sub.add_argument(
+        "--max-length-ratio",
+        type=any_number,
+        metavar="X",
+        help="leave out pairs whose one side has more than so many times the tokens of the other; "
+        "9 is usual (default: no limit)",
+    )
+    sub.add_argument(
+        "--keep-identical", action="store_true", help="keep pairs whose sides are the same"
+    )
+    sub.add_argument(
+        "--keep-duplicates", action="store_true", help="keep pairs that have come before"
+    )
+    sub.add_argument(
+        "--processes",
+        type=whole_number,
+        metavar="N",
+        help="that work at the same time (default: one for each processor)",
+    )
+    sub.add_argument("--json", action="store_true", help="print one JSON object")
+    add_corpus_options(sub)
+    fields = sub.add_argument_group("fields of the preset (defaults: those of chapter)")
+    for field in dataclasses.fields(Recipe):
+        if field.name in PREPARED_FIELDS:
+            add_recipe_option(fields, field)
 
     sub = add(commands.translate, "Translate sentences, standard input line by line, or a file.")
     sub.add_argument("model", metavar="MODEL", help=MODEL_HELP)

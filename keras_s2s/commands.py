@@ -25,7 +25,8 @@ from keras_s2s.file_shards import ShardFolder, find_sources, shards_of
 from keras_s2s.files import checksum_of_model
 from keras_s2s.line_answers import Wanted
 from keras_s2s.model_files import find_model, is_export, load_model
-from keras_s2s.recipes import CHANGEABLE, Recipe, check_seed, preset
+from keras_s2s.prepared_index import PreparedIndex, is_prepared
+from keras_s2s.recipes import CHANGEABLE, PREPARED_FIELDS, Recipe, check_seed, preset
 from keras_s2s.run_list import describe_runs, find_runs, table_of_runs
 from keras_s2s.runs import RunDirectory
 
@@ -43,7 +44,8 @@ def train(options: argparse.Namespace) -> None:
     if options.resume:
         _refuse_changes(run, options, given)
     else:
-        recipe = preset(options.preset or DEFAULT_PRESET, options.corpus, **given)
+        fields = {**_prepared_fields(options.corpus), **given}
+        recipe = preset(options.preset or DEFAULT_PRESET, options.corpus, **fields)
         seed = check_seed(0 if options.seed is None else options.seed)
         run.check_free(options.overwrite)
     load_tensorflow()
@@ -70,12 +72,18 @@ def train(options: argparse.Namespace) -> None:
     say(f"the model is {run.model}; try: keras-s2s translate {shlex.quote(str(run.path))} 'Go.'")
 
 
+def _prepared_fields(corpus: str) -> dict[str, Any]:
+    """The fields of the configuration that a prepared corpus decides; none for another."""
+    return PreparedIndex(corpus).fields if is_prepared(corpus) else {}
+
+
 def _refuse_changes(run: RunDirectory, options: argparse.Namespace, given: dict[str, Any]) -> None:
     """A resumed run keeps its configuration; only what is in `CHANGEABLE` may be given anew."""
     record, own = run.read_record(), dataclasses.asdict(run.recipe())
     asked = given
     if options.preset is not None:
         own_ones = {name: own[name] for name in CHANGEABLE}
+        own_ones |= _prepared_fields(options.corpus)
         asked = dataclasses.asdict(preset(options.preset, options.corpus, **{**own_ones, **given}))
     own |= {"seed": record.get("seed"), **record.get("corpus", {})}
     asked = asked | {"seed": options.seed}
@@ -291,6 +299,12 @@ def _part_of_corpus(options: argparse.Namespace) -> ParallelCorpus:
 
 
 def _read_corpus(options: argparse.Namespace, max_pairs: int | None) -> ParallelCorpus:
+    if is_prepared(options.corpus):
+        raise InputError(
+            f"{options.corpus}: is prepared, and of its text only what is held out is kept; give "
+            "--split valid or --split test of a run that was trained on it, or the corpus that it "
+            "was prepared from"
+        )
     return load_corpus(
         options.corpus,
         max_pairs=max_pairs,
@@ -314,6 +328,8 @@ def _part_of_run(options: argparse.Namespace, model: str) -> ParallelCorpus:
             f"--reverse; evaluate --split {options.split} likewise"
         )
     max_pairs = recipe.max_pairs if options.max_pairs is None else options.max_pairs
+    if is_prepared(options.corpus) and options.split != "train":
+        return _part_prepared(options, run)
     corpus = _read_corpus(options, max_pairs)
     splits = corpus.split(recipe.valid_fraction, recipe.test_fraction, recipe.split_seed)
     part = getattr(splits, options.split)
@@ -322,6 +338,56 @@ def _part_of_run(options: argparse.Namespace, model: str) -> ParallelCorpus:
             f"{model}: the run kept no pair for --split {options.split}; give --split all"
         )
     return part
+
+
+def _part_prepared(options: argparse.Namespace, run: RunDirectory) -> ParallelCorpus:
+    """What is held out of the prepared corpus that a run was trained on."""
+    index = PreparedIndex(options.corpus)
+    if run.read_record().get("corpus", {}).get("sha256") != index.fingerprint():
+        raise InputError(
+            f"{run.path}: was not trained on {options.corpus}; give the corpus that it was "
+            "trained on, or another one with --split all"
+        )
+    index.check_files()
+    part = index.part(options.split)
+    if not len(part):
+        raise InputError(f"{options.corpus}: has no pair for --split {options.split}")
+    return ParallelCorpus(
+        part.source[: options.max_pairs], part.target[: options.max_pairs], part.name
+    )
+
+
+def prepare(options: argparse.Namespace) -> None:
+    """`keras-s2s prepare`."""
+    given = {
+        name: value for name in PREPARED_FIELDS if (value := getattr(options, name)) is not None
+    }
+    recipe = preset(options.preset or DEFAULT_PRESET, "", **given)
+    load_tensorflow()
+    from keras_s2s import preparation, preparing
+
+    filters = ("keep_identical", "keep_duplicates", "max_length_ratio")
+    asked = preparation.Preparation(
+        options.corpora,
+        recipe,
+        options.weights,
+        options.reverse,
+        options.skip_bad_lines,
+        **{name: getattr(options, name) for name in filters},
+    )
+    index = preparing.prepare(asked, options.output, options.processes, options.overwrite)
+    if options.json:
+        shown = {name: index[name] for name in ("corpora", "vocabularies")}
+        print(json.dumps({"output": options.output, "shards": len(index["shards"]), **shown}))
+        return
+    for corpus in index["corpora"]:
+        for line in preparation.report(corpus):
+            print(line)
+    say(
+        f"vocabularies of {index['vocabularies'][0]:,} and {index['vocabularies'][1]:,}, "
+        f"{len(index['shards'])} shards; try: keras-s2s train {shlex.quote(options.output)} "
+        "--run-dir DIR"
+    )
 
 
 def export(options: argparse.Namespace) -> None:

@@ -3,21 +3,26 @@
 import codecs
 import dataclasses
 import hashlib
-import logging
 import os
 import re
-import string
 import unicodedata
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
 from typing import NamedTuple
 
 from keras_s2s.archives import read_bytes, shown, unpack
 from keras_s2s.catalogue import CATALOGUE, read_text, unknown_name
 from keras_s2s.errors import InputError
-
-_logger = logging.getLogger("keras_s2s")
-
-_SKIP = "pass --skip-bad-lines (skip_bad_lines=True)"
+from keras_s2s.lines import (
+    ALIGNED,
+    TAB_SEPARATED,
+    BadLines,
+    Row,
+    aligned_names,
+    aligned_rows,
+    check_as_long,
+    check_text,
+    tab_separated_rows,
+)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -95,8 +100,7 @@ class ParallelCorpus:
             )
         parts: list[tuple[list[str], list[str]]] = [([], []), ([], []), ([], [])]
         for source, target in zip(self.source, self.target, strict=True):
-            digest = hashlib.sha256(f"{seed} {_split_key(source)}".encode()).digest()
-            draw = int.from_bytes(digest[:8], "big") / 2**64
+            draw = split_draw(source, seed)
             part = parts[2 if draw < test else 1 if draw < test + valid else 0]
             part[0].append(source)
             part[1].append(target)
@@ -140,6 +144,12 @@ class CorpusSplits(NamedTuple):
     train: ParallelCorpus
     valid: ParallelCorpus
     test: ParallelCorpus
+
+
+def split_draw(source: str, seed: int) -> float:
+    """The number from 0 to 1 by which `ParallelCorpus.split` puts a source into a part."""
+    digest = hashlib.sha256(f"{seed} {_split_key(source)}".encode()).digest()
+    return int.from_bytes(digest[:8], "big") / 2**64
 
 
 def _split_key(sentence: str) -> str:
@@ -200,121 +210,48 @@ def load_corpus(
         text = unpack(read_bytes(name), name)
         sources, targets = _read_tab_separated(text, name, max_pairs, skip_bad_lines)
     elif "," in name:
-        sources, targets = _read_aligned(name.split(","), max_pairs, skip_bad_lines)
+        sources, targets = _read_aligned(aligned_names(name), max_pairs, skip_bad_lines)
     else:
         raise unknown_name(name)
     pairs = ParallelCorpus(sources, targets, name)
     return pairs.reverse() if reverse else pairs
 
 
-# A line as read: source, target, and the whole of it for messages, which is "" when it is blank.
-_Row = tuple[str, str, str]
-_NOT_UTF8: _Row = ("", "", "not UTF-8")
-
-
 def _read_tab_separated(
     text: bytes, name: str, max_pairs: int | None, skip_bad_lines: bool
 ) -> tuple[list[str], list[str]]:
-    lines = _decoded(_text_lines(text, name), name, skip_bad_lines)
-    rows = map(_tab_separated_row, lines)
-    return _collect(rows, shown(name), "tab-separated pair", max_pairs, skip_bad_lines)
-
-
-def _tab_separated_row(line: str | None) -> _Row:
-    if line is None:
-        return _NOT_UTF8
-    source, _, rest = line.partition("\t")
-    target, _, _ = rest.partition("\t")
-    return source, target, line if "\t" in line or line.strip() else ""
+    rows = tab_separated_rows(_text_lines(text, name), name, skip_bad_lines)
+    return _collect(rows, BadLines(shown(name), TAB_SEPARATED), max_pairs, skip_bad_lines)
 
 
 def _read_aligned(
-    names: list[str], max_pairs: int | None, skip_bad_lines: bool
+    names: tuple[str, str], max_pairs: int | None, skip_bad_lines: bool
 ) -> tuple[list[str], list[str]]:
-    if len(names) != 2 or "" in names:
-        raise InputError(
-            f"{shown(','.join(names))}: not the names of two files; "
-            "give exactly two line-aligned files, such as a.en,a.fr"
-        )
     sides = [_text_lines(unpack(read_bytes(name), name), name) for name in names]
-    if len(sides[0]) != len(sides[1]):
-        raise InputError(
-            f"{shown(names[0])} has {len(sides[0])} lines but {shown(names[1])} has "
-            f"{len(sides[1])}; give files whose lines are translations of each other"
-        )
-    rows = map(
-        _aligned_row,
-        _decoded(sides[0], names[0], skip_bad_lines),
-        _decoded(sides[1], names[1], skip_bad_lines),
-    )
+    check_as_long(names, len(sides[0]), len(sides[1]))
+    rows = aligned_rows(sides[0], sides[1], names, skip_bad_lines)
     where = f"{shown(names[0])} and {shown(names[1])}"
-    return _collect(rows, where, "sentence on one side", max_pairs, skip_bad_lines)
-
-
-def _aligned_row(source: str | None, target: str | None) -> _Row:
-    if source is None or target is None:
-        return _NOT_UTF8
-    return source, target, f"{source}\t{target}" if source.strip() or target.strip() else ""
+    return _collect(rows, BadLines(where, ALIGNED), max_pairs, skip_bad_lines)
 
 
 def _text_lines(content: bytes, name: str) -> list[bytes]:
     """Splits at LF only: in real text, U+2028 and its like stand inside of sentences."""
-    if content.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)):
-        raise InputError(f"{shown(name)}: looks like UTF-16; convert it to UTF-8")
-    if b"\0" in content:
-        raise InputError(f"{shown(name)}: is binary, not text; give a text file in UTF-8")
+    check_text(content, name)
     return content.removeprefix(codecs.BOM_UTF8).removesuffix(b"\n").split(b"\n")
 
 
-def _decoded(lines: list[bytes], name: str, skip_bad_lines: bool) -> Iterator[str | None]:
-    """Yields each line as text, or None for one that is left out since it is not UTF-8."""
-    for number, line in enumerate(lines, 1):
-        try:
-            yield line.removesuffix(b"\r").decode()
-        except UnicodeDecodeError as error:
-            if not skip_bad_lines:
-                raise InputError(
-                    f"{shown(name)}: line {number} is not UTF-8 (byte 0x{line[error.start]:02x} "
-                    f"at position {error.start + 1}); convert the file to UTF-8 or {_SKIP}"
-                ) from error
-            yield None
-
-
-def _shortened(line: str) -> str:
-    return line if len(line) <= 40 else line[:37] + "..."
-
-
 def _collect(
-    rows: Iterable[_Row], where: str, lacking: str, max_pairs: int | None, skip_bad_lines: bool
+    rows: Iterable[Row], bad: BadLines, max_pairs: int | None, skip_bad_lines: bool
 ) -> tuple[list[str], list[str]]:
     sources: list[str] = []
     targets: list[str] = []
-    bad: list[tuple[int, str]] = []
     number = 0
-    for number, (source, target, line) in enumerate(rows, 1):
-        if source.strip() and target.strip():
-            # ASCII only: a no-break space at an end may be part of the typography.
-            sources.append(source.strip(string.whitespace))
-            targets.append(target.strip(string.whitespace))
+    for number, row in enumerate(rows, 1):
+        pair = bad.pair(number, row)
+        if pair is not None:
+            sources.append(pair[0])
+            targets.append(pair[1])
             if len(sources) == max_pairs:
                 break
-        elif line:
-            bad.append((number, line))
-    if bad and not skip_bad_lines:
-        excerpts = [f"line {at}: {_shortened(line)!r}" for at, line in bad[:3]]
-        raise InputError(
-            f"{where}: {len(bad)} of {number} lines {'has' if len(bad) == 1 else 'have'} no "
-            f"{lacking} ({', '.join(excerpts)}{', ...' if len(bad) > 3 else ''}); "
-            f"mend {'it' if len(bad) == 1 else 'them'} or {_SKIP}"
-        )
-    if not sources:
-        raise InputError(f"{where}: holds no pairs; give a file with sentence pairs")
-    if bad:
-        _logger.warning(
-            "%s: left out %d of %d lines, which have no %s in UTF-8",
-            where,
-            len(bad),
-            number,
-            lacking,
-        )
+    bad.report(number, len(sources), skip_bad_lines)
     return sources, targets

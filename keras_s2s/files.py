@@ -3,11 +3,13 @@
 import contextlib
 import fcntl
 import hashlib
+import json
 import os
 import shutil
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 from keras_s2s.errors import InputError
 
@@ -103,6 +105,13 @@ def remove_folder(folder: Path) -> None:
     shutil.rmtree(hidden)
 
 
+def write_json(path: Path, content: Any) -> None:
+    """Replaces a file by one of JSON, the same for the same content to the byte."""
+    with written_aside(path) as aside:
+        text = json.dumps(content, indent=1, ensure_ascii=False)
+        aside.write_text(text + "\n", encoding="utf-8")
+
+
 def flush_to_disk(path: Path) -> None:
     """Makes sure that a file, or the names in a folder, outlive a loss of power."""
     descriptor = os.open(path, os.O_RDONLY)
@@ -113,7 +122,7 @@ def flush_to_disk(path: Path) -> None:
 
 
 def checksum_of(file: Path) -> str:
-    """SHA-256 of a file."""
+    """SHA-256 of a file, in hexadecimal."""
     digest = hashlib.sha256()
     with open(file, "rb") as content:
         while block := content.read(2**20):

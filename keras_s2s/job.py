@@ -1,27 +1,22 @@
 """What is trained: the model and the data of a run, made anew from its configuration and seed."""
 
 import importlib.util
-import random
-from typing import Any
 
 import keras
 import tensorflow as tf
 
-from keras_s2s.assembly import make_model, make_optimizer, make_tokenizers
+from keras_s2s.assembly import make_model, make_optimizer
 from keras_s2s.buckets import Position
-from keras_s2s.corpus import ParallelCorpus
-from keras_s2s.errors import InputError
 from keras_s2s.pipeline import TokenizedPairs
 from keras_s2s.recipes import Recipe
 from keras_s2s.runs import RunDirectory
 from keras_s2s.seq2seq import Seq2Seq
+from keras_s2s.training_data import Corpus, training_data
 from keras_s2s.translator import Translator
 from keras_s2s.validation import ValidationScores
 
 # Batches that run as one call of the training function, at most: spares the way through Python.
 BATCHES_AT_A_TIME = 32
-# Sentences kept for the proof of exports.
-NUM_SAMPLES = 500
 # Sentences that are translated after each epoch, at most.
 NUM_VALIDATED = 1000
 
@@ -29,33 +24,21 @@ NUM_VALIDATED = 1000
 class TrainingJob:
     """The model and the data of a run, made anew from the configuration and the seed."""
 
-    def __init__(self, corpus: ParallelCorpus, recipe: Recipe, seed: int) -> None:
-        splits = corpus.split(recipe.valid_fraction, recipe.test_fraction, recipe.split_seed)
-        if not len(splits.train):
-            raise InputError(
-                f"{corpus.name}: none of its {len(corpus)} pairs is left to train on; lower "
-                "--valid-fraction and --test-fraction or give more pairs"
-            )
+    def __init__(self, corpus: Corpus, recipe: Recipe, seed: int) -> None:
         keras.utils.set_random_seed(seed)
-        self.recipe, self._seed = recipe, seed
-        sentences = list(dict.fromkeys(splits.train.source))
-        size = min(NUM_SAMPLES, len(sentences))
-        self.samples = random.Random(seed).sample(sentences, size)
-        self.source, self.target = make_tokenizers(recipe, splits.train)
-        self._pairs = self._tokenized(splits.train)
-        epoch = self._pairs.batches(**self._options())
-        self.num_batches = int(epoch.cardinality())
-        if self.num_batches < 0:
-            # Batches are counted in tokens, and how many there are varies a little by epoch.
-            self.num_batches = sum(1 for _ in epoch)
+        self.recipe = recipe
+        self.data = data = training_data(corpus, recipe, seed)
+        self.source, self.target, self.num_batches = data.source, data.target, data.num_batches
+        self.validation_pairs = data.valid
         self.validation_data, num_valid = None, 0
-        if len(splits.valid):
-            pairs = self._tokenized(splits.valid)
+        if len(data.valid):
+            pairs = TokenizedPairs(
+                data.valid, self.source, self.target, recipe.num_steps, recipe.drop_long
+            )
             num_valid = len(pairs)
             self.validation_data = pairs.batches(
                 recipe.batch_size, bucket_by_length=recipe.bucket_by_length
             )
-        self.validation_pairs = splits.valid
         self.model = make_model(recipe, len(self.source), len(self.target), recipe.precision)
         self.model.compile(
             make_optimizer(recipe, self.num_batches),
@@ -63,13 +46,13 @@ class TrainingJob:
             label_smoothing=recipe.label_smoothing,
         )
         self.sizes = {
-            "train_pairs": len(self._pairs),
+            "train_pairs": data.num_pairs,
             "valid_pairs": num_valid,
-            "test_pairs": len(splits.test),
+            "test_pairs": data.num_test,
             "source_vocabulary": len(self.source),
             "target_vocabulary": len(self.target),
             "parameters": self.model.count_params(),
-            "target_tokens_an_epoch": self._pairs.target_tokens,
+            "target_tokens_an_epoch": data.target_tokens,
         }
 
     def training_data(self, start: Position) -> tf.data.Dataset:
@@ -78,7 +61,7 @@ class TrainingJob:
         One iterator for all epochs, since making one takes as long as some batches of a small
         model.
         """
-        return self._pairs.batches(**self._options(), start=start)
+        return self.data.batches(start)
 
     def batch_as_text(self, position: Position) -> list[tuple[str, str]]:
         """The pairs of the batch that comes after a place, as they were given to the model."""
@@ -86,21 +69,6 @@ class TrainingJob:
         sides = (self.source.detokenize(*source), self.target.detokenize(*target))
         columns = [[text.decode() for text in side.numpy()] for side in sides]
         return list(zip(*columns, strict=True))
-
-    def _options(self) -> dict[str, Any]:
-        recipe = self.recipe
-        return {
-            "batch_size": recipe.batch_size,
-            "shuffle": True,
-            "seed": self._seed,
-            "bucket_by_length": recipe.bucket_by_length,
-            "batch_tokens": recipe.batch_tokens,
-            "subword_sampling": recipe.subword_sampling,
-        }
-
-    def _tokenized(self, corpus: ParallelCorpus) -> TokenizedPairs:
-        recipe = self.recipe
-        return TokenizedPairs(corpus, self.source, self.target, recipe.num_steps, recipe.drop_long)
 
     def finished(self) -> Translator:
         """The translator that the run leaves: in full precision, without the optimizer."""

@@ -170,6 +170,12 @@ class Recipe:
 # What of a run may be given anew when it goes on.
 CHANGEABLE = ("epochs", "nonfinite", "checkpoint_steps", "keep_checkpoints")
 
+# What is decided when a corpus is prepared.
+PREPARED_FIELDS = (
+    *("tokenizer", "min_freq", "max_tokens", "joint_vocabulary", "lowercase"),
+    *("num_steps", "drop_long", "valid_fraction", "test_fraction", "split_seed"),
+)
+
 
 def check_seed(seed: Any) -> int:
     """Returns a seed that NumPy takes.

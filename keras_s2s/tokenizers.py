@@ -8,7 +8,7 @@ any server and `saved_model_cli` run them.
 import collections
 import hashlib
 import os
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -193,6 +193,22 @@ class WordTokenizer(Tokenizer):
         Raises:
             InputError: `min_freq` is below 1 or `max_tokens` below 4.
         """
+        return cls.from_counts(count_words(texts), min_freq, max_tokens)
+
+    @classmethod
+    def from_counts(
+        cls, counts: Mapping[bytes, int], min_freq: int = 1, max_tokens: int | None = None
+    ) -> "WordTokenizer":
+        """The same as `fit`, of words that are counted already.
+
+        Args:
+            counts: how often each word occurs, as from `count_words`.
+            min_freq: see `fit`.
+            max_tokens: see `fit`.
+
+        Raises:
+            InputError: `min_freq` is below 1 or `max_tokens` below 4.
+        """
         if min_freq < 1:
             raise InputError(f"min_freq is {min_freq}; give 1 or more")
         if max_tokens is not None and max_tokens < len(SPECIAL_TOKENS):
@@ -200,16 +216,13 @@ class WordTokenizer(Tokenizer):
                 f"max_tokens is {max_tokens}; give {len(SPECIAL_TOKENS)} or more, "
                 "since the special tokens count"
             )
-        counts: collections.Counter[bytes] = collections.Counter()
-        texts = list(texts)
-        for start in range(0, len(texts), TEXTS_AT_A_TIME):
-            words = split_words(tf.constant(texts[start : start + TEXTS_AT_A_TIME]))
-            counts.update(words.flat_values.numpy().tolist())
-        for token in SPECIAL_TOKENS:
-            counts.pop(token.encode(), None)
+        special = {token.encode() for token in SPECIAL_TOKENS}
+        counted = [
+            item for item in counts.items() if item[1] >= min_freq and item[0] not in special
+        ]
         # UTF-8 sorts as code points do, so the bytes can be compared.
-        frequent = sorted(counts.items(), key=lambda item: (-item[1], item[0]))
-        learned = [token.decode("utf-8") for token, count in frequent if count >= min_freq]
+        counted.sort(key=lambda item: (-item[1], item[0]))
+        learned = [token.decode("utf-8") for token, _ in counted]
         return cls((list(SPECIAL_TOKENS) + learned)[:max_tokens])
 
     @classmethod
@@ -375,6 +388,16 @@ def split_words(text: tf.Tensor) -> tf.RaggedTensor:
     text = tf.strings.lower(text, encoding="utf-8")
     text = tf.strings.regex_replace(text, r"[,!.]", r" \0")
     return tf.strings.split(text)
+
+
+def count_words(texts: Iterable[str]) -> collections.Counter[bytes]:
+    """How often each word occurs in some sentences, in UTF-8."""
+    counts: collections.Counter[bytes] = collections.Counter()
+    texts = list(texts)
+    for start in range(0, len(texts), TEXTS_AT_A_TIME):
+        words = split_words(tf.constant(texts[start : start + TEXTS_AT_A_TIME]))
+        counts.update(words.flat_values.numpy().tolist())
+    return counts
 
 
 def check_vocabulary(vocabulary: Sequence[str], where: str) -> Sequence[str]:

@@ -18,25 +18,35 @@ from keras_s2s.buckets import Position
 from keras_s2s.callbacks import HistoryFile, TrainingProgress
 from keras_s2s.checkpoints import CheckpointFolder, Checkpoints, ResumedEpoch, TrainingState
 from keras_s2s.console import say, working
-from keras_s2s.corpus import ParallelCorpus, load_corpus
+from keras_s2s.corpus import load_corpus
 from keras_s2s.errors import InputError
 from keras_s2s.interruption import StopRequest
 from keras_s2s.job import TrainingJob
 from keras_s2s.nonfinite import FiniteSteps
+from keras_s2s.prepared import PreparedCorpus
+from keras_s2s.prepared_index import is_prepared
 from keras_s2s.recipes import Recipe, check_seed
 from keras_s2s.runs import RunDirectory, git_revision
+from keras_s2s.training_data import Corpus
 from keras_s2s.translator import Translator
 
 
 class CorpusChoice(NamedTuple):
-    """Which corpus, and how it is read; see `load_corpus`."""
+    """Which corpus, and how it is read; see `load_corpus`. Or the folder of a prepared one."""
 
     corpus: str
     reverse: bool = False
     skip_bad_lines: bool = False
 
-    def load(self, max_pairs: int | None) -> ParallelCorpus:
-        """The first so many pairs, or all."""
+    def load(self, max_pairs: int | None) -> Corpus:
+        """The first so many pairs, or all; or a prepared corpus."""
+        if is_prepared(self.corpus):
+            if self.reverse or self.skip_bad_lines:
+                raise InputError(
+                    f"{self.corpus}: is prepared, so --reverse and --skip-bad-lines are for "
+                    "keras-s2s prepare; leave them out"
+                )
+            return PreparedCorpus(self.corpus)
         return load_corpus(
             self.corpus,
             max_pairs=max_pairs,
@@ -85,7 +95,7 @@ def train(
         "started": _now(),
     }
     run.write_record(record)
-    run.write_samples(job.samples)
+    run.write_samples(job.data.samples)
     return _fit(run, job, record, TrainingState())
 
 
@@ -233,6 +243,10 @@ def _go_through_epochs(run: RunDirectory, job: TrainingJob, state: TrainingState
             rest = f" and {saved.batches} of {job.num_batches} batches of the next"
         error.args = (f"{run.path} keeps {saved.epochs} of {recipe.epochs} epochs{rest}",)
         raise
+    except tf.errors.OpError as error:
+        if (damage := job.data.damage()) is None:
+            raise
+        raise InputError(f"{damage}; then go on with --resume") from error
     finally:
         progress.close()
 

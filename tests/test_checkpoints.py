@@ -16,10 +16,10 @@ from keras_s2s.checkpoints import (
     CheckpointFolder,
     Checkpoints,
     TrainingState,
-    checksum_of,
     memory_of,
 )
 from keras_s2s.errors import InputError
+from keras_s2s.files import checksum_of
 from keras_s2s.interruption import StopRequest
 
 

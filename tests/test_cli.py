@@ -16,7 +16,17 @@ import pytest
 from keras_s2s import cli
 from keras_s2s.catalogue import CATALOGUE
 
-COMMANDS = ("train", "translate", "translate-shards", "evaluate", "export", "inspect", "corpora")
+COMMANDS = (
+    "train",
+    "prepare",
+    "translate",
+    "translate-shards",
+    "evaluate",
+    "export",
+    "inspect",
+    "runs",
+    "corpora",
+)
 KERAS_S2S = Path(sys.executable).with_name("keras-s2s")
 
 
