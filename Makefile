@@ -105,6 +105,14 @@ bench-short: $(VENV)/.installed ## the same in a minute, with the peers that are
 bench-serving: $(VENV)/.installed ## latency of the demo's export on a server's path
 	$(BIN)/python benchmarks/serving_latency.py $(DEMO_RUN) $(DEMO_EXPORT) phrasebook
 
+$(VENV)/.installed-docs: $(VENV)/.installed-dev
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[dev,docs]'
+	@touch $@
+
+.PHONY: docs
+docs: $(VENV)/.installed-docs ## the documentation as a site, site/index.html; any warning ends it
+	$(BIN)/python tools/build_docs.py
+
 .PHONY: clean
 clean: ## remove what make has made
-	rm -rf $(VENV) $(DEMO_RUN) export/models/$(DEMO_MODEL)
+	rm -rf $(VENV) site $(DEMO_RUN) export/models/$(DEMO_MODEL)

@@ -81,7 +81,9 @@ def inspect_export(
     try:
         core = registered_ops(None if libraries is None else os.fspath(libraries))
     except SessionError as error:
-        raise InputError(f"TensorFlow's libraries do not work here: {error}") from error
+        raise InputError(
+            f"TensorFlow's libraries do not work here ({error}); install tensorflow again"
+        ) from error
     proof = _read_proof(model.folder)
     strangers = [
         name

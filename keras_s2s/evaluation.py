@@ -108,12 +108,11 @@ def compare(
         seed: of these samples.
 
     Returns:
-        - `models`: for each translator what `evaluate` returns.
-        - `differences`: for each but the first an object with `bleu` and `chrf`; in each of these
-          `difference`, the score less that of the first translator; `interval`, the two ends of
-          where that lies in 95% of the samples; `p_value`, how probable a difference as large,
-          either way, is between equals.
-        - `num_samples` and `seed`.
+        `models`, for each translator what `evaluate` returns; `num_samples` and `seed`; and
+        `differences`, for each but the first an object with `bleu` and `chrf`. In each of these
+        are `difference`, the score less that of the first translator; `interval`, the two ends of
+        where that lies in 95% of the samples; and `p_value`, how probable a difference as large,
+        either way, is between equals.
 
     Raises:
         InputError: fewer than two translators, a number of samples or a seed that makes no sense,
@@ -160,7 +159,7 @@ def _trials(
     save_translations: str | os.PathLike[str] | None,
 ) -> list[_Trial]:
     if not len(corpus):
-        raise InputError(f"{corpus.name}: no pair to evaluate on")
+        raise InputError(f"{corpus.name}: no pair to evaluate on; give a corpus that has some")
     with contextlib.ExitStack() as at_end:
         aside = None
         if save_translations is not None:

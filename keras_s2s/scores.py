@@ -102,7 +102,10 @@ def make_metrics(tokenize: str = "13a") -> dict[str, Metric]:
     # Some need a package, or a vocabulary that sacreBLEU downloads.
     except (ImportError, RuntimeError, OSError) as error:
         reason = " ".join(str(error).split())
-        raise InputError(f"tokenization {tokenize!r} cannot be used ({reason})") from error
+        raise InputError(
+            f"tokenization {tokenize!r} cannot be used ({reason}); install what it needs, or "
+            "give 13a"
+        ) from error
     return {"bleu": metric, "chrf": sacrebleu.CHRF(lowercase=True)}
 
 

@@ -70,7 +70,8 @@ def write_saved_model(
             # TensorFlow's own say which operation failed on which file before they say why.
             reason = str(error).split(";")[-1].strip()
             raise InputError(
-                f"{destination}: cannot be written ({reason}); nothing of it is left"
+                f"{destination}: cannot be written ({reason}); nothing of it is left, so make "
+                "room, or give another folder"
             ) from error
     return destination
 
@@ -115,7 +116,9 @@ class ExportedTranslator(SentenceTranslator):
             self._loaded = tf.saved_model.load(str(folder))
         except (OSError, ValueError, tf.errors.OpError) as error:
             reason = str(error).strip().split("\n")[0]
-            raise InputError(f"{folder}: no SavedModel that can be loaded ({reason})") from error
+            raise InputError(
+                f"{folder}: no SavedModel that can be loaded ({reason}); export it again"
+            ) from error
         signatures = self._loaded.signatures
         missing = [name for name in ("serving_default", "score") if name not in signatures]
         if missing:

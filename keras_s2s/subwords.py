@@ -188,7 +188,9 @@ class SentencePieceTokenizer(Tokenizer):
         try:
             model = Path(path).read_bytes()
         except OSError as error:
-            raise InputError(f"{path}: cannot read the model ({error.strerror})") from error
+            raise InputError(
+                f"{path}: cannot read the model ({error.strerror}); give a file that is there"
+            ) from error
         tokenizer = cls()
         tokenizer._set_model(model, str(path))
         return tokenizer
@@ -365,9 +367,9 @@ def _read_model(model: bytes, where: str) -> sentencepiece.SentencePieceProcesso
     try:
         processor = sentencepiece.SentencePieceProcessor(model_proto=model)
     except RuntimeError as error:
-        raise InputError(f"{where}: not a SentencePiece model, or damaged") from error
+        raise InputError(f"{where}: not a SentencePiece model, or damaged; give another") from error
     if not model:  # which passes, until it is used
-        raise InputError(f"{where}: not a SentencePiece model; it is empty")
+        raise InputError(f"{where}: not a SentencePiece model; it is empty; give another")
     ids = processor.pad_id(), processor.bos_id(), processor.eos_id(), processor.unk_id()
     if ids != (PAD, BOS, EOS, UNK) or processor.id_to_piece(list(ids)) != list(SPECIAL_TOKENS):
         raise InputError(

@@ -404,7 +404,8 @@ def check_vocabulary(vocabulary: Sequence[str], where: str) -> Sequence[str]:
     """Returns the vocabulary, or raises an `InputError` that names the entry that is wrong."""
     if tuple(vocabulary[: len(SPECIAL_TOKENS)]) != SPECIAL_TOKENS:
         raise InputError(
-            f"{where}: the first {len(SPECIAL_TOKENS)} entries must be {' '.join(SPECIAL_TOKENS)}"
+            f"{where}: the first {len(SPECIAL_TOKENS)} entries must be {' '.join(SPECIAL_TOKENS)}; "
+            "put them there"
         )
     first_seen: dict[str, int] = {}
     for number, token in enumerate(vocabulary, start=1):
@@ -425,7 +426,9 @@ def read_vocabulary(path: str | os.PathLike[str]) -> list[str]:
     try:
         text = Path(path).read_bytes().decode("utf-8")
     except OSError as error:
-        raise InputError(f"{path}: cannot read the vocabulary ({error.strerror})") from error
+        raise InputError(
+            f"{path}: cannot read the vocabulary ({error.strerror}); give a file that is there"
+        ) from error
     except UnicodeDecodeError as error:
         raise InputError(f"{path}: not UTF-8 at byte {error.start}; convert it") from error
     # Only "\n" ends a line here and in TensorFlow's reader; str.splitlines knows more ends.

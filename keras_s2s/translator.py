@@ -186,19 +186,23 @@ class Translator(Answers, SentenceTranslator, keras.Model):
         """
         path = Path(filepath)
         if not path.is_file():
-            raise InputError(f"{path}: no such file")
+            raise InputError(f"{path}: no such file; check the name")
         not_ours = f"{path}: not a translator saved by keras_s2s"
         if path.suffix != ".keras":
             raise InputError(f"{not_ours}; the name of such a file ends in .keras")
         if not zipfile.is_zipfile(path):
-            raise InputError(f"{not_ours}; it is not a .keras file, or is cut off")
+            raise InputError(f"{not_ours}; it is not a .keras file, or is cut off; give another")
         try:
             loaded = keras.saving.load_model(path, compile=False)
         except Exception as error:
             reason = str(error).strip().split("\n")[0]
-            raise InputError(f"{not_ours} ({reason})") from error
+            raise InputError(
+                f"{not_ours}, or damaged ({reason}); give model.keras of a run"
+            ) from error
         if not isinstance(loaded, Translator):
-            raise InputError(f"{not_ours}; it holds a {type(loaded).__name__}")
+            raise InputError(
+                f"{not_ours}; it holds a {type(loaded).__name__}; give model.keras of a run"
+            )
         return loaded
 
     def export(

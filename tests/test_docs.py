@@ -1,0 +1,162 @@
+"""The documentation: what its pages say runs, and what they point to exists."""
+
+import importlib.util
+import json
+import os
+import re
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import yaml
+from pages import ROOT, anchors, blocks, check_page, headings, links, run_page
+
+import keras_s2s as s2s
+from keras_s2s.cli import main
+
+DOCS = ROOT / "docs"
+PAGES = sorted(DOCS.rglob("*.md"))
+OTHERS = [ROOT / name for name in ("README.md", "CONTRIBUTING.md", "export/README.md")]
+WITH_CODE = [path for path in [*OTHERS, *PAGES] if blocks(path)]
+# They train, search and export most.
+SLOW = (
+    *("index.md", "own-data.md", "subwords.md", "beam-search.md", "serving.md"),
+    "beyond-the-chapter.md",
+)
+
+
+def name_of(path):
+    return path.relative_to(ROOT).as_posix()
+
+
+@pytest.fixture(scope="module")
+def files(tmp_path_factory):
+    """What the commands of all pages find in the folder they are given in."""
+    folder = tmp_path_factory.mktemp("pages")
+    corpus = s2s.load_corpus("phrasebook", max_pairs=400)
+    lines = {
+        "pairs.tsv": [f"{a}\t{b}" for a, b in zip(corpus.source, corpus.target, strict=True)],
+        "train.en": corpus.source,
+        "train.fr": corpus.target,
+        "sentences.txt": corpus.source[:20],
+    }
+    for name, texts in lines.items():
+        (folder / name).write_text("".join(f"{text}\n" for text in texts), encoding="utf-8")
+    options = "--attention luong --min-freq 1 --num-layers 1 --epochs 1 --test-fraction 0.1"
+    run_dir = folder / "runs" / "mine"
+    arguments = ["train", str(folder / "pairs.tsv"), "--run-dir", str(run_dir), *options.split()]
+    assert main(arguments) == 0
+    return folder
+
+
+@pytest.mark.parametrize("path", WITH_CODE, ids=name_of)
+def test_the_code_of_a_page_is_understood(path):
+    check_page(path)
+
+
+@pytest.mark.parametrize(
+    "path",
+    [
+        pytest.param(path, marks=pytest.mark.slow if path.name in SLOW else (), id=name_of(path))
+        for path in WITH_CODE
+        if any(block.reason is None and block.runs for block in blocks(path))
+    ],
+)
+def test_the_code_of_a_page_runs(path, files, tmp_path, monkeypatch):
+    shutil.copytree(files, tmp_path, dirs_exist_ok=True)
+    if any("--run-dir runs/mine" in block.code for block in blocks(path)):
+        shutil.rmtree(tmp_path / "runs" / "mine")
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("PATH", f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}")
+    run_page(path, tmp_path)
+
+
+def sources_of_links():
+    """The pages, and the text of notebooks as (file, page)."""
+    yield from ((path, path.read_text(encoding="utf-8")) for path in [*OTHERS, *PAGES])
+    yield ROOT / "benchmarks/README.md", (ROOT / "benchmarks/README.md").read_text("utf-8")
+    for path in sorted((ROOT / "notebooks").glob("*.ipynb")):
+        cells = json.loads(path.read_text(encoding="utf-8"))["cells"]
+        yield path, "\n\n".join("".join(c["source"]) for c in cells if c["cell_type"] == "markdown")
+
+
+def test_links_lead_somewhere():
+    broken, count = [], 0
+    for path, text in sources_of_links():
+        for link in links(text):
+            if re.match(r"[a-z]+:", link):
+                continue
+            count += 1
+            file, _, anchor = link.partition("#")
+            target = (path.parent / file).resolve() if file else path
+            if not target.exists() or (anchor and anchor not in anchors(target)):
+                broken.append(f"{name_of(path)}: {link}")
+    assert not broken
+    assert count > 50
+
+
+def test_every_page_has_a_title_and_a_place_in_the_site():
+    nav = yaml.safe_load((ROOT / "mkdocs.yml").read_text(encoding="utf-8"))["nav"]
+    listed = re.findall(r"[\w/-]+\.md", json.dumps(nav))
+    assert sorted(listed) == sorted(path.relative_to(DOCS).as_posix() for path in PAGES)
+    for path in PAGES:
+        if path.name != "server.md":  # it is made of export/README.md
+            levels = [level for level, _ in headings(path.read_text(encoding="utf-8"))]
+            assert levels.count(1) == 1, path
+
+
+def test_every_public_name_is_in_the_reference():
+    text = "".join(path.read_text(encoding="utf-8") for path in (DOCS / "reference").glob("*.md"))
+    described = re.findall(r"^::: keras_s2s\.(\S+)$", text, re.MULTILINE)
+    assert len(described) == len(set(described))
+    assert set(s2s.__all__) == set(described) - {"client.TranslationClient"}
+
+
+@pytest.mark.skipif(
+    importlib.util.find_spec("zensical") is None or importlib.util.find_spec("griffe") is None,
+    reason="the site needs `make docs`, or pip install 'keras-s2s[docs]'",
+)
+def test_the_site_is_built_without_a_warning(tmp_path):
+    for name in ("docs", "export", "keras_s2s", "tools"):
+        shutil.copytree(ROOT / name, tmp_path / name, ignore=shutil.ignore_patterns("models"))
+    shutil.copy(ROOT / "mkdocs.yml", tmp_path)
+    build = [sys.executable, tmp_path / "tools" / "build_docs.py"]
+    done = subprocess.run(build, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stdout
+    pages = list((tmp_path / "site").rglob("*.html"))
+    assert len(pages) >= len(PAGES)
+    assert "no_repeat_ngram_size" in (tmp_path / "site" / "search.json").read_text("utf-8")
+    for page in pages:
+        # Whoever reads it is offline, or does not want others to know.
+        fetched = r"<(?:script|img|iframe)[^>]* src=\"https?:|<link[^>]* href=\"https?:"
+        assert not re.search(fetched, page.read_text(encoding="utf-8")), page
+
+
+def test_the_citation():
+    citation = yaml.safe_load((ROOT / "CITATION.cff").read_text(encoding="utf-8"))
+    assert citation["version"] == s2s.__version__
+    assert {"cff-version", "message", "title", "authors"} <= citation.keys()
+
+
+@pytest.mark.parametrize("path", sorted((ROOT / ".github" / "ISSUE_TEMPLATE").glob("*.yml")))
+def test_a_template_of_issues(path):
+    template = yaml.safe_load(path.read_text(encoding="utf-8"))
+    if path.stem == "config":
+        return
+    assert {"name", "description", "body"} <= template.keys()
+    fields = [field for field in template["body"] if field["type"] != "markdown"]
+    assert len({field["id"] for field in fields}) == len(fields)
+    assert all(field["attributes"]["label"] for field in fields)
+    assert any(field.get("validations", {}).get("required") for field in fields)
+
+
+def test_every_module_is_in_the_design():
+    rows = re.findall(r"^\| (`.*?) \|", (DOCS / "design.md").read_text("utf-8"), re.MULTILINE)
+    described = re.findall(r"`(\w+)`", "".join(rows))
+    assert len(described) == len(set(described))
+    modules = {path.stem for path in (ROOT / "keras_s2s").glob("[!_]*.py")}
+    # Those that a module has beside it for its own use need no row of their own.
+    assert set(described) <= modules
+    assert modules - set(described) <= {"serving_api", "session_process"}

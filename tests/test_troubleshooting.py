@@ -1,0 +1,189 @@
+"""The messages on the page on troubleshooting are those that users get."""
+
+import ast
+import gzip
+import io
+import re
+import shlex
+import shutil
+import tarfile
+
+import pytest
+from pages import ROOT, tokens
+
+from keras_s2s import client
+
+PAGE = ROOT / "docs" / "troubleshooting.md"
+
+
+def table_rows():
+    """The first column of all tables."""
+    found, column = [], 0
+    for token in tokens(PAGE.read_text(encoding="utf-8")):
+        if token.type == "tr_open":
+            column = 0
+        elif token.type == "td_open":
+            column += 1
+        elif token.type == "inline" and column == 1:
+            [code] = [child.content for child in token.children if child.type == "code_inline"]
+            found.append(code)
+            column = 2
+    return found
+
+
+ROWS = table_rows()
+
+
+def rows_for(message):
+    """The rows that a user finds for a message."""
+    patterns = {row: ".*".join(map(re.escape, row.split("…"))) for row in ROWS}
+    return [row for row, pattern in patterns.items() if re.search(pattern, message)]
+
+
+def all_text():
+    """All text of the package's sources, with `…` for what is put in."""
+    parts = []
+    for path in sorted((ROOT / "keras_s2s").glob("*.py")):
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+            if isinstance(node, ast.Constant) and isinstance(node.value, str):
+                parts.append(node.value)
+            elif isinstance(node, ast.JoinedStr):
+                values = (getattr(value, "value", None) for value in node.values)
+                parts.append("".join(v if isinstance(v, str) else "…" for v in values))
+    return "\n".join(parts)
+
+
+GOOD = b"Go.\tVa !\nHi.\tSalut !\n"
+
+
+def tar_of(content):
+    buffer = io.BytesIO()
+    with tarfile.open(fileobj=buffer, mode="w:gz") as archive:
+        member = tarfile.TarInfo("pairs.tsv")
+        member.size = len(content)
+        archive.addfile(member, io.BytesIO(content))
+    return buffer.getvalue()
+
+
+FILES = {
+    "good.tsv": GOOD,
+    "no_tabs.tsv": b"Go.\tVa !\nHi.\nRun!\n",
+    "latin.tsv": "Oh?\tÇa alors !\n".encode("latin-1"),
+    "utf_16.tsv": GOOD.decode().encode("utf-16"),
+    "binary.tsv": b"\x7fELF\0\1\2",
+    "empty.tsv": b"",
+    "cut.gz": gzip.compress(GOOD)[:-5],
+    "tar.tar.gz": tar_of(GOOD),
+    "a.en": b"Go.\nHi.\n",
+    "a.fr": b"Va !\n",
+    "full/note.txt": b"mine",
+    "text.keras": b"no model",
+    "cut/saved_model.pb": b"no protocol buffer",
+    "unfinished/run.json": b"{}",
+    "torn/run.json": b"{",
+}
+
+# What is typed, and the beginning of the row that tells of it. RUN is a finished run, EXPORT an
+# export of it, PAIRS its corpus.
+COMMANDS = [
+    ("train phrasebok --run-dir new", "…: no such file, and not in the catalogue"),
+    ("train no_tabs.tsv --run-dir new", "…: … of … lines have no"),
+    ("train latin.tsv --run-dir new", "…: line … is not UTF-8"),
+    ("train utf_16.tsv --run-dir new", "…: looks like UTF-16"),
+    ("train binary.tsv --run-dir new", "…: is binary"),
+    ("train empty.tsv --run-dir new", "…: is empty"),
+    ("train cut.gz --run-dir new", "…: is cut off"),
+    ("train tar.tar.gz --run-dir new", "…: holds a tar"),
+    ("train a.en,a.fr --run-dir new", "… has … lines but"),
+    ("train good.tsv --run-dir new --valid-fraction 0.999999", "…: none of its … pairs"),
+    ("train PAIRS --run-dir new --num-steps 3 --drop-long", "…: no pair has at most"),
+    ("train good.tsv --run-dir new --num-hidden 9", "unknown argument"),
+    ("train good.tsv --run-dir new --preset chaptr", "no preset"),
+    ("train good.tsv --run-dir new --input-feeding", "… needs …"),
+    ("train good.tsv --run-dir new --epochs 0", "… is …; give … or more"),
+    ("train good.tsv --run-dir new --valid-fraction 0.5 --test-fraction 0.5", "valid_fraction …"),
+    ("train good.tsv --run-dir new --seed -1", "seed is"),
+    ("train PAIRS --run-dir RUN", "…: holds a run already"),
+    ("train good.tsv --run-dir full", "…: is not empty"),
+    ("train good.tsv --run-dir new --resume", "…: holds no run"),
+    ("train PAIRS --run-dir RUN --resume --num-hiddens 9", "…: the run has … …, not"),
+    ("train PAIRS --run-dir RUN --resume --epochs 1", "…: has … epochs behind it"),
+    ("train good.tsv --run-dir RUN --resume", "…: the corpus … is not"),
+    ("train PAIRS --run-dir COPY --resume", "…: has no checkpoint"),
+    ("train PAIRS --run-dir DAMAGED --resume --epochs 3", "…: no checkpoint is whole"),
+    ("train PAIRS --run-dir torn --resume", "…run.json: cannot be read"),
+    ("translate nowhere Go.", "…: no such file or folder"),
+    ("translate unfinished Go.", "…: the run has no model.keras"),
+    ("translate full Go.", "…: holds neither"),
+    ("translate text.keras Go.", "…: not a translator"),
+    ("translate RUN Go. --n-best 2", "--n-best is"),
+    ("translate EXPORT Go. --beam 3", "…: was exported with beams"),
+    ("translate RUN --input a.en --output a.fr", "…: exists already"),
+    ("evaluate RUN/model.keras PAIRS --split test", "…: only a run directory"),
+    ("evaluate RUN PAIRS --tokenize noen", "no tokenization"),
+    ("export RUN --model-name a/b", "--model-name is"),
+    ("export RUN --model-name tiny --output MODELS --version 1", "…: this version exists"),
+    ("inspect full", "…: no saved_model.pb"),
+    ("inspect cut", "…: is damaged or no SavedModel"),
+]
+
+
+CLIENT = [
+    ("localhost:1 en-fr Go. --retries 0", "… (UNAVAILABLE)"),
+    ("http://localhost:8501 en-fr Go.", "…: is an address for REST"),
+    ("localhost:port en-fr Go.", "… is no address"),
+]
+
+
+@pytest.fixture
+def places(tmp_path, monkeypatch, trained_run, exported_run, pairs_file):
+    """A folder with bad files, the current one; and what the words in capitals stand for."""
+    monkeypatch.chdir(tmp_path)
+    for name, content in FILES.items():
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        (tmp_path / name).write_bytes(content)
+    for name in ("copy", "damaged"):
+        shutil.copytree(trained_run, tmp_path / name)
+    shutil.rmtree(tmp_path / "copy" / "checkpoints")
+    for variables in (tmp_path / "damaged" / "checkpoints").glob("*/variables.npz"):
+        variables.write_bytes(b"")
+    return {
+        "RUN": trained_run,
+        "EXPORT": exported_run,
+        "MODELS": exported_run.parents[1],
+        "PAIRS": pairs_file,
+        "COPY": tmp_path / "copy",
+        "DAMAGED": tmp_path / "damaged",
+    }
+
+
+def test_what_the_commands_say_is_on_the_page(places, command):
+    told, missing = set(), []
+    for typed, expected in COMMANDS:
+        words = [re.sub(r"^[A-Z]{3,}", lambda m: str(places[m[0]]), w) for w in shlex.split(typed)]
+        outcome = command(*words)
+        assert outcome.status == 2, (typed, outcome)
+        message = outcome.err.splitlines()[-1].removeprefix("keras-s2s: error: ")
+        matching = [row for row in rows_for(message) if row.startswith(expected)]
+        told.update(matching)
+        if not matching:
+            missing.append((typed, message))
+    assert not missing
+    assert len(told) >= 35
+
+
+def test_what_the_client_says_is_on_the_page(capsys):
+    for typed, expected in CLIENT:
+        assert client.main(typed.split()) == 2
+        message = capsys.readouterr().err
+        assert [row for row in rows_for(message) if row.startswith(expected)], message
+
+
+def test_the_other_messages_are_those_of_the_package():
+    text = all_text()
+    provoked = tuple(expected for _, expected in [*COMMANDS, *CLIENT])
+    others = [row for row in ROWS if not row.startswith(provoked)]
+    assert len(others) < 30
+    # Names and codes that are put into a message are not part of its text.
+    pieces = [(row, re.split(r"…|fra-eng|\([A-Z_]+\); ", row)) for row in others]
+    assert not [row for row, parts in pieces if any(p.strip(" :(") not in text for p in parts)]
