@@ -60,9 +60,12 @@ lint: $(VENV)/.installed-dev ## style, types, and the one-way order of the modul
 	$(BIN)/mypy
 	$(BIN)/lint-imports
 
+# Each takes one to two gigabytes. A file of tests stays together, for what its tests share.
+TEST_PROCESSES ?= 2
+
 .PHONY: test
 test: lint ## lint, type check and all tests but the slow ones
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest -n $(TEST_PROCESSES) --dist loadfile
 
 .PHONY: test-slow
 test-slow: $(VENV)/.installed-dev ## the slow tests

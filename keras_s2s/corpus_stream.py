@@ -58,7 +58,7 @@ class CorpusStream:
     >>> chunk = next(stream.chunks(1000))
     >>> pairs = list(stream.pairs(chunk, stream.bad_lines()))
     >>> len(pairs), pairs[-1][0]
-    (1000, '')
+    (1000, 'The store is closed.')
     """
 
     def __init__(self, name: str) -> None:

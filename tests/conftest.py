@@ -125,6 +125,14 @@ def batches(pairs, tokenizers):
 
 
 @pytest.fixture
+def ctrl_c():
+    """Ctrl-C raises, here and in processes that are started here, even where it is ignored."""
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, before)
+
+
+@pytest.fixture
 def make_model(tokenizers):
     """Builds a small model for the pairs, with the same weights each time."""
 

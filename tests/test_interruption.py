@@ -134,14 +134,6 @@ def test_killed_at_twenty_moments(pairs, whole_run, tmp_path):
     assert_same_run(run_dir, whole_run)
 
 
-@pytest.fixture
-def ctrl_c():
-    """Ctrl-C raises, which it does not in a process that was started to ignore it."""
-    before = signal.signal(signal.SIGINT, signal.default_int_handler)
-    yield
-    signal.signal(signal.SIGINT, before)
-
-
 @pytest.mark.usefixtures("ctrl_c")
 def test_a_request_is_taken_once(capsys):
     before = [signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)]

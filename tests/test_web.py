@@ -183,6 +183,7 @@ def test_models_that_are_not_there(refused, trained_run, tmp_path):
     assert "unknown argument" in refused("web", "a", "b", "--port", 0, "c")
 
 
+@pytest.mark.usefixtures("ctrl_c")
 def test_the_command(trained_run, exported_run):
     command = [sys.executable, "-m", "keras_s2s", "web", trained_run, "--port", "0", exported_run]
     process = subprocess.Popen(command, stderr=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
