@@ -1,6 +1,6 @@
 """Throughput of one device, two devices of one machine and two workers, one thread for each.
 
-    python -m benchmarks.scaling [--rounds N] [--epochs N] [--hiddens N] [--corpus NAME]
+    python -m benchmarks.scaling [--rounds N] [--epochs N] [--hiddens N] [--batch-size N]
 
 Each is a training of its own; all of them take turns, so that what else the machine does hits all
 alike. The first epoch, in which TensorFlow builds its functions, does not count.
@@ -39,6 +39,7 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--epochs", type=int, default=4)
     parser.add_argument("--hiddens", type=int, default=256)
+    parser.add_argument("--batch-size", type=int, default=64, help="of all devices together")
     parser.add_argument("--corpus", default="phrasebook")
     options = parser.parse_args()
     speeds: dict[str, list[float]] = {way: [] for way in WAYS}
@@ -65,6 +66,7 @@ def run(way: str, run_dir: Path, options: argparse.Namespace) -> list[dict[str, 
     """Trains once; returns the rows of `history.csv`."""
     words = ["train", options.corpus, "--run-dir", str(run_dir), "--bucket-by-length"]
     words += ["--epochs", str(options.epochs), "--min-freq", "1"]
+    words += ["--batch-size", str(options.batch_size)]
     words += ["--num-hiddens", str(options.hiddens), "--embed-size", str(options.hiddens)]
     if way == "one device":
         start([*words], 1)

@@ -16,10 +16,11 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import cast
 
-from keras_s2s.cli import Parser, fail
-from keras_s2s.commands import waiting_lines
+from keras_s2s.console import fail
 from keras_s2s.errors import InputError, ServerError
+from keras_s2s.parsers import Parser
 from keras_s2s.serving_client import TranslationClient, read_answers
+from keras_s2s.translation_commands import waiting_lines
 from keras_s2s.transport import Credentials
 
 __all__ = ["TranslationClient", "main", "read_answers"]

@@ -97,3 +97,12 @@ def _without_chatter() -> Iterator[None]:
             for line in held_back:
                 if not _CHATTER.match(line):
                     os.write(2, line)
+
+
+def fail(message: str) -> int:
+    """Prints an error as one line; returns the exit status."""
+    line = " ".join(message.split())
+    # A name may hold characters that would play tricks on a terminal.
+    shown = "".join(sign if sign.isprintable() else ascii(sign)[1:-1] for sign in line)
+    print(f"keras-s2s: error: {shown}", file=sys.stderr)
+    return 2

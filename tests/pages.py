@@ -20,6 +20,7 @@ from markdown_it import MarkdownIt
 from markdown_it.token import Token
 
 from keras_s2s import cli, client
+from keras_s2s.arguments import parse
 
 ROOT = Path(__file__).parents[1]
 BLOCK_MARK = re.compile(r"<!-- not run: (.+) -->")
@@ -132,7 +133,7 @@ def check(command: str) -> None:
     """Whether a command would be understood; knows those of this repository."""
     arguments, _ = _without_redirections(_arguments(command))
     if arguments[0] == "keras-s2s":
-        cli.parse(arguments[1:])
+        parse(arguments[1:])
     elif arguments[:3] == ["python", "-m", "keras_s2s.client"]:
         client._parser().parse_args(arguments[3:])
     elif arguments[0] == "make":

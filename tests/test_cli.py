@@ -13,7 +13,8 @@ from pathlib import Path
 import keras
 import pytest
 
-from keras_s2s import cli
+from keras_s2s import cli, model_commands
+from keras_s2s.arguments import parse
 from keras_s2s.catalogue import CATALOGUE
 
 COMMANDS = (
@@ -317,7 +318,7 @@ def test_errors_of_the_machine(monkeypatch, capsys):
         def fail(options):
             raise error
 
-        monkeypatch.setattr(cli.commands, "corpora", fail)
+        monkeypatch.setattr(model_commands, "corpora", fail)
         fail.__name__ = "corpora"
         return cli.main(["corpora"]), capsys.readouterr().err
 
@@ -337,7 +338,7 @@ def test_unexpected_errors_keep_their_traceback(monkeypatch):
     def corpora(options):
         raise ZeroDivisionError
 
-    monkeypatch.setattr(cli.commands, "corpora", corpora)
+    monkeypatch.setattr(model_commands, "corpora", corpora)
     with pytest.raises(ZeroDivisionError):
         cli.main(["corpora"])
 
@@ -436,7 +437,7 @@ def test_a_real_process(way, trained_run, tmp_path):
     ],
 )
 def test_sentences_stand_before_and_after_options(arguments):
-    options = cli.parse(["translate", *arguments])
+    options = parse(["translate", *arguments])
     assert options.model == "MODEL"
     assert options.sentences == ["Go.", "Wow!"]
     assert options.with_scores
@@ -454,18 +455,18 @@ def test_sentences_stand_before_and_after_options(arguments):
     ],
 )
 def test_models_stand_before_and_after_options(arguments):
-    options = cli.parse(["evaluate", *arguments])
+    options = parse(["evaluate", *arguments])
     assert (options.models, options.corpus) == (["A", "B", "C"], "CORPUS")
     assert options.json
 
 
 def test_one_model_stands_before_and_after_options():
     for arguments in (["A", "CORPUS", "--json"], ["A", "--json", "CORPUS"]):
-        options = cli.parse(["evaluate", *arguments])
+        options = parse(["evaluate", *arguments])
         assert (options.models, options.corpus) == (["A"], "CORPUS")
 
 
 def test_an_unknown_option_among_sentences_is_refused(capsys):
     with pytest.raises(SystemExit):
-        cli.parse(["translate", "MODEL", "--wth-scores", "Go."])
+        parse(["translate", "MODEL", "--wth-scores", "Go."])
     assert "--with-scores?" in capsys.readouterr().err

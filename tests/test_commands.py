@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 import keras_s2s as s2s
-from keras_s2s.commands import SENTENCES_AT_A_TIME, waiting_lines
+from keras_s2s.translation_commands import SENTENCES_AT_A_TIME, waiting_lines
 
 KERAS_S2S = Path(sys.executable).with_name("keras-s2s")
 

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 import yaml
 
-from keras_s2s.cli import parse
+from keras_s2s.arguments import parse
 from keras_s2s.cluster import read_cluster
 
 FOLDER = Path(__file__).parents[1] / "docs" / "kubernetes"
