@@ -20,7 +20,6 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-MEBIBYTE = 2**20
 # Seconds between two looks at the processes.
 PAUSE = 0.2
 

@@ -69,7 +69,7 @@ def run(way: str, run_dir: Path, options: argparse.Namespace) -> list[dict[str, 
     words += ["--batch-size", str(options.batch_size)]
     words += ["--num-hiddens", str(options.hiddens), "--embed-size", str(options.hiddens)]
     if way == "one device":
-        start([*words], 1)
+        start(words, 1)
     elif way == "two mirrored":
         start([*words, "--strategy", "mirrored", "--devices", "2"], 2)
     else:

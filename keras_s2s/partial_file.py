@@ -8,7 +8,6 @@ import hashlib
 import json
 import os
 from pathlib import Path
-from types import TracebackType
 from typing import Any, NamedTuple
 
 from keras_s2s.errors import InputError
@@ -158,12 +157,7 @@ class PartialOutput:
             pass
         return self
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
+    def __exit__(self, *error: object) -> None:
         for file in self._files:
             # What cannot be written now is after the end that the journal knows.
             with contextlib.suppress(OSError):

@@ -140,7 +140,10 @@ class _Run:
             mark_duplicates(folder.work, sizes)
         corpora = self._report_of_reading(sifted, chunks)
         self._learn_vocabularies(chunks, sum(corpus["train_pairs"] for corpus in corpora))
-        index = self._indexed(corpora, self._make_shards(sifted, chunks))
+        vocabularies = [len(one) for one in load_tokenizers(folder.path, self._fields)]
+        id_type = "uint16" if max(vocabularies) <= 2**16 else "uint32"
+        shards = self._make_shards(sifted, chunks, id_type)
+        index = self._indexed(corpora, shards, vocabularies, id_type)
         if folder.before is not None and folder.before != index:
             raise InputError(
                 f"{folder.path}: what is made now is not what was made before; give --overwrite "
@@ -284,10 +287,10 @@ class _Run:
             tokenizer.save(folder.path / name)
         write_json(learned, {name: checksum_of(folder.path / name) for name in names})
 
-    def _make_shards(self, sifted: list[SiftedChunk], chunks: list[ChunkToRead]) -> list[Shard]:
+    def _make_shards(
+        self, sifted: list[SiftedChunk], chunks: list[ChunkToRead], id_type: str
+    ) -> list[Shard]:
         folder = self._folder
-        vocabularies = load_tokenizers(folder.path, self._fields)
-        largest = max(map(len, vocabularies))
         checksums = tuple(checksum_of(folder.path / name) for name in tokenizer_files(self._fields))
         before = {} if folder.before is None else folder.before
         made: dict[int, Shard] = {}
@@ -301,7 +304,7 @@ class _Run:
                 checksums,
                 self._fields,
                 self._preparation.max_length_ratio,
-                "uint16" if largest <= 2**16 else "uint32",
+                id_type,
             )
             known = before["shards"][chunk.number] if before else _json_or_none(_said_of(chunk))
             shard = None if known is None else Shard(**known)
@@ -324,7 +327,13 @@ class _Run:
             say(f"{folder.path}: made anew: {names}")
         return [made[number] for number in range(len(chunks))]
 
-    def _indexed(self, corpora: list[dict[str, Any]], shards: list[Shard]) -> dict[str, Any]:
+    def _indexed(
+        self,
+        corpora: list[dict[str, Any]],
+        shards: list[Shard],
+        vocabularies: list[int],
+        id_type: str,
+    ) -> dict[str, Any]:
         num_steps = self._fields["num_steps"]
         lengths = {
             side: [[0] * (num_steps + 1) for _ in corpora]
@@ -353,14 +362,13 @@ class _Run:
             # All but <bos>.
             targets = np.array(lengths["target_lengths"][number])
             corpus["target_tokens"] = int(np.maximum(step - 1, 0) @ targets)
-        source, target = load_tokenizers(self._folder.path, self._fields)
         names = sorted({*tokenizer_files(self._fields), *HELD_OUT_FILES, SAMPLES})
         return {
             "format": FORMAT,
             "configuration": self._preparation.as_json(),
             "corpora": corpora,
-            "vocabularies": [len(source), len(target)],
-            "id_type": "uint16" if max(len(source), len(target)) <= 2**16 else "uint32",
+            "vocabularies": vocabularies,
+            "id_type": id_type,
             **lengths,
             "files": {name: checksum_of(self._folder.path / name) for name in names},
             "shards": [dataclasses.asdict(shard) for shard in shards],

@@ -4,7 +4,6 @@ import gzip
 import hashlib
 import os
 import zlib
-from types import TracebackType
 from typing import IO
 
 from keras_s2s.archives import shown
@@ -66,12 +65,7 @@ class LineReader:
     def __enter__(self) -> "LineReader":
         return self
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
+    def __exit__(self, *error: object) -> None:
         self._file.close()
 
     @property
