@@ -49,11 +49,16 @@ def read_bytes(path: str | os.PathLike[str]) -> bytes:
     Raises:
         InputError: there is no such file, it is a folder, or it cannot be read.
     """
+    with _reading_reported(path), open(path, "rb") as file:
+        return file.read()
+
+
+@contextlib.contextmanager
+def _reading_reported(path: str | os.PathLike[str]) -> Iterator[None]:
     if os.path.isdir(path):
         raise InputError(f"{shown(path)}: is a folder; give a file")
     try:
-        with open(path, "rb") as file:
-            return file.read()
+        yield
     except FileNotFoundError as error:
         raise InputError(f"{shown(path)}: no such file; check the name") from error
     except (OSError, ValueError) as error:  # ValueError: a NUL character in the name
@@ -85,32 +90,8 @@ def unpack(content: bytes, name: str | os.PathLike[str]) -> bytes:
     >>> unpack(gzip.compress(b"Go.\\tVa !"), "pairs.tsv.gz")
     b'Go.\\tVa !'
     """
-    if not content:
-        raise InputError(f"{shown(name)}: is empty; give a file with sentence pairs")
-    suffix = os.path.splitext(name)[1].lower()
-    # The content counts too: a spreadsheet is a zip file whatever its name says.
-    if suffix == ".zip" or content.startswith((b"PK\x03\x04", b"PK\x05\x06")):
-        return _unpack_zip(content, shown(name))
-    if suffix == ".gz" or content.startswith(b"\x1f\x8b"):
-        return _unpack_gz(content, shown(name))
-    return content
-
-
-def _unpack_gz(content: bytes, name: str) -> bytes:
-    with _damage_reported(name), gzip.open(io.BytesIO(content)) as stream:
-        text = _read_bounded(stream, len(content), name)
-    if text[257:262] == b"ustar":
-        raise InputError(f"{name}: holds a tar archive; unpack it and give the file of pairs")
-    return text
-
-
-def _unpack_zip(content: bytes, name: str) -> bytes:
-    with (
-        _damage_reported(name),
-        zipfile.ZipFile(io.BytesIO(content)) as archive,
-        archive.open(_member_with_pairs(archive, name)) as stream,
-    ):
-        return _read_bounded(stream, len(content), name)
+    with _unpacked(io.BufferedReader(io.BytesIO(content)), len(content), name) as stream:
+        return stream.read()
 
 
 def _member_with_pairs(archive: zipfile.ZipFile, name: str) -> zipfile.ZipInfo:
@@ -161,27 +142,23 @@ def open_unpacked(path: str | os.PathLike[str]) -> Iterator[IO[bytes]]:
     Raises:
         InputError: as `read_bytes` and `unpack`.
     """
-    name = shown(path)
     with contextlib.ExitStack() as opened:
-        try:
-            if os.path.isdir(path):
-                raise InputError(f"{name}: is a folder; give a file")
+        with _reading_reported(path):
             file = opened.enter_context(open(path, "rb"))
-        except FileNotFoundError as error:
-            raise InputError(f"{name}: no such file; check the name") from error
-        except (OSError, ValueError) as error:
-            if isinstance(error, InputError):
-                raise
-            raise InputError(
-                f"{name}: cannot be read ({getattr(error, 'strerror', None) or error}); "
-                "check the file and its permissions"
-            ) from error
-        head = file.peek(4)
-        if not head:
-            raise InputError(f"{name}: is empty; give a file with sentence pairs")
-        suffix = os.path.splitext(path)[1].lower()
-        stream: IO[bytes] = file
         size = os.fstat(file.fileno()).st_size
+        yield opened.enter_context(_unpacked(file, size, path))
+
+
+@contextlib.contextmanager
+def _unpacked(
+    file: io.BufferedReader, size: int, path: str | os.PathLike[str]
+) -> Iterator[IO[bytes]]:
+    name, suffix, head = shown(path), os.path.splitext(path)[1].lower(), file.peek(4)
+    if not head:
+        raise InputError(f"{name}: is empty; give a file with sentence pairs")
+    with contextlib.ExitStack() as opened:
+        stream: IO[bytes] = file
+        # The content counts too: a spreadsheet is a zip file whatever its name says.
         if suffix == ".zip" or head.startswith((b"PK\x03\x04", b"PK\x05\x06")):
             opened.enter_context(_damage_reported(name))
             archive = opened.enter_context(zipfile.ZipFile(file))
@@ -203,7 +180,8 @@ class _Bounded(io.RawIOBase):
 
     def __init__(self, stream: Any, packed_size: int, name: str) -> None:
         self._stream, self._name, self._size = stream, name, 0
-        self._limit = _largest_size(packed_size)
+        # The sizes in the headers may be lies.
+        self._limit = max(64 * _MEBIBYTE, 100 * packed_size)
 
     def readable(self) -> bool:
         return True
@@ -212,7 +190,10 @@ class _Bounded(io.RawIOBase):
         part = self._stream.read(len(buffer))
         self._size += len(part)
         if self._size > self._limit:
-            raise _unpacks_to_too_much(self._name, self._limit)
+            raise InputError(
+                f"{self._name}: unpacks to more than {self._limit // _MEBIBYTE} MiB; refusing, "
+                "since text does not compress that well; unpack it and give the file of pairs"
+            )
         buffer[: len(part)] = part
         return len(part)
 
@@ -236,31 +217,6 @@ def _starts_with_pairs(head: bytes) -> bool:
         return False
     fields = (line.partition(b"\t") for line in head.split(b"\n")[:10])
     return any(left.strip() and right.strip() for left, _, right in fields)
-
-
-def _read_bounded(stream: IO[bytes] | gzip.GzipFile, packed_size: int, name: str) -> bytes:
-    # In steps, because the sizes in the headers may be lies and one read of `limit` bytes
-    # would allocate them all first.
-    limit = _largest_size(packed_size)
-    parts = []
-    size = 0
-    while part := stream.read(_MEBIBYTE):
-        size += len(part)
-        if size > limit:
-            raise _unpacks_to_too_much(name, limit)
-        parts.append(part)
-    return b"".join(parts)
-
-
-def _largest_size(packed_size: int) -> int:
-    return max(64 * _MEBIBYTE, 100 * packed_size)
-
-
-def _unpacks_to_too_much(name: str, limit: int) -> InputError:
-    return InputError(
-        f"{name}: unpacks to more than {limit // _MEBIBYTE} MiB; refusing, since text "
-        "does not compress that well; unpack it and give the file of pairs"
-    )
 
 
 @contextlib.contextmanager

@@ -9,7 +9,7 @@ import unicodedata
 from collections.abc import Iterable
 from typing import NamedTuple
 
-from keras_s2s.archives import read_bytes, shown, unpack
+from keras_s2s.archives import open_unpacked, shown
 from keras_s2s.catalogue import CATALOGUE, read_text, unknown_name
 from keras_s2s.errors import InputError
 from keras_s2s.lines import (
@@ -207,7 +207,7 @@ def load_corpus(
         text = read_text(name)
         sources, targets = _read_tab_separated(text, name, max_pairs, skip_bad_lines)
     elif os.path.exists(name):
-        text = unpack(read_bytes(name), name)
+        text = _read_text(name)
         sources, targets = _read_tab_separated(text, name, max_pairs, skip_bad_lines)
     elif "," in name:
         sources, targets = _read_aligned(aligned_names(name), max_pairs, skip_bad_lines)
@@ -227,11 +227,16 @@ def _read_tab_separated(
 def _read_aligned(
     names: tuple[str, str], max_pairs: int | None, skip_bad_lines: bool
 ) -> tuple[list[str], list[str]]:
-    sides = [_text_lines(unpack(read_bytes(name), name), name) for name in names]
+    sides = [_text_lines(_read_text(name), name) for name in names]
     check_as_long(names, len(sides[0]), len(sides[1]))
     rows = aligned_rows(sides[0], sides[1], names, skip_bad_lines)
     where = f"{shown(names[0])} and {shown(names[1])}"
     return _collect(rows, BadLines(where, ALIGNED), max_pairs, skip_bad_lines)
+
+
+def _read_text(name: str) -> bytes:
+    with open_unpacked(name) as stream:
+        return stream.read()
 
 
 def _text_lines(content: bytes, name: str) -> list[bytes]:
