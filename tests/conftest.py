@@ -1,9 +1,7 @@
 """What several tests share."""
 
-import contextlib
 import os
 import signal
-import socket
 import subprocess
 import sys
 import zipfile
@@ -208,20 +206,6 @@ def exported_run(trained_run, tmp_path_factory):
     arguments = ["export", trained_run, "--model-name", "tiny", "--output", output]
     assert main(list(map(str, arguments))) == 0
     return output / "tiny" / "1"
-
-
-@pytest.fixture(scope="session")
-def free_ports():
-    """Finds ports of this machine that nothing listens on."""
-
-    def find(number):
-        with contextlib.ExitStack() as stack:
-            sockets = [stack.enter_context(socket.socket()) for _ in range(number)]
-            for each in sockets:
-                each.bind(("127.0.0.1", 0))
-            return [each.getsockname()[1] for each in sockets]
-
-    return find
 
 
 class Outcome(NamedTuple):

@@ -4,6 +4,7 @@ import json
 import socket
 
 import pytest
+from ports import free_ports
 
 from keras_s2s.cluster import EXAMPLE, listening, read_cluster
 from keras_s2s.devices import Devices
@@ -99,7 +100,7 @@ def test_without_the_variable(command, monkeypatch, tmp_path):
     assert Devices().is_chief(), "nobody asks for it otherwise"
 
 
-def test_a_port_that_is_taken(free_ports):
+def test_a_port_that_is_taken():
     (port,) = free_ports(1)
     worker = read({"worker": [f"localhost:{port}"]}, FIRST).workers[0]
     assert not answers(worker)
@@ -119,7 +120,7 @@ def test_a_port_that_is_taken(free_ports):
     )
 
 
-def test_one_that_does_not_come(free_ports):
+def test_one_that_does_not_come():
     here, there = free_ports(2)
     cluster = read({"worker": [f"localhost:{here}", f"localhost:{there}"]}, FIRST)
     with pytest.raises(WorkerLost) as error:

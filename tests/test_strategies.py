@@ -1,10 +1,10 @@
 """Training on several devices of one machine: the same losses as on one."""
 
-import csv
 import json
 
 import numpy as np
 import pytest
+from run_files import figures_of, weights_of
 
 import keras_s2s as s2s
 from keras_s2s.devices import Devices
@@ -48,20 +48,8 @@ def corpus_file(tmp_path_factory):
     return file
 
 
-def rows_of(run_dir):
-    with open(run_dir / "history.csv", encoding="utf-8") as file:
-        rows = list(csv.DictReader(file))
-    for row in rows:
-        del row["seconds"], row["tokens_per_second"]
-    return [{name: float(value) for name, value in row.items()} for row in rows]
-
-
-def weights_of(run_dir):
-    return s2s.Translator.load(run_dir / "model.keras").model.get_weights()
-
-
 def assert_same_figures(run_dir, other):
-    for mine, theirs in zip(rows_of(run_dir), rows_of(other), strict=True):
+    for mine, theirs in zip(figures_of(run_dir), figures_of(other), strict=True):
         assert mine == pytest.approx(theirs, rel=TOLERANCE)
     for mine, theirs in zip(weights_of(run_dir), weights_of(other), strict=True):
         np.testing.assert_allclose(mine, theirs, atol=1e-4)

@@ -14,7 +14,6 @@ import contextlib
 import os
 import re
 import shutil
-import socket
 import subprocess
 import threading
 import time
@@ -25,6 +24,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from ports import free_ports
 
 from keras_s2s.client import TranslationClient, read_answers
 from keras_s2s.errors import ServerError
@@ -137,15 +137,6 @@ class Server:
 
     def log(self) -> str:
         return (self.folder / "log").read_text(encoding="utf-8", errors="replace")
-
-
-def free_ports(count: int) -> list[int]:
-    """The server takes no port 0, so that it is told some that were free just now."""
-    with contextlib.ExitStack() as open_sockets:
-        sockets = [open_sockets.enter_context(socket.socket()) for _ in range(count)]
-        for one in sockets:
-            one.bind(("127.0.0.1", 0))
-        return [one.getsockname()[1] for one in sockets]
 
 
 def wait_until(condition, seconds: float) -> None:

@@ -1,7 +1,6 @@
 """Two workers, as two processes that reach each other over loopback."""
 
 import contextlib
-import csv
 import json
 import os
 import signal
@@ -12,6 +11,8 @@ from typing import NamedTuple
 
 import numpy as np
 import pytest
+from ports import free_ports
+from run_files import figures_of, weights_of
 
 import keras_s2s as s2s
 from keras_s2s.checkpoints import CheckpointFolder
@@ -50,7 +51,7 @@ def corpus_file(tmp_path_factory):
 
 
 @pytest.fixture
-def start(free_ports):
+def start():
     """Starts two workers, and ends what is left of them."""
     with contextlib.ExitStack() as stack:
 
@@ -100,18 +101,6 @@ def wait_for_checkpoint(run_dir, after, processes):
     return folder.newest()
 
 
-def figures(run_dir):
-    with open(run_dir / "history.csv", encoding="utf-8") as file:
-        rows = list(csv.DictReader(file))
-    for row in rows:
-        del row["seconds"], row["tokens_per_second"]
-    return [{name: float(value) for name, value in row.items()} for row in rows]
-
-
-def weights(run_dir):
-    return s2s.Translator.load(run_dir / "model.keras").model.get_weights()
-
-
 def test_two_workers_and_one_device_make_the_same_run(corpus_file, tmp_path, start):
     both = start(*[training(corpus_file, tmp_path / "two", epochs=3)] * 2)
     results = [ended(process) for process in both]
@@ -121,9 +110,13 @@ def test_two_workers_and_one_device_make_the_same_run(corpus_file, tmp_path, sta
     fields = {name.replace("-", "_"): value for name, value in OPTIONS.items()}
     recipe = s2s.Recipe(**{**fields, "bucket_by_length": True, "epochs": 3})
     s2s.train(CorpusChoice(str(corpus_file)), tmp_path / "one", recipe)
-    for mine, theirs in zip(figures(tmp_path / "two"), figures(tmp_path / "one"), strict=True):
+    for mine, theirs in zip(
+        figures_of(tmp_path / "two"), figures_of(tmp_path / "one"), strict=True
+    ):
         assert mine == pytest.approx(theirs, rel=TOLERANCE)
-    for mine, theirs in zip(weights(tmp_path / "two"), weights(tmp_path / "one"), strict=True):
+    for mine, theirs in zip(
+        weights_of(tmp_path / "two"), weights_of(tmp_path / "one"), strict=True
+    ):
         np.testing.assert_allclose(mine, theirs, atol=1e-4)
 
 
@@ -155,8 +148,10 @@ def test_one_killed_ends_the_other_and_all_go_on(corpus_file, tmp_path, start, k
     words = training(corpus_file, tmp_path / "whole", dropout=0.3, num_layers=2, epochs=last)
     results = [ended(process) for process in start(words, words)]
     assert [result.status for result in results] == [0, 0], results
-    assert figures(tmp_path / "run") == figures(tmp_path / "whole")
-    for mine, theirs in zip(weights(tmp_path / "run"), weights(tmp_path / "whole"), strict=True):
+    assert figures_of(tmp_path / "run") == figures_of(tmp_path / "whole")
+    for mine, theirs in zip(
+        weights_of(tmp_path / "run"), weights_of(tmp_path / "whole"), strict=True
+    ):
         np.testing.assert_array_equal(mine, theirs)
     assert last > saved.epochs
 
