@@ -100,8 +100,7 @@ class ParallelCorpus:
             )
         parts: list[tuple[list[str], list[str]]] = [([], []), ([], []), ([], [])]
         for source, target in zip(self.source, self.target, strict=True):
-            draw = split_draw(source, seed)
-            part = parts[2 if draw < test else 1 if draw < test + valid else 0]
+            part = parts[split_part(split_draw(source, seed), valid, test)]
             part[0].append(source)
             part[1].append(target)
         return CorpusSplits(*(ParallelCorpus(*part, self.name) for part in parts))
@@ -144,6 +143,13 @@ class CorpusSplits(NamedTuple):
     train: ParallelCorpus
     valid: ParallelCorpus
     test: ParallelCorpus
+
+
+def split_part(draw: float, valid: float, test: float) -> int:
+    """The part that a source goes to by its draw, numbered as in `CorpusSplits`."""
+    if draw < test:
+        return 2
+    return 1 if draw < test + valid else 0
 
 
 def split_draw(source: str, seed: int) -> float:

@@ -14,7 +14,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from keras_s2s.corpus import split_draw
+from keras_s2s.corpus import split_draw, split_part
 from keras_s2s.corpus_stream import Chunk, CorpusStream
 from keras_s2s.errors import InputError
 from keras_s2s.files import write_json, written_aside
@@ -58,9 +58,7 @@ class Sieve:
 
     def part(self, draw: float) -> int:
         """`TRAIN`, `VALID` or `TEST`."""
-        if draw < self.test_fraction:
-            return TEST
-        return VALID if draw < self.test_fraction + self.valid_fraction else TRAIN
+        return split_part(draw, self.valid_fraction, self.test_fraction)
 
 
 class SiftedChunk(NamedTuple):
