@@ -24,6 +24,7 @@ from keras_s2s.interruption import StopRequest
 from keras_s2s.preparation import CHUNK_LINES, Preparation, PreparedFolder
 from keras_s2s.prepared import load_tokenizers, tokenizer_files
 from keras_s2s.prepared_index import FORMAT, HELD_OUT_FILES, INDEX, SAMPLES
+from keras_s2s.process_pool import ProcessPool
 from keras_s2s.recipes import PREPARED_FIELDS
 from keras_s2s.shards import Shard
 from keras_s2s.sifting import (
@@ -46,7 +47,6 @@ from keras_s2s.tokenizing import (
     subword_tokenizers,
     word_tokenizers,
 )
-from keras_s2s.workers import Workers
 
 Item = TypeVar("Item")
 Result = TypeVar("Result")
@@ -87,7 +87,7 @@ def prepare(
     folder.begin(overwrite)
     with StopRequest("the chunks that are worked on") as request:
         try:
-            with Workers(processes or len(os.sched_getaffinity(0))) as workers:
+            with ProcessPool(processes or len(os.sched_getaffinity(0))) as workers:
                 return _Run(preparation, streams, folder, workers, request).index()
         except KeyboardInterrupt as error:
             error.args = (f"{output} keeps what is done; give the same command to go on",)
@@ -107,7 +107,7 @@ class _Run:
         preparation: Preparation,
         streams: list[CorpusStream],
         folder: PreparedFolder,
-        workers: Workers,
+        workers: ProcessPool,
         request: StopRequest,
     ) -> None:
         self._preparation, self._streams, self._folder = preparation, streams, folder

@@ -22,7 +22,7 @@ Result = TypeVar("Result")
 WORTH_THE_START = 4
 
 
-class Workers:
+class ProcessPool:
     """Processes to which work is given.
 
     They begin when there is work for more than a moment; until then it is done in this process.
@@ -35,7 +35,7 @@ class Workers:
         self._processes = processes
         self._pool: concurrent.futures.ProcessPoolExecutor | None = None
 
-    def __enter__(self) -> "Workers":
+    def __enter__(self) -> "ProcessPool":
         return self
 
     def __exit__(self, *error: object) -> None:
