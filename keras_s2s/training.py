@@ -17,7 +17,8 @@ import tensorflow as tf
 from keras_s2s.assembly import for_this_machine
 from keras_s2s.buckets import Position
 from keras_s2s.callbacks import HistoryFile, TrainingProgress
-from keras_s2s.checkpoints import CheckpointFolder, Checkpoints, ResumedEpoch, TrainingState
+from keras_s2s.checkpoint_callbacks import Checkpoints, ResumedEpoch
+from keras_s2s.checkpoints import CheckpointFolder, TrainingState
 from keras_s2s.console import say, working
 from keras_s2s.corpus import load_corpus
 from keras_s2s.devices import Devices

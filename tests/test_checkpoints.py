@@ -11,10 +11,10 @@ import numpy as np
 import pytest
 
 from keras_s2s.buckets import Position
+from keras_s2s.checkpoint_callbacks import Checkpoints
 from keras_s2s.checkpoints import (
     CHECKSUMS,
     CheckpointFolder,
-    Checkpoints,
     TrainingState,
     memory_of,
 )
@@ -110,7 +110,7 @@ def make_callback(folder, model, *, every=None, request=None, epochs=10, keep=3)
 @pytest.fixture
 def clock(monkeypatch):
     now = types.SimpleNamespace(seconds=100.0)
-    monkeypatch.setattr("keras_s2s.checkpoints.time.perf_counter", lambda: now.seconds)
+    monkeypatch.setattr("keras_s2s.checkpoint_callbacks.time.perf_counter", lambda: now.seconds)
     return now
 
 

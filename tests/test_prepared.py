@@ -12,7 +12,7 @@ import tensorflow as tf
 import keras_s2s as s2s
 from keras_s2s import prepared, preparing, shards
 from keras_s2s.buckets import Position, number_by_tokens
-from keras_s2s.checkpoints import Checkpoints
+from keras_s2s.checkpoint_callbacks import Checkpoints
 from keras_s2s.pipeline import TokenizedPairs
 from keras_s2s.preparation import Preparation
 from keras_s2s.prepared import PreparedCorpus

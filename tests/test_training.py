@@ -12,7 +12,8 @@ import pytest
 import tensorflow as tf
 
 import keras_s2s as s2s
-from keras_s2s.checkpoints import CheckpointFolder, Checkpoints
+from keras_s2s.checkpoint_callbacks import Checkpoints
+from keras_s2s.checkpoints import CheckpointFolder
 from keras_s2s.runs import git_revision
 from keras_s2s.training import CorpusChoice
 
