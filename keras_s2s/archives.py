@@ -56,7 +56,7 @@ def read_bytes(path: str | os.PathLike[str]) -> bytes:
 @contextlib.contextmanager
 def _reading_reported(path: str | os.PathLike[str]) -> Iterator[None]:
     if os.path.isdir(path):
-        raise InputError(f"{shown(path)}: is a folder; give a file")
+        raise InputError(f"{shown(path)}: is a folder, and no prepared corpus; give a file")
     try:
         yield
     except FileNotFoundError as error:

@@ -5,6 +5,7 @@ from typing import NamedTuple
 
 import tensorflow as tf
 
+from keras_s2s.checks import check_whole_number
 from keras_s2s.errors import InputError
 from keras_s2s.tokenizers import EOS, PAD, UNK
 
@@ -60,8 +61,7 @@ class Constraints:
 
     def check(self, vocab_size: int, max_steps: int) -> None:
         """Raises an `InputError` when no answer can keep to them."""
-        if max_steps < 1:
-            raise InputError(f"max_steps is {max_steps}; give 1 or more")
+        check_whole_number("max_steps", max_steps)
         if not 0 <= self.min_length < max_steps:
             raise InputError(
                 f"min_length is {self.min_length}; give 0 or more, and less than max_steps, "

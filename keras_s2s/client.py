@@ -18,7 +18,7 @@ from typing import cast
 
 from keras_s2s.console import fail
 from keras_s2s.errors import InputError, ServerError
-from keras_s2s.parsers import Parser
+from keras_s2s.parsers import Parser, any_number, whole_number
 from keras_s2s.serving_client import TranslationClient, read_answers
 from keras_s2s.translation_commands import waiting_lines
 from keras_s2s.transport import Credentials
@@ -117,7 +117,9 @@ def _parser() -> Parser:
     )
     parser.add_argument("--rest", action="store_true", help="use REST instead of gRPC")
     which = parser.add_mutually_exclusive_group()
-    which.add_argument("--version", type=int, metavar="N", help="default: the highest loaded one")
+    which.add_argument(
+        "--version", type=whole_number, metavar="N", help="default: the highest loaded one"
+    )
     which.add_argument("--label", metavar="NAME", help="a version by its label, such as stable")
     parser.add_argument(
         "--check",
@@ -127,9 +129,9 @@ def _parser() -> Parser:
     parser.add_argument("--status", action="store_true", help="print the state of each version")
     parser.add_argument("--with-scores", action="store_true", help="add a tab and the score")
     number = "default: %(default)s"
-    parser.add_argument("--timeout", type=float, default=10.0, metavar="SECONDS", help=number)
-    parser.add_argument("--retries", type=int, default=4, metavar="N", help=number)
-    parser.add_argument("--batch-size", type=int, default=32, metavar="N", help=number)
+    parser.add_argument("--timeout", type=any_number, default=10.0, metavar="SECONDS", help=number)
+    parser.add_argument("--retries", type=whole_number, default=4, metavar="N", help=number)
+    parser.add_argument("--batch-size", type=whole_number, default=32, metavar="N", help=number)
     tls = parser.add_argument_group("credentials, from files of your own")
     tls.add_argument("--tls", action="store_true", help="use TLS; the files below imply it")
     tls.add_argument("--ca", metavar="FILE", help="authorities that sign servers, PEM")

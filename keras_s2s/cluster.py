@@ -60,7 +60,10 @@ def read_cluster(environment: Mapping[str, str]) -> Cluster:
     """
     text = environment.get(VARIABLE, "")
     if not text.strip():
-        raise InputError(f"--strategy multiworker needs the variable {VARIABLE}, such as {EXAMPLE}")
+        raise InputError(
+            f"--strategy multiworker needs the variable {VARIABLE}; set it on each machine, for "
+            f"example to {EXAMPLE}"
+        )
     try:
         config = json.loads(text)
     except ValueError as error:

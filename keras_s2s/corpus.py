@@ -11,6 +11,7 @@ from typing import NamedTuple
 
 from keras_s2s.archives import open_unpacked, shown
 from keras_s2s.catalogue import CATALOGUE, read_text, unknown_name
+from keras_s2s.checks import check_whole_number
 from keras_s2s.errors import InputError
 from keras_s2s.lines import (
     ALIGNED,
@@ -51,6 +52,9 @@ class ParallelCorpus:
     name: str = "pairs"
 
     def __post_init__(self) -> None:
+        for side in ("source", "target"):
+            if isinstance(getattr(self, side), (str, bytes)):
+                raise InputError(f"{side}: a list of sentences is wanted, not one text")
         if len(self.source) != len(self.target):
             raise InputError(
                 f"{shown(self.name)}: {len(self.source)} source sentences but "
@@ -206,8 +210,12 @@ def load_corpus(
     ...     load_corpus(path, max_pairs=1).target
     ['Va !']
     """
-    if max_pairs is not None and max_pairs < 1:
-        raise InputError(f"max_pairs is {max_pairs}; give at least 1, or nothing to take all pairs")
+    if not isinstance(corpus, (str, os.PathLike)):
+        raise InputError(
+            f"corpus is {corpus!r}, no name; give a file, a name of the catalogue, or 'a.en,a.fr'"
+        )
+    if max_pairs is not None:
+        check_whole_number("max_pairs", max_pairs, 1, ", or nothing to take all pairs")
     name = os.fspath(corpus)
     if name in CATALOGUE:
         text = read_text(name)

@@ -5,6 +5,7 @@ from typing import Any
 import keras
 import tensorflow as tf
 
+from keras_s2s.checks import check_share, check_whole_number
 from keras_s2s.recurrent import StackedRNN, initializer
 
 # How many times as large as other weights those of an embedding begin.
@@ -45,6 +46,19 @@ class EmbeddingRNN(keras.layers.Layer):
         fed_size: int = 0,
         **kwargs: Any,
     ) -> None:
+        for name, size in (
+            ("vocab_size", vocab_size),
+            ("embed_size", embed_size),
+            ("num_hiddens", num_hiddens),
+            ("num_layers", num_layers),
+        ):
+            check_whole_number(name, size)
+        for name, share in (
+            ("dropout", dropout),
+            ("embed_dropout", embed_dropout),
+            ("recurrent_dropout", recurrent_dropout),
+        ):
+            check_share(name, share)
         super().__init__(**kwargs)
         self.vocab_size = vocab_size
         self.embed_size = embed_size

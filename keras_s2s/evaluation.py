@@ -11,6 +11,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from sacrebleu.metrics.base import Metric
 
+from keras_s2s.checks import check_kind, check_whole_number
 from keras_s2s.console import progress_bar
 from keras_s2s.corpus import ParallelCorpus
 from keras_s2s.errors import InputError
@@ -118,10 +119,9 @@ def compare(
         InputError: fewer than two translators, a number of samples or a seed that makes no sense,
             or what `evaluate` raises.
     """
-    if len(translators) < 2:
-        raise InputError(f"{len(translators)} translators to compare; give two or more")
-    if num_samples < 1:
-        raise InputError(f"num_samples is {num_samples}; give 1 or more")
+    if isinstance(translators, SentenceTranslator) or len(translators) < 2:
+        raise InputError("no two translators to compare; give a list of two or more")
+    check_whole_number("num_samples", num_samples)
     check_seed(seed)
     metrics = make_metrics(tokenize)
     arguments = corpus, batch_size, beam, save_translations
@@ -158,6 +158,8 @@ def _trials(
     beam: int,
     save_translations: str | os.PathLike[str] | None,
 ) -> list[_Trial]:
+    check_kind("corpus", corpus, ParallelCorpus, "what load_corpus returns")
+    check_whole_number("batch_size", batch_size)
     if not len(corpus):
         raise InputError(f"{corpus.name}: no pair to evaluate on; give a corpus that has some")
     with contextlib.ExitStack() as at_end:

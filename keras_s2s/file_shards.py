@@ -167,7 +167,9 @@ def find_sources(patterns: Iterable[str]) -> list[str]:
     names = [_name(source) for source in sources]
     for name in names:
         if names.count(name) > 1:
-            raise InputError(f"{name}: two inputs have this name; give them one after the other")
+            raise InputError(
+                f"{name}: two inputs have this name; give each in a command of its own"
+            )
     return sources
 
 

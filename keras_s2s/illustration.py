@@ -56,7 +56,12 @@ def illustrate(
             used; a file cannot be written; or matplotlib is not installed.
     """
     record, recipe = run.read_record(), run.recipe()
-    figures = {"history": ("Training history", plots.plot_history(run.read_history()))}
+    rows = run.read_history()
+    if not rows:
+        raise InputError(
+            f"{run.path}: has no epoch to draw yet; train on with keras-s2s train --resume"
+        )
+    figures = {"history": ("Training history", plots.plot_history(rows))}
     findings = None
     material = _material(record, recipe, run, corpus)
     if material is not None:

@@ -5,6 +5,8 @@ from typing import Any
 import keras
 import tensorflow as tf
 
+from keras_s2s.errors import InputError
+
 REDUCTIONS = ("token_mean", "sequence_mean", "sum", "none")
 
 
@@ -28,7 +30,12 @@ def sequence_mask(x: Any, valid_length: Any, value: float = 0) -> tf.Tensor:
     >>> sequence_mask([[1, 2, 3], [4, 5, 6]], [1, 2]).numpy().tolist()
     [[1, 0, 0], [4, 5, 0]]
     """
-    x = tf.convert_to_tensor(x)
+    x, valid_length = tf.convert_to_tensor(x), tf.convert_to_tensor(valid_length)
+    if x.shape.rank < 2 or not valid_length.shape.is_compatible_with(x.shape[:1]):
+        raise InputError(
+            f"x has the shape {x.shape} and valid_length {valid_length.shape}; give (batch, "
+            "steps, ...) and (batch,)"
+        )
     mask = tf.sequence_mask(valid_length, tf.shape(x)[1])
     mask = tf.reshape(mask, tf.concat([tf.shape(mask), tf.ones(x.shape.rank - 2, tf.int32)], 0))
     return tf.where(mask, x, tf.cast(value, x.dtype))
@@ -132,6 +139,11 @@ class MaskedSoftmaxCELoss(keras.losses.Loss):
         labels, logits = tf.convert_to_tensor(labels), tf.convert_to_tensor(logits)
         if labels.shape.rank == 3 and logits.shape.rank == 2:
             labels, logits = logits, labels
+        if logits.shape.rank != 3 or not labels.shape.is_compatible_with(logits.shape[:2]):
+            raise InputError(
+                f"labels have the shape {labels.shape} and logits {logits.shape}; give (batch, "
+                "steps) and (batch, steps, vocab_size)"
+            )
         if valid_length is None:
             valid_length = tf.fill([tf.shape(labels)[0]], tf.shape(labels)[1])
         losses = token_cross_entropy(labels, logits, valid_length)

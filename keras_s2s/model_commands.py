@@ -14,7 +14,7 @@ from keras_s2s.catalogue import CATALOGUE, locate
 from keras_s2s.console import say, working
 from keras_s2s.corpus import ParallelCorpus, load_corpus
 from keras_s2s.errors import InputError
-from keras_s2s.model_files import is_export, load_model
+from keras_s2s.model_files import find_model, is_export, load_model
 from keras_s2s.prepared_index import PreparedIndex, is_prepared
 from keras_s2s.runs import RunDirectory
 
@@ -124,6 +124,7 @@ def _part_of_run(options: argparse.Namespace, model: str) -> ParallelCorpus:
     """The pairs that a run put into the part of the corpus that is asked for."""
     run = RunDirectory(model)
     if not run.exists():
+        find_model(model)
         raise InputError(
             f"{model}: only a run directory knows how its corpus was divided; "
             "give that, or --split all"
@@ -172,8 +173,8 @@ def export(options: argparse.Namespace) -> None:
             f"--model-name is {options.model_name!r}; give letters, digits, '.', '_' and '-', "
             "such as en-fr"
         )
-    if options.version is not None and options.version < 1:
-        raise InputError(f"--version is {options.version}; give 1 or more")
+    if options.version is not None and not 1 <= options.version < 2**63:
+        raise InputError(f"--version is {options.version}; give 1 to {2**63 - 1}")
     if is_export(Path(options.model)):
         raise InputError(f"{options.model}: is an export already; give a run directory")
     model = load_model(options.model)

@@ -20,23 +20,40 @@ CORPUS_HELP = (
 class Parser(argparse.ArgumentParser):
     """An argument parser whose errors are one line and say what was probably meant."""
 
+    _given: Sequence[str] = ()
+
+    def parse_known_args(self, args: Any = None, namespace: Any = None) -> Any:
+        self._given = sys.argv[1:] if args is None else args
+        return super().parse_known_args(args, namespace)
+
     def error(self, message: str) -> NoReturn:
         """Ends the program as `main` does for other errors."""
+        # Of an option that is misspelt argparse would say only that the right one is missing.
+        if message.startswith(("the following arguments are required", "unrecognized arguments")):
+            options = [word.partition("=")[0] for word in self._given if word.startswith("--")]
+            known = self._option_string_actions
+            unknown = [word for word in options if word != "--" and word not in known]
+            if unknown:
+                message = self._about_unknown(unknown[0])
         sys.exit(fail(f"{message} (see {self.prog} --help)"))
 
     def _check_value(self, action: argparse.Action, value: Any) -> None:
         if action.choices is not None and value not in action.choices:
             choices = list(action.choices)
             raise argparse.ArgumentError(
-                action, f"{value!r} is none of {', '.join(choices)}{did_you_mean(value, choices)}"
+                action,
+                f"{value!r} is not known; give one of {', '.join(choices)}"
+                f"{did_you_mean(value, choices)}",
             )
 
     def refuse_unknown(self, arguments: Sequence[str]) -> None:
         """Ends the program when there are arguments left over."""
         if arguments:
-            option = arguments[0].partition("=")[0]
-            known = [name for name in self._option_string_actions if name.startswith("--")]
-            self.error(f"unknown argument {option}{did_you_mean(option, known)}")
+            self.error(self._about_unknown(arguments[0].partition("=")[0]))
+
+    def _about_unknown(self, option: str) -> str:
+        known = [name for name in self._option_string_actions if name.startswith("--")]
+        return f"unknown argument {option}{did_you_mean(option, known)}"
 
 
 def add_answer_options(parser: argparse.ArgumentParser) -> None:
@@ -105,7 +122,10 @@ def add_recipe_option(group: argparse._ArgumentGroup, field: "dataclasses.Field[
     """An option for a field of `Recipe`: `--num-hiddens` for `num_hiddens`."""
     flag = f"--{field.name.replace('_', '-')}"
     shown, kind = field.metadata["description"], value_type(field)
-    default = "no limit" if field.default is None else field.default
+    default = f" (default: {field.default})"
+    if field.default is None:
+        # Others say in their description what it is to leave them out.
+        default = " (default: no limit)" if field.name.startswith("max_") else ""
     if kind is bool:
         group.add_argument(flag, action=argparse.BooleanOptionalAction, default=None, help=shown)
     elif kind is str:
@@ -114,25 +134,27 @@ def add_recipe_option(group: argparse._ArgumentGroup, field: "dataclasses.Field[
             flag,
             choices=choices,
             metavar="NAME",
-            help=f"{shown}: {' | '.join(choices)} (default: {default})",
+            help=f"{shown}: {' | '.join(choices)}{default}",
         )
     else:
         number, metavar = (whole_number, "N") if kind is int else (any_number, "X")
-        group.add_argument(flag, type=number, metavar=metavar, help=f"{shown} (default: {default})")
+        group.add_argument(flag, type=number, metavar=metavar, help=f"{shown}{default}")
 
 
 def whole_number(text: str) -> int:
     """The type of an option."""
-    return _number(text, int, "a whole number")
+    return _number(text, int, "a whole number", "3")
 
 
 def any_number(text: str) -> float:
     """The type of an option."""
-    return _number(text, float, "a number")
+    return _number(text, float, "a number", "0.5")
 
 
-def _number(text: str, kind: type, wanted: str) -> Any:
+def _number(text: str, kind: type, wanted: str, example: str) -> Any:
     try:
         return kind(text)
     except ValueError:
-        raise argparse.ArgumentTypeError(f"{text!r} is not {wanted}") from None
+        raise argparse.ArgumentTypeError(
+            f"{text!r} is not {wanted}; give one, such as {example}"
+        ) from None

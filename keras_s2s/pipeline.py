@@ -6,6 +6,7 @@ import numpy as np
 import tensorflow as tf
 
 from keras_s2s.buckets import Position, Rows, bucketed
+from keras_s2s.checks import check_kind, check_whole_number
 from keras_s2s.corpus import ParallelCorpus
 from keras_s2s.errors import InputError
 from keras_s2s.tokenizers import TEXTS_AT_A_TIME, Tokenizer
@@ -97,10 +98,10 @@ class TokenizedPairs:
         num_steps: int,
         drop_long: bool,
     ) -> None:
-        if num_steps < 3:
-            raise InputError(
-                f"num_steps is {num_steps}; give 3 or more: <bos>, one word and <eos> need three"
-            )
+        check_kind("corpus", corpus, ParallelCorpus, "what load_corpus returns")
+        for side, tokenizer in (("source", source_tokenizer), ("target", target_tokenizer)):
+            check_kind(f"{side}_tokenizer", tokenizer, Tokenizer, "what WordTokenizer.fit returns")
+        check_whole_number("num_steps", num_steps, 3, ": <bos>, one word and <eos> need three")
         self._corpus = corpus
         self._tokenizers = source_tokenizer, target_tokenizer
         self._num_steps = num_steps
@@ -131,8 +132,7 @@ class TokenizedPairs:
                 then gives what it would give after all that comes before. What comes before is
                 not made.
         """
-        if batch_size < 1:
-            raise InputError(f"batch_size is {batch_size}; give 1 or more")
+        check_whole_number("batch_size", batch_size)
         if batch_tokens is not None and (not bucket_by_length or batch_tokens < self._num_steps):
             raise InputError(
                 f"batch_tokens is {batch_tokens}; it needs bucket_by_length, and room for a pair "

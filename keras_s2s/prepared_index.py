@@ -46,7 +46,9 @@ class PreparedIndex:
                 f"{self.path}: no prepared corpus (no {INDEX} in it that can be read); make one "
                 "with keras-s2s prepare"
             ) from error
-        except (ValueError, KeyError, TypeError) as error:
+        except KeyError as error:
+            raise self.damaged(f"no {error}") from error
+        except (ValueError, TypeError) as error:
             raise self.damaged(error) from error
         if found != FORMAT:
             raise InputError(

@@ -222,7 +222,8 @@ class StackedRNN(keras.layers.Layer):
         drops = bool(training) and self.recurrent_dropout > 0
         if inputs.dtype == tf.float32 and cell.units < MANY_UNITS and not drops:
             # The largest of no number is the least integer: the share of a replica can be empty.
-            num_steps = tf.maximum(tf.reduce_max(valid_length), 0)
+            # One of more steps than there are would end the process.
+            num_steps = tf.clip_by_value(tf.reduce_max(valid_length), 0, tf.shape(inputs)[0])
             hidden, state = lstm_in_one_operation(inputs, initial, weights, num_steps)
         elif training:
             mask = self._recurrent_mask(initial[0], training) if drops else None

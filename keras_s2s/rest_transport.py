@@ -65,7 +65,9 @@ class RestTransport:
         if url.scheme not in ("http", "https") or url.query or url.fragment or url.username:
             raise InputError(f"{address}: is no address for REST; give HOST:PORT or http(s)://…")
         if url.scheme == "http" and credentials.tls:
-            raise InputError(f"{address}: certificates and tokens go with https://")
+            raise InputError(
+                f"{address}: certificates and tokens are for TLS; give an address with https://"
+            )
         self._host, self._port = host_and_port(address, url.netloc, PORT)
         self._path = url.path.rstrip("/")
         self.address = f"{url.scheme}://{self._host}:{self._port}{self._path}"

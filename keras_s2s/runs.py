@@ -119,6 +119,9 @@ class RunDirectory:
             raise self._damaged(self.record, error) from error
         if not isinstance(record, dict):
             raise self._damaged(self.record, "no JSON object")
+        for name in ("corpus", "recipe", "sizes", "git"):
+            if not isinstance(record.get(name) or {}, dict):
+                raise self._damaged(self.record, f"its {name} is no object")
         return record
 
     def recipe(self) -> Recipe:
@@ -127,11 +130,12 @@ class RunDirectory:
         Raises:
             InputError: there is no run, or its record is damaged.
         """
+        record = self.read_record()
         try:
-            return Recipe(**self.read_record()["recipe"])
+            return Recipe(**record["recipe"])
         except KeyError as error:
             raise self._damaged(self.record, f"no {error}") from error
-        except TypeError as error:
+        except (TypeError, InputError) as error:
             raise self._damaged(self.record, error) from error
 
     def write_record(self, record: dict[str, Any]) -> None:
@@ -148,7 +152,13 @@ class RunDirectory:
         """
         try:
             with open(self.history, newline="", encoding="utf-8") as file:
-                return list(csv.DictReader(file))
+                rows = list(csv.DictReader(file))
+            for number, row in enumerate(rows, 2):
+                if None in row or None in row.values() or "epoch" not in row:
+                    raise ValueError(f"line {number} is no row of it")
+                for value in filter(None, row.values()):
+                    float(value)
+            return rows
         except FileNotFoundError:
             return []
         except (OSError, ValueError, csv.Error) as error:

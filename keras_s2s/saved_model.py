@@ -241,18 +241,27 @@ def elements(node: Node) -> int:
     return 0 if shape.unknown_rank else count
 
 
-def _read(folder: Path) -> Any:
-    """The content of `saved_model.pb`."""
-    file = folder / "saved_model.pb"
+def check_version_folder(folder: Path) -> None:
+    """Makes sure that a folder is the one of a version.
+
+    Raises:
+        InputError: it is not; the message names the one that may be meant.
+    """
     if not folder.is_dir():
         raise InputError(f"{folder}: no such folder; give the version folder of an export")
-    if not file.is_file():
+    if not (folder / "saved_model.pb").is_file():
         names = (path.parent.name for path in folder.glob("*/saved_model.pb"))
         versions = sorted(names, key=lambda name: (len(name), name))
         hint = (
             f"one of its versions: {folder / versions[-1]}" if versions else "an exported version"
         )
         raise InputError(f"{folder}: no saved_model.pb in this folder; give {hint}")
+
+
+def _read(folder: Path) -> Any:
+    """The content of `saved_model.pb`."""
+    check_version_folder(folder)
+    file = folder / "saved_model.pb"
     try:
         with protocol_buffers():
             from google.protobuf.message import DecodeError

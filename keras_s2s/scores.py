@@ -10,6 +10,7 @@ import numpy as np
 import sacrebleu
 from sacrebleu.metrics.base import Metric
 
+from keras_s2s.checks import check_whole_number
 from keras_s2s.errors import InputError, did_you_mean
 
 # Sentences that sacreBLEU is given at a time. It holds the n-grams of all references that it is
@@ -56,8 +57,7 @@ def bleu(pred_seq: str, label_seq: str, k: int) -> float:
     >>> bleu("A B B C D", "A B C D E F", k=4)  # of its 4-grams none is right
     0.0
     """
-    if k < 1:
-        raise InputError(f"k is {k}; give 1 or more")
+    check_whole_number("k", k)
     prediction, label = _words(pred_seq), _words(label_seq)
     if not prediction:
         return 0.0

@@ -6,6 +6,7 @@ from typing import Any, NamedTuple
 import tensorflow as tf
 
 from keras_s2s.decoder import Seq2SeqDecoder
+from keras_s2s.errors import InputError
 from keras_s2s.recurrent import State
 from keras_s2s.seq2seq import Seq2Seq
 
@@ -54,7 +55,13 @@ Advance = Callable[
 
 
 def begin(model: Seq2Seq, source_ids: tf.Tensor, source_valid_length: tf.Tensor) -> Sentences:
-    """Encodes the sources."""
+    """Encodes the sources.
+
+    Raises:
+        InputError: outside of a graph, the sources are none that the model can read.
+    """
+    if tf.executing_eagerly():
+        _check_source(source_ids, source_valid_length, model.encoder.vocab_size)
     outputs = model.encoder(source_ids, source_valid_length, training=False)
     memory = model.decoder.remember(outputs, source_valid_length)
     batch = tf.shape(source_ids)[0]
@@ -64,6 +71,26 @@ def begin(model: Seq2Seq, source_ids: tf.Tensor, source_valid_length: tf.Tensor)
         model.decoder.init_state(outputs),
         () if memory is None else memory,
     )
+
+
+def _check_source(ids: tf.Tensor, valid_length: tf.Tensor, vocab_size: int) -> None:
+    if not (ids.dtype.is_integer and valid_length.dtype.is_integer):
+        raise InputError(
+            f"source_ids are {ids.dtype.name} and source_valid_length {valid_length.dtype.name}; "
+            "give whole numbers, as encode_source of a tokenizer does"
+        )
+    if ids.shape.rank != 2 or valid_length.shape != ids.shape[:1]:
+        raise InputError(
+            f"source_ids have the shape {tuple(ids.shape)} and source_valid_length "
+            f"{tuple(valid_length.shape)}; give (batch, steps) and (batch,)"
+        )
+    for name, values, limit in (
+        ("source_ids", ids, vocab_size - 1),
+        ("source_valid_length", valid_length, ids.shape[1]),
+    ):
+        wrong = tf.boolean_mask(values, (values < 0) | (values > limit))
+        if tf.size(wrong):
+            raise InputError(f"{name} has {int(wrong[0])} in it; give 0 to {limit}")
 
 
 def search(

@@ -6,6 +6,7 @@ import concurrent.futures
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import TYPE_CHECKING, Any, Literal, NamedTuple, TypeVar, overload
 
+from keras_s2s.checks import check_texts, check_whole_number
 from keras_s2s.errors import InputError
 
 if TYPE_CHECKING:
@@ -123,13 +124,17 @@ class SentenceTranslator:
             there are fewer. With `return_scores` a tuple of that and the same of scores.
 
         Raises:
-            InputError: one sentence instead of a list of them, or more to return than are kept in
-                view.
+            InputError: one sentence instead of a list of them, something that is no text, a
+                number that makes no sense, or more to return than are kept in view.
         """
-        if beam < 1:
-            raise InputError(f"beam is {beam}; give 1 or more")
-        if n_best is not None and not 1 <= n_best <= beam:
-            raise InputError(f"n_best is {n_best}; give 1 to {beam}, which is the beam")
+        check_whole_number("beam", beam)
+        if n_best is not None and check_whole_number("n_best", n_best) > beam:
+            raise InputError(
+                f"n_best is {n_best}, and the beam {beam}; give a beam of {n_best} or more, or a "
+                "smaller n_best"
+            )
+        if batch_size is not None:
+            check_whole_number("batch_size", batch_size)
         texts = as_list(sentences)
         search = self._greedy_as_beam if beam == 1 else self._beam(beam, n_best or 1)
         translations: list[list[str]] = [[] for _ in texts]
@@ -208,7 +213,8 @@ class SentenceTranslator:
         Raises:
             InputError: as many references as sentences are needed.
         """
-        texts, translations = as_list(sentences), as_list(references)
+        check_whole_number("batch_size", batch_size)
+        texts, translations = as_list(sentences), as_list(references, "references")
         if len(texts) != len(translations):
             raise InputError(
                 f"{len(texts)} sentences and {len(translations)} references; give one for each"
@@ -234,13 +240,11 @@ def side_by_side(function: Callable[[Given], Found], values: Sequence[Given]) ->
         yield from threads.map(function, values)
 
 
-def as_list(sentences: Iterable[str | bytes]) -> list[bytes]:
+def as_list(sentences: Iterable[str | bytes], name: str = "sentences") -> list[bytes]:
     """UTF-8 of each sentence; what is not text in it passes as the bytes it was read from."""
-    if isinstance(sentences, (str, bytes)):
-        raise InputError("a list of sentences is wanted, not one; put it in brackets")
     return [
         sentence if isinstance(sentence, bytes) else sentence.encode("utf-8", "surrogateescape")
-        for sentence in sentences
+        for sentence in check_texts(name, sentences)
     ]
 
 

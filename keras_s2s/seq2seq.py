@@ -1,5 +1,7 @@
 """Encoder and decoder as one trainable model."""
 
+import contextlib
+from collections.abc import Iterator
 from typing import Any
 
 import keras
@@ -7,8 +9,10 @@ import tensorflow as tf
 
 from keras_s2s.attention import Memory
 from keras_s2s.batches import Batch, Sequences, halves, trimmed
+from keras_s2s.checks import check_kind, check_share
 from keras_s2s.decoder import Seq2SeqDecoder
 from keras_s2s.encoder import Seq2SeqEncoder
+from keras_s2s.errors import InputError
 from keras_s2s.losses import label_smoothed_loss
 from keras_s2s.metrics import Perplexity, TokenMean, TokensPerSecond
 from keras_s2s.optimizers import GuardedAdam, update_in_one_operation
@@ -64,6 +68,8 @@ class Seq2Seq(OnSeveralWorkers, keras.Model):
 
     def __init__(self, encoder: Seq2SeqEncoder, decoder: Seq2SeqDecoder, **kwargs: Any) -> None:
         super().__init__(**kwargs)
+        check_kind("encoder", encoder, Seq2SeqEncoder, "one, and after it the decoder")
+        check_kind("decoder", decoder, Seq2SeqDecoder, "one, after the encoder")
         for field, expected in (
             ("num_layers", decoder.encoder_num_layers),
             ("num_hiddens", decoder.encoder_num_hiddens),
@@ -156,10 +162,7 @@ class Seq2Seq(OnSeveralWorkers, keras.Model):
                 vocabulary in what training minimises (Szegedy et al., 2016). The `loss` in the
                 logs is that without smoothing, so that it can be compared.
         """
-        if not 0 <= label_smoothing < 1:
-            raise ValueError(
-                f"label_smoothing is {label_smoothing}; give 0 or more and less than 1"
-            )
+        check_share("label_smoothing", label_smoothing)
         if optimizer is None:
             optimizer = keras.optimizers.Adam(0.005, global_clipnorm=1.0)
         one_replica = self.distribute_strategy.num_replicas_in_sync == 1
@@ -216,12 +219,30 @@ class Seq2Seq(OnSeveralWorkers, keras.Model):
         if "validation_data" in kwargs:
             kwargs["validation_data"] = self._shares(kwargs["validation_data"])
         args, kwargs = self._with_shares(args, kwargs)
-        return super().fit(*args, callbacks=callbacks, **kwargs)
+        with self._unfitting_data_reported():
+            return super().fit(*args, callbacks=callbacks, **kwargs)
 
     def evaluate(self, *args: Any, **kwargs: Any) -> Any:
         """As `keras.Model.evaluate`."""
         args, kwargs = self._with_shares(args, kwargs)
-        return super().evaluate(*args, **kwargs)
+        with self._unfitting_data_reported():
+            return super().evaluate(*args, **kwargs)
+
+    @contextlib.contextmanager
+    def _unfitting_data_reported(self) -> Iterator[None]:
+        """Tells of ids and lengths that TensorFlow finds no place for, which it says at length."""
+        try:
+            yield
+        except tf.errors.InvalidArgumentError as error:
+            # The two that look up by index, and the one of the loss.
+            said = ("is not in [0,", "does not index into", "outside the valid range")
+            if not any(words in str(error) for words in said):
+                raise
+            raise InputError(
+                f"the data does not fit the model, which knows {self.encoder.vocab_size} source "
+                f"tokens and {self.decoder.vocab_size} target tokens: an id or a valid length is "
+                "too large; give data of the tokenizers that the model was made for"
+            ) from error
 
     def _shares(self, data: Any) -> Any:
         return shares(data, self.distribute_strategy)

@@ -10,12 +10,15 @@ from pathlib import Path
 import keras
 import tensorflow as tf
 
+from keras_s2s.checks import check_whole_number
 from keras_s2s.errors import InputError
 from keras_s2s.files import remove_leftovers, written_aside
 from keras_s2s.graph_checks import minimum_server
-from keras_s2s.saved_model import SavedModel
+from keras_s2s.saved_model import SavedModel, check_version_folder
 from keras_s2s.sentences import SentenceTranslator
 
+# Servers read the name of a version's folder as a signed number of 64 bits.
+LARGEST_VERSION = 2**63 - 1
 DISK_ERRORS = (OSError, tf.errors.ResourceExhaustedError, tf.errors.PermissionDeniedError)
 
 Signature = Callable[..., Mapping[str, tf.Tensor]]
@@ -50,11 +53,13 @@ def write_saved_model(
     folder = Path(folder)
     if version is None:
         version = max(versions(folder), default=0) + 1
-    if version < 1:
-        raise InputError(f"version is {version}; give 1 or more")
+    if check_whole_number("version", version) > LARGEST_VERSION:
+        raise InputError(
+            f"version is {version}; give {LARGEST_VERSION} or less, as servers have it"
+        )
     destination = folder / str(version)
     if destination.exists():
-        raise InputError(f"{destination}: this version exists already; give another --version")
+        raise InputError(f"{destination}: this version exists already; give another number")
     remove_leftovers(folder)
     archive = keras.export.ExportArchive()
     for layer in tracked:
@@ -110,6 +115,7 @@ class ExportedTranslator(SentenceTranslator):
     """
 
     def __init__(self, folder: str | os.PathLike[str]) -> None:
+        check_version_folder(Path(folder))
         _register_ops(folder)
         try:
             # Kept, since the signatures do not hold on to the variables they use.

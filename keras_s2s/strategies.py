@@ -16,6 +16,9 @@ from keras_s2s.devices import Devices
 from keras_s2s.errors import InputError
 from keras_s2s.lookout import Lookout
 
+# Of the processor, to try what several devices do; TensorFlow takes minutes for thousands of them.
+MOST_PARTS = 64
+
 
 class Workers:
     """The processes that train together, each with its devices: mostly this one alone.
@@ -150,6 +153,10 @@ def _names(wanted: int | None) -> list[str]:
         raise InputError(
             "strategy mirrored found no GPU; give devices 2 to try it with the processor as two, "
             "or leave strategy out"
+        )
+    if wanted > MOST_PARTS:
+        raise InputError(
+            f"devices is {wanted}, and the processor counts as {MOST_PARTS} at most; give fewer"
         )
     processor = tf.config.list_physical_devices("CPU")[0]
     parts = [tf.config.LogicalDeviceConfiguration()] * wanted

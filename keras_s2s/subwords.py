@@ -21,6 +21,7 @@ import numpy as np
 import sentencepiece
 import tensorflow as tf
 
+from keras_s2s.checks import check_texts, check_whole_number
 from keras_s2s.errors import InputError
 from keras_s2s.files import written_aside
 from keras_s2s.subword_sampling import draw_subwords
@@ -140,15 +141,11 @@ class SentencePieceTokenizer(Tokenizer):
             raise InputError(
                 f"character_coverage is {character_coverage}; give {LEAST_COVERAGE} to 1"
             )
-        if vocab_size <= len(SPECIAL_TOKENS):
-            raise InputError(
-                f"vocab_size is {vocab_size}; give {len(SPECIAL_TOKENS) + 1} or more, since the "
-                "special tokens count"
-            )
-        texts = list(texts)
+        least, why = len(SPECIAL_TOKENS) + 1, ", since the special tokens count"
+        check_whole_number("vocab_size", vocab_size, least, why)
+        texts = check_texts("texts", texts)
         if max_sentences is not None:
-            if max_sentences < 1:
-                raise InputError(f"max_sentences is {max_sentences}; give 1 or more")
+            check_whole_number("max_sentences", max_sentences)
             texts = random.Random(seed).sample(texts, min(max_sentences, len(texts)))
         pad, bos, eos, unk = SPECIAL_TOKENS
         model = io.BytesIO()
@@ -385,7 +382,8 @@ def _reason(message: str, vocab_size: int) -> str:
     if too_small:
         return (
             f"vocab_size is {vocab_size}; give {too_small[1]} or more, since every character and "
-            "special token has a place, or lower character_coverage"
+            "special token has a place (a training calls it --max-tokens), or lower "
+            "character_coverage"
         )
     if "sentences_.empty()" in message or "all_chars_count" in message:
         return (

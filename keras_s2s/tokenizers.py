@@ -15,6 +15,7 @@ from typing import Any
 import keras
 import tensorflow as tf
 
+from keras_s2s.checks import check_texts, check_whole_number
 from keras_s2s.errors import InputError
 from keras_s2s.files import written_aside
 
@@ -209,13 +210,10 @@ class WordTokenizer(Tokenizer):
         Raises:
             InputError: `min_freq` is below 1 or `max_tokens` below 4.
         """
-        if min_freq < 1:
-            raise InputError(f"min_freq is {min_freq}; give 1 or more")
-        if max_tokens is not None and max_tokens < len(SPECIAL_TOKENS):
-            raise InputError(
-                f"max_tokens is {max_tokens}; give {len(SPECIAL_TOKENS)} or more, "
-                "since the special tokens count"
-            )
+        check_whole_number("min_freq", min_freq)
+        if max_tokens is not None:
+            least, why = len(SPECIAL_TOKENS), ", since the special tokens count"
+            check_whole_number("max_tokens", max_tokens, least, why)
         special = {token.encode() for token in SPECIAL_TOKENS}
         counted = [
             item for item in counts.items() if item[1] >= min_freq and item[0] not in special
@@ -393,7 +391,7 @@ def split_words(text: tf.Tensor) -> tf.RaggedTensor:
 def count_words(texts: Iterable[str]) -> collections.Counter[bytes]:
     """How often each word occurs in some sentences, in UTF-8."""
     counts: collections.Counter[bytes] = collections.Counter()
-    texts = list(texts)
+    texts = check_texts("texts", texts)
     for start in range(0, len(texts), TEXTS_AT_A_TIME):
         words = split_words(tf.constant(texts[start : start + TEXTS_AT_A_TIME]))
         counts.update(words.flat_values.numpy().tolist())
@@ -430,7 +428,10 @@ def read_vocabulary(path: str | os.PathLike[str]) -> list[str]:
             f"{path}: cannot read the vocabulary ({error.strerror}); give a file that is there"
         ) from error
     except UnicodeDecodeError as error:
-        raise InputError(f"{path}: not UTF-8 at byte {error.start}; convert it") from error
+        line = error.object.count(b"\n", 0, error.start) + 1
+        raise InputError(
+            f"{path}: line {line} is not UTF-8; convert the file, or give another"
+        ) from error
     # Only "\n" ends a line here and in TensorFlow's reader; str.splitlines knows more ends.
     vocabulary = text.removesuffix("\n").split("\n")
     check_vocabulary(vocabulary, str(path))

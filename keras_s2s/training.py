@@ -19,6 +19,7 @@ from keras_s2s.buckets import Position
 from keras_s2s.callbacks import HistoryFile, TrainingProgress
 from keras_s2s.checkpoint_callbacks import Checkpoints, ResumedEpoch
 from keras_s2s.checkpoints import CheckpointFolder, TrainingState
+from keras_s2s.checks import check_kind, check_whole_number
 from keras_s2s.console import say, working
 from keras_s2s.corpus import load_corpus
 from keras_s2s.devices import Devices
@@ -85,6 +86,8 @@ def train(
     Raises:
         InputError: something given cannot be used; nothing on disk has changed then.
     """
+    check_kind("choice", choice, CorpusChoice, "CorpusChoice(corpus)")
+    check_kind("recipe", recipe, Recipe, "one, such as PRESETS['chapter']")
     run = RunDirectory(run_dir)
     if devices is None:
         devices = Devices()
@@ -154,10 +157,13 @@ def resume(
             record["corpus"]["sha256"],
         )
         seed = check_seed(record["seed"])
-    except (KeyError, TypeError) as error:
+    except (KeyError, TypeError, InputError) as error:
+        reason = f"no {error}" if isinstance(error, KeyError) else error
         raise InputError(
-            f"{run.record}: not written by this version ({error}); begin anew with --overwrite"
+            f"{run.record}: not written by this version ({reason}); begin anew with --overwrite"
         ) from error
+    if epochs is not None:
+        check_whole_number("epochs", epochs)
     has_more = epochs is not None and epochs > recipe.epochs
     changes = {
         "epochs": epochs,
@@ -244,7 +250,7 @@ def _fit(
     translator.save(written.model)
     rows = written.read_history()
     if rows:
-        figures = {name: float(value) for name, value in rows[-1].items()}
+        figures = {name: float(value) for name, value in rows[-1].items() if value}
         record["result"] = {name: figures[name] for name in figures if name != "epoch"}
     record["finished"] = _now()
     written.write_record(record)

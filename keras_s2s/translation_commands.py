@@ -45,9 +45,12 @@ def translate(options: argparse.Namespace) -> int:
 def _wanted(options: argparse.Namespace) -> Wanted:
     if options.beam < 1:
         raise InputError(f"--beam is {options.beam}; give 1 or more")
-    if options.n_best is not None and not 1 <= options.n_best <= options.beam:
+    if options.n_best is not None and options.n_best < 1:
+        raise InputError(f"--n-best is {options.n_best}; give 1 or more")
+    if options.n_best is not None and options.n_best > options.beam:
         raise InputError(
-            f"--n-best is {options.n_best}; give 1 to {options.beam}, which is the --beam"
+            f"--n-best is {options.n_best}, and --beam {options.beam}; give --beam "
+            f"{options.n_best} or more, or a smaller --n-best"
         )
     return Wanted(options.beam, options.n_best, options.with_scores)
 

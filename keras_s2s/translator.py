@@ -16,6 +16,7 @@ import tensorflow as tf
 # A file may hold one of its tokenizers, and Keras knows only classes that have been imported.
 import keras_s2s.subwords  # noqa: F401
 from keras_s2s.answers import Answers, Outputs
+from keras_s2s.checks import check_kind, check_whole_number
 from keras_s2s.contract import require_contract
 from keras_s2s.errors import InputError
 from keras_s2s.files import written_aside
@@ -84,18 +85,26 @@ class Translator(Answers, SentenceTranslator, keras.Model):
         **kwargs: Any,
     ) -> None:
         super().__init__(**kwargs)
+        check_kind("model", model, Seq2Seq, "a trained one")
+        for side, tokenizer in (("source", source_tokenizer), ("target", target_tokenizer)):
+            check_kind(f"{side}_tokenizer", tokenizer, Tokenizer, "that of the model")
+        check_whole_number("num_steps", num_steps)
+        check_whole_number("beam_size", beam_size)
         attends = model.decoder.attention is not None
         for name, needed in (
             ("coverage_penalty", coverage_penalty),
             ("replace_unknown", replace_unknown),
         ):
             if needed and not attends:
-                raise ValueError(f"{name} needs a decoder with attention, and this one has none")
+                raise ValueError(
+                    f"{name} needs a decoder with attention, and this one has none; leave it out, "
+                    "or give the decoder attention='luong'"
+                )
         if replace_unknown and not (
             isinstance(source_tokenizer, WordTokenizer)
             and isinstance(target_tokenizer, WordTokenizer)
         ):
-            raise ValueError("replace_unknown needs a WordTokenizer on both sides")
+            raise ValueError("replace_unknown needs a WordTokenizer on both sides; leave it out")
         for side, tokenizer, layer in (
             ("source", source_tokenizer, model.encoder),
             ("target", target_tokenizer, model.decoder),
@@ -104,7 +113,8 @@ class Translator(Answers, SentenceTranslator, keras.Model):
             if len(tokenizer) and len(tokenizer) != layer.vocab_size:
                 raise ValueError(
                     f"the {side} tokenizer has {len(tokenizer)} tokens and the model "
-                    f"{layer.vocab_size}; they do not belong together"
+                    f"{layer.vocab_size}; they do not belong together, so give the one that it was "
+                    "trained with"
                 )
         self.model = model
         self.source_tokenizer = source_tokenizer
@@ -173,7 +183,9 @@ class Translator(Answers, SentenceTranslator, keras.Model):
             InputError: another ending, or a folder that cannot be written to.
         """
         if Path(filepath).suffix != ".keras":
-            raise InputError(f"{filepath}: the name of a translator's file ends in .keras")
+            raise InputError(
+                f"{filepath}: the name of a translator's file ends in .keras; give such a name"
+            )
         with written_aside(filepath) as aside:
             super().save(aside, **kwargs)
 
@@ -189,7 +201,9 @@ class Translator(Answers, SentenceTranslator, keras.Model):
             raise InputError(f"{path}: no such file; check the name")
         not_ours = f"{path}: not a translator saved by keras_s2s"
         if path.suffix != ".keras":
-            raise InputError(f"{not_ours}; the name of such a file ends in .keras")
+            raise InputError(
+                f"{not_ours}; give model.keras of a run, or another file that ends in .keras"
+            )
         if not zipfile.is_zipfile(path):
             raise InputError(f"{not_ours}; it is not a .keras file, or is cut off; give another")
         try:
@@ -231,6 +245,10 @@ class Translator(Answers, SentenceTranslator, keras.Model):
             ExportError: the export, loaded as a server loads it, does not answer as this
                 translator does; nothing is left on disk then.
         """
+        if sentences is not None and not len(sentences):
+            raise InputError(
+                "sentences: there is none to prove the export with; give some, or leave them out"
+            )
         texts = as_list(self._made_up_sentences() if sentences is None else sentences)
 
         def complete(written: Path) -> None:

@@ -77,7 +77,9 @@ class Credentials:
         token_file: str | Path | None = None,
     ) -> None:
         if (cert is None) != (key is None):
-            raise InputError("a client's certificate and its private key are given together")
+            raise InputError(
+                "a client's certificate and its private key are of use together only; give both"
+            )
         self.tls = tls or any(path is not None for path in (ca, cert, token_file))
         self.ca, self.cert, self.key, self.token_file = ca, cert, key, token_file
         for path in (ca, cert, key, token_file):

@@ -155,7 +155,9 @@ def listen(host: str, port: int) -> socket.socket:
     try:
         found = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)
     except (OSError, UnicodeError) as error:
-        raise InputError(f"--host is {host!r}, which is no address; give 127.0.0.1") from error
+        raise InputError(
+            f"--host is {host!r}, which is no address; give one of this machine, such as 127.0.0.1"
+        ) from error
     # Of the two of localhost the one that everybody means.
     family, kind, protocol, _, address = min(found, key=lambda entry: entry[0] != socket.AF_INET)
     listener = socket.socket(family, kind, protocol)

@@ -152,8 +152,15 @@ def test_bad_option_of_train(options, expected, refused, pairs_file, tmp_path):
         ("evaluate", "required: MODEL, CORPUS"),
         ("evaluate model pairs --beam many", "argument --beam: 'many' is not a whole number"),
         ("evaluate missing model phrasebook", "missing: no such file or folder"),
-        ("evaluate model pairs --split tset", "'tset' is none of train, valid, test, all; did you"),
+        (
+            "evaluate model pairs --split tset",
+            "'tset' is not known; give one of train, valid, test, all; did you",
+        ),
         ("export model", "required: --model-name"),
+        ("train pairs --rundir new", "unknown argument --rundir; did you mean --run-dir? (see"),
+        ("translate --beem=2", "unknown argument --beem; did you mean --beam? (see keras-s2s tr"),
+        ("--beam", "unknown argument --beam (see keras-s2s --help)"),
+        ("evaluate missing phrasebook --split test", "missing: no such file or folder"),
         ("corpora --jsno", "unknown argument --jsno; did you mean --json?"),
     ],
 )
@@ -221,9 +228,11 @@ def test_run_that_cannot_be_resumed(refused, pairs_file, trained_run, tmp_path):
         "\udcff": "can't decode byte",
         "{}": "no 'recipe'",
         json.dumps(record | {"recipe": {"colour": "red"}}): "colour",
-        json.dumps(record | {"recipe": {"epochs": "many"}}): "epochs is 'many'",
+        json.dumps(record | {"recipe": {"epochs": "many"}}): "run.json: cannot be read, or is "
+        "damaged (epochs is 'many'",
         json.dumps(record | {"corpus": {}}): "not written by this version",
-        json.dumps(record | {"seed": None}): "seed is None",
+        json.dumps(record | {"corpus": "text"}): "run.json: cannot be read, or is damaged (its",
+        json.dumps(record | {"seed": None}): "run.json: not written by this version (seed is None",
     }.items():
         (damaged / "run.json").write_bytes(text.encode("utf-8", "surrogateescape"))
         assert expected in message(damaged)
@@ -307,9 +316,10 @@ def test_bad_options_of_export(refused, trained_run, exported_run, tmp_path):
         return refused("export", trained_run, "--model-name", "tiny", "--output", output, *options)
 
     assert "this version exists already" in message("--version", 1)
-    assert "--version is 0; give 1 or more" in message("--version", 0)
+    assert "--version is 0; give 1 to 9223372036854775807" in message("--version", 0)
     (tmp_path / "file").write_text("", encoding="utf-8")
     assert f"{tmp_path}/file is a file" in message(output=tmp_path / "file" / "models")
+    assert "give one of its versions: " in refused("translate", exported_run.parent, "Go.")
     assert "is an export already" in refused("export", exported_run, "--model-name", "again")
 
 
@@ -360,6 +370,8 @@ def test_help_of_train_tells_defaults(command):
     assert (
         "--max-pairs N use only the first so many pairs of the corpus (default: no limit)" in text
     )
+    assert "--init-scale X weights begin within this distance of 0; left out, as the ch" in text
+    assert text.count("no limit") == 2
 
 
 def test_nothing_imports_tensorflow_before_it_is_needed(pairs_file, tmp_path):

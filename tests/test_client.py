@@ -297,8 +297,11 @@ class TestFailures:
         ({"address": ""}, "give HOST:PORT"),
         ({"address": "ftp://localhost", "protocol": "rest"}, "no address for REST"),
         ({"address": "localhost:99999", "protocol": "rest"}, "give HOST:PORT"),
-        ({"address": "http://localhost:1", "protocol": "rest", "tls": True}, "go with https"),
-        ({"cert": "client.pem"}, "given together"),
+        (
+            {"address": "http://localhost:1", "protocol": "rest", "tls": True},
+            "give an address with https",
+        ),
+        ({"cert": "client.pem"}, "give both"),
         ({"ca": "nowhere.pem"}, "nowhere.pem: cannot be read"),
         ({"ca": __file__}, "no certificate"),
     ],

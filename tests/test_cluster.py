@@ -96,7 +96,10 @@ def test_what_describes_no_workers(config, message, command, monkeypatch, tmp_pa
 def test_without_the_variable(command, monkeypatch, tmp_path):
     monkeypatch.delenv("TF_CONFIG", raising=False)
     error = error_of(command, tmp_path)
-    assert error == f"--strategy multiworker needs the variable TF_CONFIG, such as {EXAMPLE}"
+    assert error == (
+        "--strategy multiworker needs the variable TF_CONFIG; set it on each machine, for example "
+        f"to {EXAMPLE}"
+    )
     assert Devices().is_chief(), "nobody asks for it otherwise"
 
 

@@ -191,7 +191,9 @@ def test_max_pairs_takes_the_first_pairs(file):
 
 @pytest.mark.parametrize("count", [0, -1])
 def test_max_pairs_must_be_at_least_one(file, count):
-    assert f"max_pairs is {count}; give at least 1" in message(file(PAIRS), max_pairs=count)
+    assert f"max_pairs is {count}; give 1 or more, or nothing" in message(
+        file(PAIRS), max_pairs=count
+    )
 
 
 def test_line_endings_byte_order_mark_and_blank_lines(file):
@@ -404,3 +406,12 @@ def test_real_archive_divides_without_leaks(real):
     assert valid.isdisjoint(test)
     assert 0.045 < len(splits.valid) / len(real) < 0.055
     assert 0.045 < len(splits.test) / len(real) < 0.055
+
+
+def test_what_is_no_corpus():
+    with pytest.raises(InputError, match=r"^corpus is \['a.en', 'a.fr'\], no name; give a file"):
+        load_corpus(["a.en", "a.fr"])
+    with pytest.raises(InputError, match="max_pairs is '3'; give a whole number"):
+        load_corpus("phrasebook", max_pairs="3")
+    with pytest.raises(InputError, match="source: a list of sentences is wanted, not one text"):
+        ParallelCorpus("Go.", ["Va !"])

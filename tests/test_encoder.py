@@ -147,3 +147,26 @@ def test_config_round_trip_of_all_options():
     shapes = [[weight.shape for weight in each.weights] for each in (encoder, restored)]
     assert shapes[0] == shapes[1]
     assert len(shapes[0]) == 1 + 2 * 2 * 3
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"vocab_size": 0}, "vocab_size is 0; give 1 or more"),
+        ({"embed_size": -8}, "embed_size is -8; give 1 or more"),
+        ({"num_hiddens": "16"}, "num_hiddens is '16'; give a whole number"),
+        ({"num_layers": 0}, "num_layers is 0; give 1 or more"),
+        ({"dropout": 1}, "dropout is 1; give 0 or more and less than 1"),
+        ({"embed_dropout": -0.1}, "embed_dropout is -0.1; give 0 or more"),
+        ({"recurrent_dropout": 2}, "recurrent_dropout is 2; give 0 or more"),
+    ],
+)
+def test_sizes_that_make_no_sense(options, message):
+    sizes = {"vocab_size": 10, "embed_size": 8, "num_hiddens": 16, "num_layers": 2}
+    with pytest.raises(s2s.InputError, match=message):
+        s2s.Seq2SeqEncoder(**{**sizes, **options})
+
+
+def test_a_length_past_the_steps_does_not_end_the_process(encoder, ids):
+    with pytest.raises(tf.errors.InvalidArgumentError):
+        encoder(ids, tf.constant([8, 7, 7, 7]))

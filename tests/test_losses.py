@@ -184,3 +184,16 @@ def test_the_least_likely_label_has_a_finite_loss():
     smoothed, losses = label_smoothed_loss(tf.range(3), logits, 0.0)
     np.testing.assert_allclose(losses, [0, 1000, 1500])
     np.testing.assert_array_equal(smoothed, losses)
+
+
+def test_shapes_that_do_not_belong_together(batch):
+    labels, logits = batch
+    loss = s2s.MaskedSoftmaxCELoss()
+    for wrong in ((labels, labels), (labels, logits[:, 1:]), (labels[:, 0], logits)):
+        with pytest.raises(s2s.InputError, match=r"give \(batch, steps\) and \(batch, steps, voc"):
+            loss(*wrong)
+    # A length for all rows together would be taken for that of each.
+    with pytest.raises(s2s.InputError, match=r"valid_length \(1,\); give"):
+        loss(labels, logits, [2])
+    with pytest.raises(s2s.InputError, match=r"x has the shape \(3,\)"):
+        s2s.sequence_mask([1, 2, 3], [1])

@@ -396,3 +396,23 @@ def test_an_endless_dataset_can_begin_anywhere(pairs, options):
     for epochs, batches in ((0, 1), (1, 0), (1, size - 1), (1, size), (2, 2)):
         before = epochs * size + batches
         assert elements(Position(epochs, batches), 3 * size - before) == whole[before:]
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (
+            {"corpus": "pairs.tsv"},
+            "corpus is 'pairs.tsv', no ParallelCorpus; give what load_corpus",
+        ),
+        ({"source_tokenizer": None}, "source_tokenizer is a NoneType, no Tokenizer; give"),
+        ({"batch_size": "64"}, "batch_size is '64'; give a whole number"),
+        ({"num_steps": 4.5}, "num_steps is 4.5; give a whole number"),
+    ],
+)
+def test_arguments_of_a_wrong_kind(change, message):
+    corpus = s2s.ParallelCorpus(["Go."], ["Va !"])
+    tokenizer = s2s.WordTokenizer.fit(["go va"])
+    given = {"corpus": corpus, "source_tokenizer": tokenizer, "target_tokenizer": tokenizer}
+    with pytest.raises(s2s.InputError, match=message):
+        s2s.make_dataset(**{**given, **change})

@@ -99,3 +99,11 @@ def test_the_revision_of_a_folder(tmp_path, monkeypatch):
     assert git_revision() == {"revision": revision, "changed": True}
     monkeypatch.setenv("PATH", "")
     assert git_revision() is None
+
+
+def test_a_run_whose_record_is_another_kind_of_object(folder):
+    run = folder / "first"
+    record = json.loads((run / "run.json").read_text(encoding="utf-8"))
+    (run / "run.json").write_text(json.dumps(record | {"corpus": "text"}), encoding="utf-8")
+    [described] = describe_runs(find_runs(run), run)
+    assert "its corpus is no object" in described["state"]

@@ -75,8 +75,12 @@ def test_damaged_records(run, tmp_path):
             run.read_record()
     for record in ({}, {"recipe": 1}, {"recipe": {"speed": 1}}, {"recipe": {"epochs": -1}}):
         run.write_record(record)
-        with pytest.raises(InputError):
+        with pytest.raises(InputError, match=r"run\.json: cannot be read, or is damaged"):
             run.recipe()
+    for name in ("corpus", "recipe", "sizes", "git"):
+        run.write_record({name: "text"})
+        with pytest.raises(InputError, match=rf"damaged \(its {name} is no object\)"):
+            run.read_record()
     run.record.unlink()
     run.record.mkdir()
     with pytest.raises(InputError, match=r"run\.json: cannot be read"):
@@ -87,6 +91,17 @@ def test_damaged_history(run):
     run.history.write_bytes(b"\x89HDF\xff\0")
     with pytest.raises(InputError, match=r"history\.csv: cannot be read, or is damaged"):
         run.read_history()
+    for text, reason in {
+        "epoch,loss\n1,2.5\n2\n": "line 3 is no row",
+        "epoch,loss\n1,2.5,9\n": "line 2 is no row",
+        "a,b\n1,2\n": "line 2 is no row",
+        "epoch,loss\n1,many\n": "could not convert",
+    }.items():
+        run.history.write_text(text, encoding="utf-8")
+        with pytest.raises(InputError, match=rf"history\.csv: .* damaged \({reason}"):
+            run.read_history()
+    run.history.write_text("epoch,loss,val_loss\n1,2.5,\n", encoding="utf-8")
+    assert run.read_history() == [{"epoch": "1", "loss": "2.5", "val_loss": ""}]
 
 
 def test_a_record_is_replaced_as_a_whole(run):

@@ -67,3 +67,23 @@ def test_an_export_answers_on_a_servers_path_as_python_does(kind, tmp_path):
                     np.testing.assert_allclose(
                         answer[key], part[:rows], rtol=1e-4, atol=1e-4, err_msg=f"{name} {key}"
                     )
+
+
+@pytest.mark.parametrize(
+    ("ids", "lengths", "message"),
+    [
+        # Of a length past the steps TensorFlow's own operation ends the process.
+        ([[1, 2]], [3], "source_valid_length has 3 in it; give 0 to 2"),
+        ([[1, 2]], [-1], "source_valid_length has -1 in it; give 0 to 2"),
+        ([[1, 90]], [2], "source_ids has 90 in it; give 0 to 89"),
+        ([1, 2], [2], r"shape \(2,\) and source_valid_length \(1,\); give \(batch, steps\)"),
+        ([[1, 2]], [2, 2], r"shape \(1, 2\) and source_valid_length \(2,\); give"),
+        ([["a"]], [1], "source_ids are string and source_valid_length int32; give whole numbers"),
+        ([[1.0]], [1], "source_ids are float32"),
+    ],
+)
+def test_sources_that_cannot_be_read(ids, lengths, message):
+    model = make_model(vocab_size=VOCAB_SIZE)
+    for search in (s2s.greedy_search, s2s.beam_search):
+        with pytest.raises(s2s.InputError, match=message):
+            search(model, ids, lengths, MAX_STEPS)

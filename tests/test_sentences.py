@@ -120,13 +120,28 @@ def test_a_beam_of_one_is_greedy_search():
     ("options", "message"),
     [
         ({"beam": 0}, "beam is 0; give 1 or more"),
-        ({"n_best": 0}, "n_best is 0; give 1 to 1, which is the beam"),
-        ({"beam": 3, "n_best": 4}, "n_best is 4; give 1 to 3, which is the beam"),
+        ({"n_best": 0}, "n_best is 0; give 1 or more"),
+        ({"beam": 3, "n_best": 4}, "n_best is 4, and the beam 3; give a beam of 4 or more"),
+        ({"beam": "2"}, "beam is '2'; give a whole number"),
+        ({"n_best": 1.0}, "n_best is 1.0; give a whole number"),
+        ({"batch_size": 0}, "batch_size is 0; give 1 or more"),
+        ({"batch_size": -1}, "batch_size is -1; give 1 or more"),
     ],
 )
-def test_beams_that_make_no_sense(options, message):
+def test_numbers_that_make_no_sense(options, message):
     with pytest.raises(InputError, match=message):
         Echo().translate(["a"], **options)
+
+
+def test_what_is_no_sentence():
+    with pytest.raises(InputError, match="sentences: number 1 is None; give each as str or bytes"):
+        Echo().translate([None])
+    with pytest.raises(InputError, match="sentences: a list of sentences is wanted, not None"):
+        Echo().translate(None)
+    with pytest.raises(InputError, match="references: number 1 is 3"):
+        Echo().score_pairs(["a"], [3])
+    with pytest.raises(InputError, match="batch_size is -1; give 1 or more"):
+        Echo().score_pairs(["a"], ["b"], batch_size=-1)
 
 
 def test_where_there_are_no_beams():

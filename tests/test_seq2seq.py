@@ -589,3 +589,22 @@ def test_every_kind_of_model_goes_on_from_its_file(make_kind, batches, tmp_path,
         each.train_step(element)
     for found, expected in zip(loaded.get_weights(), model.get_weights(), strict=True):
         np.testing.assert_allclose(found, expected, atol=1e-7)
+
+
+def test_encoder_and_decoder_the_wrong_way_round():
+    sizes = {"vocab_size": 10, "embed_size": 8, "num_hiddens": 8, "num_layers": 1}
+    encoder, decoder = s2s.Seq2SeqEncoder(**sizes), s2s.Seq2SeqDecoder(**sizes)
+    with pytest.raises(s2s.InputError, match="encoder is a Seq2SeqDecoder, no Seq2SeqEncoder"):
+        s2s.Seq2Seq(decoder, encoder)
+
+
+def test_data_of_a_larger_vocabulary():
+    sizes = {"vocab_size": 5, "embed_size": 8, "num_hiddens": 8, "num_layers": 1}
+    model = s2s.Seq2Seq(s2s.Seq2SeqEncoder(**sizes), s2s.Seq2SeqDecoder(**sizes))
+    model.compile()
+    corpus = s2s.ParallelCorpus(["a b c d", "e"], ["f g h", "i j"])
+    source, target = s2s.WordTokenizer.fit(corpus.source), s2s.WordTokenizer.fit(corpus.target)
+    data = s2s.make_dataset(corpus, source, target)
+    for run in (model.fit, model.evaluate):
+        with pytest.raises(s2s.InputError, match="which knows 5 source tokens and 5 target tokens"):
+            run(data, verbose=0)

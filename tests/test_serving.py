@@ -135,12 +135,17 @@ def test_an_exported_translator_answers_the_same(export, translator, phrasebook)
 
 
 def test_exported_translator_says_what_is_wrong(tmp_path):
-    with pytest.raises(s2s.InputError, match="no SavedModel"):
+    with pytest.raises(s2s.InputError, match=r"no saved_model\.pb in this folder"):
         s2s.ExportedTranslator(tmp_path)
     other = tf.Module()
     tf.saved_model.save(other, tmp_path / "other")
     with pytest.raises(s2s.InputError, match="no signature serving_default"):
         s2s.ExportedTranslator(tmp_path / "other")
+    (tmp_path / "other").rename(tmp_path / "7")
+    with pytest.raises(s2s.InputError, match=r"give one of its versions: .*/7$"):
+        s2s.ExportedTranslator(tmp_path)
+    with pytest.raises(s2s.InputError, match="nowhere: no such folder"):
+        s2s.ExportedTranslator(tmp_path / "nowhere")
 
 
 class TestProof:

@@ -102,6 +102,17 @@ def test_what_makes_no_sense(devices, message):
     assert str(error.value) == message
 
 
+def test_more_devices_than_a_processor_counts_as():
+    import tensorflow as tf
+
+    if tf.config.list_physical_devices("GPU"):
+        pytest.skip("has a GPU, which is taken then")
+    wanted = Devices("mirrored", 65)
+    message = "devices is 65, and the processor counts as 64 at most; give fewer"
+    with pytest.raises(InputError, match=message), started(wanted):
+        pass
+
+
 def test_a_process_that_is_at_work_counts_its_processor_no_more():
     import tensorflow as tf
 

@@ -233,3 +233,25 @@ def test_call_is_translate(translator):
         translator(tf.constant(["Go.", "I won!"])).numpy(),
         [text.encode() for text in translator.translate(["Go.", "I won!"])],
     )
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"num_steps": -1}, "num_steps is -1; give 1 or more"),
+        ({"beam_size": 0}, "beam_size is 0; give 1 or more"),
+        ({"target_tokenizer": None}, "target_tokenizer is a NoneType, no Tokenizer"),
+        ({"model": None}, "model is a NoneType, no Seq2Seq; give a trained one"),
+    ],
+)
+def test_arguments_of_a_wrong_kind(translator, options, message):
+    names = ("model", "source_tokenizer", "target_tokenizer")
+    given = {name: getattr(translator, name) for name in names}
+    with pytest.raises(s2s.InputError, match=message):
+        s2s.Translator(**{**given, **options})
+
+
+def test_no_sentence_to_prove_an_export_with(translator, tmp_path):
+    with pytest.raises(s2s.InputError, match="none to prove the export with; give some, or leave"):
+        translator.export(tmp_path / "models", sentences=[])
+    assert not (tmp_path / "models").exists()
