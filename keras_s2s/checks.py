@@ -79,7 +79,7 @@ def check_texts(name: str, texts: Any) -> list[str | bytes]:
         raise InputError(f"{name}: a list of sentences is wanted, not one; put it in brackets")
     # A tensor of one string can be iterated over by name only.
     if not isinstance(texts, Iterable) or getattr(texts, "shape", None) == ():
-        raise InputError(f"{name}: a list of sentences is wanted, not {_shown(texts)}")
+        raise InputError(f"{name}: a list of sentences is wanted, not {_shown(texts)}; give one")
     found = list(texts)
     for number, text in enumerate(found, 1):
         if not isinstance(text, (str, bytes)):

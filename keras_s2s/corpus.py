@@ -54,7 +54,9 @@ class ParallelCorpus:
     def __post_init__(self) -> None:
         for side in ("source", "target"):
             if isinstance(getattr(self, side), (str, bytes)):
-                raise InputError(f"{side}: a list of sentences is wanted, not one text")
+                raise InputError(
+                    f"{side}: a list of sentences is wanted, not one text; put it in brackets"
+                )
         if len(self.source) != len(self.target):
             raise InputError(
                 f"{shown(self.name)}: {len(self.source)} source sentences but "

@@ -42,7 +42,7 @@ class GrpcTransport:
             self._api = load_serving_api()
         except ImportError as error:
             raise InputError(
-                f"gRPC needs packages that are not installed ({error}): "
+                f"gRPC needs packages that are not installed ({error}); "
                 "pip install 'keras-s2s[serving]', or use REST"
             ) from error
         self._grpc, self._credentials = grpc, credentials

@@ -159,7 +159,9 @@ def _part_prepared(options: argparse.Namespace, run: RunDirectory) -> ParallelCo
     index.check_files()
     part = index.part(options.split)
     if not len(part):
-        raise InputError(f"{options.corpus}: has no pair for --split {options.split}")
+        raise InputError(
+            f"{options.corpus}: has no pair for --split {options.split}; give another part"
+        )
     return ParallelCorpus(
         part.source[: options.max_pairs], part.target[: options.max_pairs], part.name
     )

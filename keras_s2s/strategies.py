@@ -147,7 +147,9 @@ def _names(wanted: int | None) -> list[str]:
     gpus = tf.config.list_physical_devices("GPU")
     if gpus:
         if wanted is not None and wanted > len(gpus):
-            raise InputError(f"devices is {wanted}, and this machine has {len(gpus)} GPUs")
+            raise InputError(
+                f"devices is {wanted}, and this machine has {len(gpus)} GPUs; give no more"
+            )
         return [f"GPU:{number}" for number in range(wanted or len(gpus))]
     if wanted is None:
         raise InputError(

@@ -38,9 +38,9 @@ def test_kinds():
     [
         ("Go.", "a list of sentences is wanted, not one; put it in brackets"),
         (b"Go.", "a list of sentences is wanted, not one; put it in brackets"),
-        (None, "a list of sentences is wanted, not None"),
-        (3, "a list of sentences is wanted, not 3"),
-        (np.array("Go."), "a list of sentences is wanted, not ndarray"),
+        (None, "a list of sentences is wanted, not None; give one"),
+        (3, "a list of sentences is wanted, not 3; give one"),
+        (np.array("Go."), "a list of sentences is wanted, not ndarray; give one"),
         (["Go.", 3], "number 2 is 3; give each as str or bytes"),
         ([["Go."]], "number 1 is list; give each as str or bytes"),
     ],
