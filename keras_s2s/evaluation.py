@@ -119,8 +119,9 @@ def compare(
         InputError: fewer than two translators, a number of samples or a seed that makes no sense,
             or what `evaluate` raises.
     """
-    if isinstance(translators, SentenceTranslator) or len(translators) < 2:
-        raise InputError("no two translators to compare; give a list of two or more")
+    given = 1 if isinstance(translators, SentenceTranslator) else len(translators)
+    if given < 2:
+        raise InputError(f"{given} translators to compare; give two or more, in a list")
     check_whole_number("num_samples", num_samples)
     check_seed(seed)
     metrics = make_metrics(tokenize)

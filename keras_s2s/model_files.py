@@ -32,7 +32,7 @@ def find_model(path: str) -> Path:
                 f"{path}: the run has no {file.name} yet; finish it with keras-s2s train --resume"
             )
         return file
-    if any(folder.glob("*/saved_model.pb")):
+    if not is_export(folder) and any(folder.glob("*/saved_model.pb")):
         # Only here: what most commands are given is not the folder above an export.
         from keras_s2s.saved_model import check_version_folder
 

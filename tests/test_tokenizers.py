@@ -266,7 +266,7 @@ def test_as_asset_looks_up_the_same_in_a_file(tmp_path, odd):
 @pytest.mark.parametrize(
     ("content", "message"),
     [
-        (SPECIALS + b"\na\nb\xff\n", "not UTF-8 at byte 27; convert it"),
+        (SPECIALS + b"\na\nb\xff\n", "line 6 is not UTF-8; convert the file"),
         (b"", "the first 4 entries must be <pad> <bos> <eos> <unk>"),
         (b"a\nb\n", "the first 4 entries must be <pad> <bos> <eos> <unk>"),
         (b"<pad>\n<eos>\n<bos>\n<unk>\n", "the first 4 entries must be"),
