@@ -11,6 +11,25 @@ from nbclient import NotebookClient
 
 NOTEBOOKS = sorted((Path(__file__).parents[1] / "notebooks").glob("*.ipynb"))
 
+# What each notebook says of its model: figures that it prints, and the least and most that each may
+# be. Trained weights differ from machine to machine; this has to be true with all of them.
+FIGURES = {
+    "01_seq2seq_chapter": [
+        (r"^loss (\S+) nats a token", 0, 0.26),
+        (r"^the 1001 pairs it has seen +BLEU +(\S+)", 10, 100),
+        (r"^the next 1000 pairs +BLEU +(\S+)", 0, 5),
+    ],
+    "04_beyond_translation": [
+        (r"^without attention +(\S+)%", 0, 80),
+        (r"^without attention +\S+ +(\S+)%", 0, 0),
+        (r"^attention +\S+ +(\S+)%", 0, 0),
+        (r"^attention, words copied +(\S+)%", 85, 100),
+        (r"^attention, words copied +\S+ +(\S+)%", 90, 100),
+        (r"^of 936 sentences that are no commands, (\S+) refused", 900, 936),
+        (r"^of 386 test commands, (\S+) are answered as the translator", 386, 386),
+    ],
+}
+
 
 def outputs(cell) -> str:
     """All text that a cell shows."""
@@ -18,6 +37,14 @@ def outputs(cell) -> str:
         output.get("text", "") or output.get("data", {}).get("text/plain", "")
         for output in cell.get("outputs", [])
     )
+
+
+def check_figures(path, notebook):
+    """Holds what a notebook shows, stored or just run, to `FIGURES`."""
+    shown = "\n".join(map(outputs, notebook.cells))
+    for pattern, least, most in FIGURES[path.stem]:
+        [figure] = re.findall(pattern, shown, re.MULTILINE)
+        assert least <= float(figure) <= most, pattern
 
 
 @pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.stem)
@@ -30,10 +57,13 @@ def test_stored_outputs(path):
     assert all(cell.outputs for cell in code[1:])
     assert not [o for cell in code for o in cell.outputs if o.get("name") == "stderr"]
     assert not re.search(r"/(tmp|home|root|work|Users)/", path.read_text(encoding="utf-8"))
+    check_figures(path, notebook)
 
 
 @pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.stem)
-def test_runs(path, tmp_path, monkeypatch, fra_eng):
+def test_runs(path, tmp_path, monkeypatch, request):
+    if "fra-eng" in path.read_text(encoding="utf-8"):
+        request.getfixturevalue("fra_eng")  # skips where it is not
     monkeypatch.setenv("PATH", f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}")
     monkeypatch.setenv("TF_CPP_MIN_LOG_LEVEL", "3")
     stored = nbformat.read(path, as_version=4)
@@ -44,3 +74,4 @@ def test_runs(path, tmp_path, monkeypatch, fra_eng):
         # Trained weights differ from machine to machine; what follows from the data does not.
         if before.cell_type == "code" and "vocabulary" in before.source:
             assert outputs(after) == outputs(before)
+    check_figures(path, notebook)
