@@ -304,6 +304,17 @@ def test_another_name_is_one_line_away(tmp_path):
         assert "de-en" in text
 
 
+def test_the_notebook_configures_its_server_as_this_folder_does(model):
+    notebook = json.loads((ROOT / "notebooks" / "03_serving.ipynb").read_text(encoding="utf-8"))
+    shown = [
+        "".join(line for output in cell.get("outputs", ()) for line in output.get("text", ()))
+        for cell in notebook["cells"]
+    ]
+    text = next(text for text in shown if text.startswith("model_config_list"))
+    config = text_format.Parse(text, model_server_config_pb2.ModelServerConfig())
+    assert list(config.model_config_list.config) == [model]
+
+
 def test_exports_are_not_for_git():
     if not (ROOT / ".git").exists() or shutil.which("git") is None:
         pytest.skip("this is no git working tree")
