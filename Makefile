@@ -89,7 +89,7 @@ test-old-runtimes: $(VENV)/.installed-dev $(OLD_RUNTIMES:%=$(CACHE)/%/tensorflow
 	KERAS_S2S_OLD_RUNTIMES=$(CACHE) $(BIN)/python -m pytest -m slow tests/test_old_runtimes.py
 
 # What `make bench` may be told: TASK=folder CORPUS=pairs.tsv ROUNDS=5 SECONDS_EACH=60
-# PARTS="train growth" THREADS=2 RESUME=1; see benchmarks/README.md.
+# PARTS="train growth" WITHOUT="JoeyNMT" THREADS=2 RESUME=1; see benchmarks/README.md.
 CORPUS ?= fra-eng
 BENCH_OPTIONS = --corpus $(CORPUS) $(if $(TASK),--task $(TASK)) $(if $(THREADS),--threads $(THREADS))
 
@@ -98,6 +98,7 @@ bench: $(VENV)/.installed-dev ## beside peers and the machine's limits: hours; w
 	-$(BIN)/python -m benchmarks.environments
 	$(BIN)/python -m benchmarks $(BENCH_OPTIONS) $(if $(ROUNDS),--rounds $(ROUNDS)) \
 		$(if $(SECONDS_EACH),--seconds $(SECONDS_EACH)) $(if $(PARTS),--parts $(PARTS)) \
+		$(if $(WITHOUT),--without $(WITHOUT)) \
 		$(if $(RESUME),--resume)
 
 .PHONY: bench-short

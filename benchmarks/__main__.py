@@ -18,7 +18,7 @@ from typing import Any
 from benchmarks import environments
 from benchmarks.growth import growth_points
 from benchmarks.picture import draw
-from benchmarks.plan import PARTS, full_plan, short_plan
+from benchmarks.plan import CONTENDERS, OURS, PARTS, full_plan, short_plan, without
 from benchmarks.report import markdown
 from benchmarks.runner import Runner, machine, token_counts
 from benchmarks.task import CHAPTER, is_task, read_lengths
@@ -34,6 +34,9 @@ def options_of(arguments: list[str] | None = None) -> argparse.Namespace:
     parser.add_argument("--corpus", default="fra-eng", help="as keras-s2s train takes it")
     parser.add_argument("--parts", nargs="+", choices=PARTS, default=list(PARTS), metavar="PART",
                         help=", ".join(PARTS))  # fmt: skip
+    parser.add_argument("--without", nargs="+", default=[], metavar="CONTENDER",
+                        choices=[name for name in CONTENDERS if name not in (OURS, "machine")],
+                        help="who does not take part, such as OpenNMT-tf")  # fmt: skip
     parser.add_argument("--rounds", type=int, default=3, help="how often all take turns")
     parser.add_argument("--seconds", type=float, default=40, help="of training in a turn")
     parser.add_argument("--threads", type=int, default=os.cpu_count(), help="of each contender")
@@ -129,7 +132,8 @@ def main() -> None:
         plan = phases = short_plan(options.corpus)
     else:
         sizes = options.rounds, options.seconds, options.corpus
-        plan, phases = full_plan(*sizes), full_plan(*sizes, options.parts)
+        plan = full_plan(*sizes)
+        phases = without(full_plan(*sizes, options.parts), options.without)
     runner = Runner(task, chapter, options.work, options.threads, say)
     records = runner.run(phases, plan)
     document = {"meta": describe(options, task, chapter), "records": records}

@@ -14,7 +14,16 @@ from pairs import EOS, UNK, Pairs, as_text, read_chapter, read_pairs
 from benchmarks import environments, plan, runner
 from benchmarks.claims import at_least, at_most, claims
 from benchmarks.growth import fitted, growth_points
-from benchmarks.plan import OURS, Contender, Measurement, Phase, full_plan, short_plan, turns
+from benchmarks.plan import (
+    OURS,
+    Contender,
+    Measurement,
+    Phase,
+    full_plan,
+    short_plan,
+    turns,
+    without,
+)
 from benchmarks.report import markdown
 from benchmarks.roofline import Sizes, decoded_bytes, forward_operations, training_operations
 from benchmarks.runner import LeftOut, Runner, run_process, token_counts
@@ -93,6 +102,14 @@ def test_contenders_take_turns():
     ]
     expected = [(1, "a"), (1, "b"), (2, "a"), (2, "b"), (3, "a"), (3, "b"), (1, "c")]
     assert order == expected
+
+
+def test_who_is_left_out_takes_no_part():
+    whole = full_plan(2, 10, "fra-eng")
+    left = without(whole, ["JoeyNMT"])
+    names = {one.contender for phase in left for one in phase.measurements}
+    assert names == plan.CONTENDERS.keys() - {"JoeyNMT"}
+    assert [phase.rounds for phase in left] == [phase.rounds for phase in whole]
 
 
 def test_plans_ask_for_what_there_is():
