@@ -14,9 +14,13 @@ DEMO_EXPORT = $$(ls -d export/models/$(DEMO_MODEL)/[0-9]* | sort -V | tail -n 1)
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "make %-18s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
+define check-python
+@$(PYTHON) -c 'import sys; sys.exit(not (3, 10) <= sys.version_info[:2] <= (3, 13))' || \
+	{ echo "$(PYTHON) is $$($(PYTHON) --version); Python 3.10 to 3.13 is needed: make PYTHON=python3.12 …"; exit 2; }
+endef
+
 $(BIN)/python:
-	@$(PYTHON) -c 'import sys; sys.exit(not (3, 10) <= sys.version_info[:2] <= (3, 13))' || \
-		{ echo "$(PYTHON) is $$($(PYTHON) --version); Python 3.10 to 3.13 is needed: make PYTHON=python3.12 …"; exit 2; }
+	$(check-python)
 	$(PYTHON) -m venv $(VENV)
 
 $(VENV)/.installed: pyproject.toml setup.py | $(BIN)/python
@@ -27,8 +31,11 @@ $(VENV)/.installed-dev: pyproject.toml setup.py | $(BIN)/python
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[dev]'
 	@touch $@ $(VENV)/.installed
 
+# Empty where VENV has the package already, as in `make try-wheel`.
+INSTALLED ?= $(VENV)/.installed
+
 .PHONY: demo
-demo: $(VENV)/.installed ## train the chapter's model on the bundled corpus, score, export and check it
+demo: $(INSTALLED) ## train the chapter's model on the bundled corpus, score, export and check it
 	@echo '== The chapter’s model, trained on the bundled phrasebook; one source in twenty is held out.'
 	@$(BIN)/keras-s2s train phrasebook --preset chapter --min-freq 1 --epochs 200 \
 		--test-fraction 0.05 --split-seed 1 --run-dir $(DEMO_RUN) --overwrite
@@ -117,6 +124,53 @@ $(VENV)/.installed-docs: $(VENV)/.installed-dev
 docs: $(VENV)/.installed-docs ## the documentation as a site, site/index.html; any warning ends it
 	$(BIN)/python tools/build_docs.py
 
+# Neither needs TensorFlow, nor what else .venv has.
+BUILD := .cache/build
+
+$(BUILD)/.installed:
+	$(check-python)
+	$(PYTHON) -m venv $(BUILD)
+	$(BUILD)/bin/python -m pip install --quiet --disable-pip-version-check build twine
+	@touch $@
+
+# The list of files of an earlier build would be part of this one.
+.PHONY: dist
+dist: $(BUILD)/.installed ## the wheel and the sdist in dist/, checked
+	rm -rf dist build keras_s2s.egg-info
+	$(BUILD)/bin/python -m build --quiet
+	$(BUILD)/bin/python -m twine check --strict dist/*
+
+# Outside of this folder, where nothing of it can be imported; a folder for each version of Python.
+WHEEL_ENVS ?= $(or $(TMPDIR),/tmp)/keras-s2s-wheel
+WHEEL_ENV = $(WHEEL_ENVS)/$(shell $(PYTHON) -c 'import sys; print("python%d.%d" % sys.version_info[:2])')
+WHEEL_PYTHON = $(WHEEL_ENV)/env/bin/python
+WHEEL_TESTS ?= tests --pyargs keras_s2s
+
+.PHONY: try-wheel
+try-wheel: export PYTHONPATH :=
+try-wheel: dist ## the wheel alone in an empty environment, of PYTHON=python3.12: install, run the demo
+	$(check-python)
+	rm -rf $(WHEEL_ENV)
+	mkdir -p $(WHEEL_ENV)/demo
+	$(PYTHON) -m venv $(WHEEL_ENV)/env
+	$(WHEEL_PYTHON) -m pip install --quiet --disable-pip-version-check dist/*.whl
+	$(WHEEL_PYTHON) -m pip check
+	$(MAKE) --directory $(WHEEL_ENV)/demo --makefile $(CURDIR)/Makefile demo \
+		VENV=$(WHEEL_ENV)/env INSTALLED=
+	cd $(WHEEL_ENV)/demo && $(WHEEL_PYTHON) $(CURDIR)/tools/check_installed.py $(DEMO_RUN)
+
+# What the tests look into besides the package comes from the sdist, which is tested that way.
+.PHONY: test-wheel
+test-wheel: export PYTHONPATH :=
+test-wheel: try-wheel ## the same, and the tests of the installed package
+	rm -rf $(WHEEL_ENV)/source
+	mkdir $(WHEEL_ENV)/source
+	tar --extract --gzip --file dist/*.tar.gz --directory $(WHEEL_ENV)/source --strip-components 1
+	rm -rf $(WHEEL_ENV)/source/keras_s2s
+	$(WHEEL_PYTHON) -m pip install --quiet --disable-pip-version-check "$$(ls dist/*.whl)[test]"
+	cd $(WHEEL_ENV)/source && $(WHEEL_PYTHON) -m pytest -n $(TEST_PROCESSES) --dist loadfile \
+		--ignore-glob '*/keras_s2s/shard_pipeline.py' $(WHEEL_TESTS)
+
 .PHONY: clean
 clean: ## remove what make has made
-	rm -rf $(VENV) site $(DEMO_RUN) export/models/$(DEMO_MODEL)
+	rm -rf $(VENV) $(BUILD) build dist site $(DEMO_RUN) export/models/$(DEMO_MODEL)

@@ -16,6 +16,7 @@ from pages import ROOT, anchors, blocks, check_page, headings, links, run_page
 import keras_s2s as s2s
 from keras_s2s.cli import main
 
+PACKAGE = Path(s2s.__file__).parent
 DOCS = ROOT / "docs"
 PAGES = sorted(DOCS.rglob("*.md"))
 OTHERS = [ROOT / name for name in ("README.md", "CONTRIBUTING.md", "export/README.md")]
@@ -119,8 +120,9 @@ def test_every_public_name_is_in_the_reference():
     reason="the site needs `make docs`, or pip install 'keras-s2s[docs]'",
 )
 def test_the_site_is_built_without_a_warning(tmp_path):
-    for name in ("docs", "export", "keras_s2s", "tools"):
-        shutil.copytree(ROOT / name, tmp_path / name, ignore=shutil.ignore_patterns("models"))
+    for folder in (ROOT / "docs", ROOT / "export", PACKAGE, ROOT / "tools"):
+        unwanted = shutil.ignore_patterns("models")
+        shutil.copytree(folder, tmp_path / folder.name, ignore=unwanted)
     shutil.copy(ROOT / "mkdocs.yml", tmp_path)
     build = [sys.executable, tmp_path / "tools" / "build_docs.py"]
     done = subprocess.run(build, capture_output=True, text=True, check=False)
@@ -156,7 +158,7 @@ def test_every_module_is_in_the_design():
     rows = re.findall(r"^\| (`.*?) \|", (DOCS / "design.md").read_text("utf-8"), re.MULTILINE)
     described = re.findall(r"`(\w+)`", "".join(rows))
     assert len(described) == len(set(described))
-    modules = {path.stem for path in (ROOT / "keras_s2s").glob("[!_]*.py")}
+    modules = {path.stem for path in PACKAGE.glob("[!_]*.py")}
     # Those that a module has beside it for its own use need no row of their own.
     assert set(described) <= modules
     assert modules - set(described) <= {"serving_api", "session_process"}

@@ -7,10 +7,12 @@ import re
 import shlex
 import shutil
 import tarfile
+from pathlib import Path
 
 import pytest
 from pages import ROOT, tokens
 
+import keras_s2s as s2s
 from keras_s2s import client
 
 PAGE = ROOT / "docs" / "troubleshooting.md"
@@ -119,6 +121,17 @@ WITHOUT_A_ROW = {
     ),
     "… weights for … corpora; give one for each": "an option's own words, which say all",
 }
+def all_text():
+    """All text of the package's sources, with `…` for what is put in."""
+    parts = []
+    for path in sorted(Path(s2s.__file__).parent.glob("*.py")):
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+            if isinstance(node, ast.Constant) and isinstance(node.value, str):
+                parts.append(node.value)
+            elif isinstance(node, ast.JoinedStr):
+                values = (getattr(value, "value", None) for value in node.values)
+                parts.append("".join(v if isinstance(v, str) else "…" for v in values))
+    return "\n".join(parts)
 
 
 GOOD = b"Go.\tVa !\nHi.\tSalut !\n"
