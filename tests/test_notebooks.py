@@ -19,6 +19,17 @@ FIGURES = {
         (r"^the 1001 pairs it has seen +BLEU +(\S+)", 10, 100),
         (r"^the next 1000 pairs +BLEU +(\S+)", 0, 5),
     ],
+    "02_your_own_data": [
+        (r"^2000 subwords: (\S+) of", 0, 0),
+        (r"^beam 1   BLEU (\S+)", 30, 60),
+        (r"^beam 5   BLEU (\S+)", 33, 65),
+    ],
+    "03_serving": [
+        (r"^ExportedTranslator +(\S+) of 1773 the same", 1773, 1773),
+        (r"^SavedModelSession +(\S+) of 1773 the same", 1773, 1773),
+        (r"^SavedModelSession .* scores to (\S+)", 0, 1e-4),
+        (r"^difference of chrf (\S+),", 0.5, 10),
+    ],
     "04_beyond_translation": [
         (r"^without attention +(\S+)%", 0, 80),
         (r"^without attention +\S+ +(\S+)%", 0, 0),

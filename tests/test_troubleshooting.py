@@ -44,7 +44,7 @@ def rows_for(message):
 
 def nodes():
     """All of the package's sources, as Python reads them."""
-    for path in sorted((ROOT / "keras_s2s").glob("*.py")):
+    for path in sorted(Path(s2s.__file__).parent.glob("*.py")):
         yield from ast.walk(ast.parse(path.read_text(encoding="utf-8")))
 
 
@@ -121,6 +121,8 @@ WITHOUT_A_ROW = {
     ),
     "… weights for … corpora; give one for each": "an option's own words, which say all",
 }
+
+
 def all_text():
     """All text of the package's sources, with `…` for what is put in."""
     parts = []
