@@ -39,7 +39,7 @@ def check_share(name: str, value: Any) -> None:
     Raises:
         InputError: it is none.
     """
-    if not isinstance(value, numbers.Real) or not 0 <= value < 1:
+    if not isinstance(value, numbers.Real) or not 0 <= float(value) < 1:
         raise InputError(f"{name} is {value!r}; give 0 or more and less than 1")
 
 

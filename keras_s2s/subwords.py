@@ -143,15 +143,15 @@ class SentencePieceTokenizer(Tokenizer):
             )
         least, why = len(SPECIAL_TOKENS) + 1, ", since the special tokens count"
         check_whole_number("vocab_size", vocab_size, least, why)
-        texts = check_texts("texts", texts)
+        listed = check_texts("texts", texts)
         if max_sentences is not None:
             check_whole_number("max_sentences", max_sentences)
-            texts = random.Random(seed).sample(texts, min(max_sentences, len(texts)))
+            listed = random.Random(seed).sample(listed, min(max_sentences, len(listed)))
         pad, bos, eos, unk = SPECIAL_TOKENS
         model = io.BytesIO()
         try:
             sentencepiece.SentencePieceTrainer.train(
-                sentence_iterator=_cleaned(texts),
+                sentence_iterator=_cleaned(listed),
                 model_writer=model,
                 max_sentence_length=LONGEST_SENTENCE,
                 vocab_size=vocab_size,
@@ -353,7 +353,7 @@ def _ops() -> Any:
     return tf.load_op_library(os.fspath(folder / "_sentencepiece_tokenizer.so"))
 
 
-def _cleaned(texts: Sequence[str]) -> Iterator[bytes]:
+def _cleaned(texts: Sequence[str | bytes]) -> Iterator[bytes]:
     """The texts as `tokenize` gives them to SentencePiece."""
     for start in range(0, len(texts), TEXTS_AT_A_TIME):
         yield from clean(tf.constant(texts[start : start + TEXTS_AT_A_TIME])).numpy().tolist()

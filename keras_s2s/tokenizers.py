@@ -391,9 +391,9 @@ def split_words(text: tf.Tensor) -> tf.RaggedTensor:
 def count_words(texts: Iterable[str]) -> collections.Counter[bytes]:
     """How often each word occurs in some sentences, in UTF-8."""
     counts: collections.Counter[bytes] = collections.Counter()
-    texts = check_texts("texts", texts)
-    for start in range(0, len(texts), TEXTS_AT_A_TIME):
-        words = split_words(tf.constant(texts[start : start + TEXTS_AT_A_TIME]))
+    listed = check_texts("texts", texts)
+    for start in range(0, len(listed), TEXTS_AT_A_TIME):
+        words = split_words(tf.constant(listed[start : start + TEXTS_AT_A_TIME]))
         counts.update(words.flat_values.numpy().tolist())
     return counts
 
