@@ -244,10 +244,20 @@ def left_out(records: Iterable[Record]) -> list[str]:
     return list(dict.fromkeys(lines))
 
 
+def rounds_of(records: Iterable[Record]) -> str:
+    """How many rounds there were, by part where they had different numbers."""
+    rounds: dict[str, int] = {}
+    for record in records:
+        rounds[record["part"]] = max(record["round"], rounds.get(record["part"], 0))
+    told = {name: f"{count} round{'s' if count > 1 else ''}" for name, count in rounds.items()}
+    if len(set(told.values())) < 2:
+        return next(iter(told.values()), "no rounds")
+    return ", ".join(f"{count} (`{name}`)" for name, count in told.items())
+
+
 def markdown(document: dict[str, Any]) -> str:
     """All results as one page."""
     meta, records = document["meta"], document["records"]
-    rounds = max((record["round"] for record in records), default=0)
     machine = meta["machine"]
     memory = f", {machine['memory'] / 1e9:.0f} GB" if machine["memory"] else ""
     parts = [
@@ -255,8 +265,8 @@ def markdown(document: dict[str, Any]) -> str:
         f"Written by `make {meta['command']}` on {meta['date']}; `results.json` has the figures. "
         "README.md says how to run it.\n\n",
         f"{machine['processor']}, {machine['cores']} cores{memory}, {machine['system']}; "
-        f"{meta['threads']} threads. Medians of {rounds} "
-        f"round{'s' if rounds > 1 else ''}, in which the contenders took turns; in brackets the "
+        f"{meta['threads']} threads. Medians of {rounds_of(records)}, "
+        "in which the contenders took turns; in brackets the "
         "least and the greatest. A ratio is the median of the ratios of each round.\n\n",
     ]
     described = [record for record in records if record["result"]]

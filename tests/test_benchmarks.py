@@ -24,7 +24,7 @@ from benchmarks.plan import (
     turns,
     without,
 )
-from benchmarks.report import markdown
+from benchmarks.report import markdown, rounds_of
 from benchmarks.roofline import Sizes, decoded_bytes, forward_operations, training_operations
 from benchmarks.runner import LeftOut, Runner, run_process, token_counts
 from benchmarks.series import ratio, series, spread, tokens_per_second
@@ -408,6 +408,12 @@ def test_page_shows_medians_ratios_and_shares(measured):
     assert cells[4] == "2.00"
     assert "a chip, 2 cores, 8 GB" in page
     assert "thing 1.0" in page
+
+
+def test_page_tells_how_many_rounds_there_were(measured):
+    assert "Medians of 3 rounds, in which" in markdown(measured)
+    records = [{"part": "chapter", "round": 1}, {"part": "train", "round": 2}]
+    assert rounds_of(records) == "1 round (`chapter`), 2 rounds (`train`)"
 
 
 def test_page_names_who_is_left_out_and_why(measured):
