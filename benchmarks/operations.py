@@ -57,6 +57,11 @@ def kind_of(event: Event) -> str:
     return event.name.rpartition(":")[2].strip()
 
 
+def is_operation(name: str) -> bool:
+    """Whether an event is one; others are functions of TensorFlow or Python, which wait for them."""
+    return ":" in name and "::" not in name and "$" not in name
+
+
 def read_threads(folder: Path) -> list[list[Event]]:
     """The operations in what TensorFlow's profiler has written, thread by thread."""
     from tensorflow.tsl.profiler.protobuf import xplane_pb2
@@ -72,8 +77,7 @@ def read_threads(folder: Path) -> list[list[Event]]:
                     Event(names[event.metadata_id], began + event.offset_ps,
                           began + event.offset_ps + event.duration_ps)
                     for event in line.events
-                    # Other events are TensorFlow's own and Python's, which wait for these.
-                    if ":" in names[event.metadata_id] and "$" not in names[event.metadata_id]
+                    if is_operation(names[event.metadata_id])
                 ])  # fmt: skip
     return threads
 
