@@ -58,7 +58,7 @@ def kind_of(event: Event) -> str:
 
 
 def is_operation(name: str) -> bool:
-    """Whether an event is one; others are functions of TensorFlow or Python, which wait for them."""
+    """Whether an event is one; others are functions of TensorFlow or Python that wait for them."""
     return ":" in name and "::" not in name and "$" not in name
 
 

@@ -54,12 +54,20 @@ def train(request: Request) -> dict:
     sizes = settings.embed_size, settings.num_hiddens, settings.num_layers
     attention = None if settings.attention == "none" else settings.attention
     start = {"init_scale": s2s.PRESETS["base"].init_scale}
-    model = s2s.Seq2Seq(
-        s2s.Seq2SeqEncoder(len(source), *sizes, **start),
-        s2s.Seq2SeqDecoder(
-            len(target), *sizes, attention=attention, input_feeding=settings.input_feeding, **start
-        ),
-    )
+
+    def make_model():
+        return s2s.Seq2Seq(
+            s2s.Seq2SeqEncoder(len(source), *sizes, **start),
+            s2s.Seq2SeqDecoder(
+                len(target),
+                *sizes,
+                attention=attention,
+                input_feeding=settings.input_feeding,
+                **start,
+            ),
+        )
+
+    model = make_model()
     model.compile(keras.optimizers.Adam(settings.learning_rate, global_clipnorm=settings.clip_norm))
     stopwatch = request.stopwatch()
 
@@ -78,6 +86,10 @@ def train(request: Request) -> dict:
     # of one.
     model.fit(data.repeat(), steps_per_epoch=10**9, verbose=0, callbacks=[Watch()])
     if request.model is not None:
+        # As the command leaves its runs: in half precision an answer depends on its batch.
+        keras.config.set_dtype_policy("float32")
+        trained, model = model, make_model()
+        model.set_weights(trained.get_weights())
         translator = s2s.Translator(model, source, target, num_steps=LONGEST_ANSWER)
         translator.save(request.model / "model.keras")
         translator.export(request.model / "export", sentences=corpus.source[:200])
