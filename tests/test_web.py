@@ -361,6 +361,9 @@ class TestBrowser:
                 server.server_close()
 
     def test_a_narrow_window_and_no_script(self, browser, attending):
+        from selenium.common.exceptions import WebDriverException
+        from selenium.webdriver.support.ui import WebDriverWait
+
         with served(LocalModel("a", attending), LocalModel("b", attending)) as address:
             browser.execute_cdp_cmd("Emulation.setScriptExecutionDisabled", {"value": True})
             browser.set_window_size(500, 900)
@@ -368,6 +371,9 @@ class TestBrowser:
                 browser.get(address)
                 browser.find_element("id", "sentence").send_keys("I see you.")
                 browser.find_element("id", "translate").click()
+                # Without the script the answer is another page, which takes its time to come.
+                wait = WebDriverWait(browser, 60, ignored_exceptions=[WebDriverException])
+                wait.until(lambda browser: len(texts(browser, ".translation")) == 2)
                 assert texts(browser, ".translation") == attending.translate(["I see you."]) * 2
                 first, second = browser.find_elements("class name", "answer")
                 assert first.location["x"] == second.location["x"]
