@@ -7,6 +7,9 @@ from typing import Any
 
 from keras_s2s.errors import InputError
 
+# Servers read the name of a version's folder as a signed number of 64 bits.
+LARGEST_VERSION = 2**63 - 1
+
 
 def check_whole_number(name: str, value: Any, at_least: int = 1, advice: str = "") -> int:
     """Returns a whole number of a call.

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from keras_s2s.catalogue import CATALOGUE, locate
+from keras_s2s.checks import LARGEST_VERSION
 from keras_s2s.console import say, working
 from keras_s2s.corpus import ParallelCorpus, load_corpus
 from keras_s2s.errors import InputError
@@ -175,8 +176,8 @@ def export(options: argparse.Namespace) -> None:
             f"--model-name is {options.model_name!r}; give letters, digits, '.', '_' and '-', "
             "such as en-fr"
         )
-    if options.version is not None and not 1 <= options.version < 2**63:
-        raise InputError(f"--version is {options.version}; give 1 to {2**63 - 1}")
+    if options.version is not None and not 1 <= options.version <= LARGEST_VERSION:
+        raise InputError(f"--version is {options.version}; give 1 to {LARGEST_VERSION}")
     if is_export(Path(options.model)):
         raise InputError(f"{options.model}: is an export already; give a run directory")
     model = load_model(options.model)

@@ -10,15 +10,13 @@ from pathlib import Path
 import keras
 import tensorflow as tf
 
-from keras_s2s.checks import check_whole_number
+from keras_s2s.checks import LARGEST_VERSION, check_whole_number
 from keras_s2s.errors import InputError
 from keras_s2s.files import remove_leftovers, written_aside
 from keras_s2s.graph_checks import minimum_server
 from keras_s2s.saved_model import SavedModel, check_version_folder
 from keras_s2s.sentences import SentenceTranslator
 
-# Servers read the name of a version's folder as a signed number of 64 bits.
-LARGEST_VERSION = 2**63 - 1
 DISK_ERRORS = (OSError, tf.errors.ResourceExhaustedError, tf.errors.PermissionDeniedError)
 
 Signature = Callable[..., Mapping[str, tf.Tensor]]
