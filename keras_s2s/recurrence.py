@@ -157,7 +157,6 @@ class _Walk(NamedTuple):
 
     hiddens: tf.TensorArray
     cells: tf.TensorArray
-    squashed_cells: tf.TensorArray
     gates: tuple[tf.TensorArray, tf.TensorArray, tf.TensorArray, tf.TensorArray]
 
 
@@ -185,14 +184,12 @@ def _forward(
         i, f, g, o = tf.split(gates, 4, axis=1)
         i, f, g, o = tf.sigmoid(i), tf.sigmoid(f), tf.tanh(g), tf.sigmoid(o)
         cell = f * cell + i * g
-        squashed = tf.tanh(cell)
-        hidden = o * squashed
+        hidden = o * tf.tanh(cell)
         for part in (hidden, cell):
             part.set_shape(first_hidden.shape)  # where it is known, it is not inferred
         written = _Walk(
             walk.hiddens.write(step, hidden),
             walk.cells.write(step + 1, cell),
-            walk.squashed_cells.write(step, squashed),
             tuple(
                 part.write(step, gate) for part, gate in zip(walk.gates, (i, f, g, o), strict=True)
             ),
@@ -202,7 +199,6 @@ def _forward(
     walk = _Walk(
         array(steps),
         array(steps + 1).write(0, first_cell),
-        array(steps),
         tuple(array(steps) for _ in "ifgo"),
     )
     *_, walk = tf.while_loop(
@@ -227,16 +223,19 @@ def _backward(
         step: tf.Tensor, hidden_gradient: tf.Tensor, cell_gradient: tf.Tensor, written: Any
     ) -> Any:
         i, f, g, o = (part.read(step) for part in walk.gates)
-        before, squashed = walk.cells.read(step), walk.squashed_cells.read(step)
+        # To compute this again takes less time than to keep it.
+        before, squashed = walk.cells.read(step), tf.tanh(walk.cells.read(step + 1))
         hidden_gradient += hiddens_gradient[step][rows]
         cell_gradient += cells_gradient[step][rows]
-        cell_gradient += hidden_gradient * o * (1 - squashed * squashed)
+        # Operations that do several steps of arithmetic at once: in a loop the number of
+        # operations counts as much as what they compute.
+        cell_gradient += tf.raw_ops.TanhGrad(y=squashed, dy=hidden_gradient * o)
         into_gates = tf.concat(
             [
-                cell_gradient * g * i * (1 - i),
-                cell_gradient * before * f * (1 - f),
-                cell_gradient * i * (1 - g * g),
-                hidden_gradient * squashed * o * (1 - o),
+                tf.raw_ops.SigmoidGrad(y=i, dy=cell_gradient * g),
+                tf.raw_ops.SigmoidGrad(y=f, dy=cell_gradient * before),
+                tf.raw_ops.TanhGrad(y=g, dy=cell_gradient * i),
+                tf.raw_ops.SigmoidGrad(y=o, dy=hidden_gradient * squashed),
             ],
             axis=1,
         )
