@@ -125,7 +125,7 @@ def lstm_step_by_step(
                 product = _product(_flat(values), into_gates, kind, transpose_a=True)
                 return tf.cast(product, kernel.dtype)
 
-            of_inputs = _product(into_gates, kernel, kind, transpose_b=True)
+            of_inputs = _gradient_of_rows(into_gates, tf.cast(kernel, kind))
             return (
                 tf.reshape(of_inputs, tf.shape(inputs)),
                 of_kernel(inputs, kernel),
@@ -258,6 +258,21 @@ def _backward(
 
 def _product(left: tf.Tensor, right: tf.Tensor, kind: tf.DType, **options: bool) -> tf.Tensor:
     return tf.matmul(tf.cast(left, kind), tf.cast(right, kind), **options)
+
+
+def _gradient_of_rows(of_product: tf.Tensor, kernel: tf.Tensor) -> tf.Tensor:
+    """The gradient of the rows that a kernel was multiplied with, given that of the product.
+
+    In float32 a product that has to turn the kernel as it goes takes up to a third longer than
+    turning it first. In half precision it is the other way round.
+    """
+    if kernel.dtype != tf.float32:
+        return tf.matmul(of_product, kernel, transpose_b=True)
+    features, columns = kernel.shape
+    # By gates, in three dimensions: a plain transposition is what TensorFlow's optimizer of graphs
+    # would put back into the product.
+    turned = tf.transpose(tf.reshape(kernel, (features, 4, columns // 4)), (1, 2, 0))
+    return tf.matmul(of_product, tf.reshape(turned, (columns, features)))
 
 
 def _flat(values: tf.Tensor) -> tf.Tensor:
