@@ -10,7 +10,7 @@ from keras_s2s.batches import Batch, trimmed
 
 # Batches whose pairs are sorted by length among each other: many enough to leave little padding,
 # few enough that chance decides which pairs meet.
-BATCHES_SORTED_TOGETHER = 100
+BATCHES_SORTED_TOGETHER = 400
 
 
 class Position(NamedTuple):
@@ -114,9 +114,7 @@ def batches_by_length(
         windows = tf.zeros_like(numbers)
         if shuffle:
             windows = numbers // (batch_size * BATCHES_SORTED_TOGETHER)
-        order = tf.argsort(
-            (windows * longest + target_length) * longest + source_length, stable=True
-        )
+        group = windows * longest + target_length
     else:
         # By the targets first and all together, so that each epoch has as many batches.
         in_order = tf.sort(target_length)
@@ -131,10 +129,11 @@ def batches_by_length(
             number = tf.range(size) - tf.searchsorted(in_order, in_order)
             window = batch_tokens // in_order * BATCHES_SORTED_TOGETHER
             windows = tf.scatter_nd(by_target[:, None], tf.cast(number, tf.int64) // window, [size])
-        order = tf.argsort(
-            (target_length * tf.cast(size, tf.int64) + windows) * longest + source_length,
-            stable=True,
-        )
+        group = target_length * tf.cast(size, tf.int64) + windows
+    # Up and down in turns: where a batch goes from one group into the next, the sources on both
+    # sides are the long ones, or the short ones.
+    turn = tf.where((windows + target_length) % 2 == 0, source_length, longest - source_length)
+    order = tf.argsort(group * longest + turn, stable=True)
     positions = tf.gather(positions, order)
     ends = tf.concat([begins[1:], [size]], axis=0)
     if shuffle:

@@ -13,7 +13,7 @@ SPECIAL_TOKENS = ("<pad>", "<bos>", "<eos>", "<unk>")
 PAD, BOS, EOS, UNK = range(4)
 
 # Batches whose pairs are sorted by length among each other.
-BATCHES_SORTED_TOGETHER = 100
+BATCHES_SORTED_TOGETHER = 400
 
 
 class Pairs(NamedTuple):
@@ -40,7 +40,7 @@ class Pairs(NamedTuple):
             batch_size: pairs in a batch.
             seed: of the order.
             by_length: whether the pairs of a batch have similar lengths: as many pairs as make
-                100 batches are sorted together, and the batches are mixed afterwards. Otherwise
+                400 batches are sorted together, and the batches are mixed afterwards. Otherwise
                 chance decides which pairs meet.
             endless: whether to go on with the next epoch, in another order.
         """
