@@ -65,7 +65,13 @@ class GuardedAdam:
         self._norm = tf.linalg.global_norm(gradients)
         if optimizer.clipnorm or not optimizer.global_clipnorm:
             return type(optimizer)._clip_gradients(optimizer, gradients)
-        return tf.clip_by_global_norm(gradients, optimizer.global_clipnorm, self._norm)[0]
+        limit = optimizer.global_clipnorm
+        # To multiply by one would be to write all of them once more.
+        return tf.cond(
+            self._norm <= limit,
+            lambda: list(gradients),
+            lambda: tf.clip_by_global_norm(gradients, limit, self._norm)[0],
+        )
 
     def _update_all(
         self, gradients: Sequence[tf.Tensor], variables: Sequence[Any], learning_rate: Any
