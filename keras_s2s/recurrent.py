@@ -303,7 +303,8 @@ def _lstm_step(
 ) -> State:
     """A step of an LSTM, of whose h its gates see what is given."""
     kernel, recurrent_kernel, bias = _weights(cell, inputs.dtype)
-    gates = tf.matmul(inputs, kernel) + tf.nn.bias_add(tf.matmul(seen, recurrent_kernel), bias)
+    # The bias last: a product of a few rows is slower when it is one operation with adding it.
+    gates = tf.nn.bias_add(tf.matmul(inputs, kernel) + tf.matmul(seen, recurrent_kernel), bias)
     return list(next_state(gates, state[1]))
 
 
