@@ -36,6 +36,22 @@ def check_whole_number(name: str, value: Any, at_least: int = 1, advice: str = "
     return operator.index(value)
 
 
+def check_whole_numbers(at_least: int = 1, /, **values: Any) -> None:
+    """Makes sure of several whole numbers of a call, by name; see `check_whole_number`.
+
+    Raises:
+        InputError: one is no whole number, or too small.
+
+    Example:
+
+    >>> check_whole_numbers(embed_size=32, num_layers=0)
+    Traceback (most recent call last):
+    keras_s2s.errors.InputError: num_layers is 0; give 1 or more
+    """
+    for name, value in values.items():
+        check_whole_number(name, value, at_least)
+
+
 def check_share(name: str, value: Any) -> None:
     """Makes sure of a number from 0 to 1, without 1.
 

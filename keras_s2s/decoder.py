@@ -6,7 +6,7 @@ import keras
 import tensorflow as tf
 
 from keras_s2s.attention import Attention, Memory, by_rows
-from keras_s2s.checks import check_share, check_whole_number
+from keras_s2s.checks import check_share, check_whole_numbers
 from keras_s2s.embedding_rnn import EmbeddingRNN
 from keras_s2s.recurrent import CELLS, State, initializer
 
@@ -90,12 +90,11 @@ class Seq2SeqDecoder(EmbeddingRNN):
                 "a decoder cannot read what it has yet to write; leave out bidirectional"
             )
         check_share("output_dropout", output_dropout)
-        for name, size in (
-            ("encoder_num_hiddens", encoder_num_hiddens),
-            ("encoder_num_layers", encoder_num_layers),
-        ):
-            if size is not None:
-                check_whole_number(name, size)
+        of_encoder = {
+            "encoder_num_hiddens": encoder_num_hiddens,
+            "encoder_num_layers": encoder_num_layers,
+        }
+        check_whole_numbers(**{name: v for name, v in of_encoder.items() if v is not None})
         self.output_size = embed_size if tie_embeddings else num_hiddens
         super().__init__(
             vocab_size,

@@ -5,7 +5,7 @@ from typing import Any
 import keras
 import tensorflow as tf
 
-from keras_s2s.checks import check_share, check_whole_number
+from keras_s2s.checks import check_share, check_whole_numbers
 from keras_s2s.recurrent import StackedRNN, initializer
 
 # How many times as large as other weights those of an embedding begin.
@@ -46,13 +46,12 @@ class EmbeddingRNN(keras.layers.Layer):
         fed_size: int = 0,
         **kwargs: Any,
     ) -> None:
-        for name, size in (
-            ("vocab_size", vocab_size),
-            ("embed_size", embed_size),
-            ("num_hiddens", num_hiddens),
-            ("num_layers", num_layers),
-        ):
-            check_whole_number(name, size)
+        check_whole_numbers(
+            vocab_size=vocab_size,
+            embed_size=embed_size,
+            num_hiddens=num_hiddens,
+            num_layers=num_layers,
+        )
         for name, share in (
             ("dropout", dropout),
             ("embed_dropout", embed_dropout),

@@ -16,7 +16,7 @@ import tensorflow as tf
 # A file may hold one of its tokenizers, and Keras knows only classes that have been imported.
 import keras_s2s.subwords  # noqa: F401
 from keras_s2s.answers import Answers, Outputs
-from keras_s2s.checks import check_kind, check_whole_number
+from keras_s2s.checks import check_kind, check_whole_numbers
 from keras_s2s.contract import require_contract
 from keras_s2s.errors import InputError
 from keras_s2s.files import written_aside
@@ -88,8 +88,7 @@ class Translator(Answers, SentenceTranslator, keras.Model):
         check_kind("model", model, Seq2Seq, "a trained one")
         for side, tokenizer in (("source", source_tokenizer), ("target", target_tokenizer)):
             check_kind(f"{side}_tokenizer", tokenizer, Tokenizer, "that of the model")
-        check_whole_number("num_steps", num_steps)
-        check_whole_number("beam_size", beam_size)
+        check_whole_numbers(num_steps=num_steps, beam_size=beam_size)
         attends = model.decoder.attention is not None
         for name, needed in (
             ("coverage_penalty", coverage_penalty),
@@ -125,11 +124,9 @@ class Translator(Answers, SentenceTranslator, keras.Model):
         self.coverage_penalty = coverage_penalty
         self.replace_unknown = replace_unknown
         self.built = True
-        self._answer = tf.function(self.answer, input_signature=[TEXT], autograph=False)
-        self._score = tf.function(self.score, input_signature=[TEXT, REFERENCE], autograph=False)
-        self._explain = (
-            tf.function(self.explain, input_signature=[TEXT], autograph=False) if attends else None
-        )
+        self._answer = _graph_of(self.answer, [TEXT])
+        self._score = _graph_of(self.score, [TEXT, REFERENCE])
+        self._explain = _graph_of(self.explain, [TEXT]) if attends else None
         self._beams: dict[str, Callable[[tf.Tensor], Outputs]] = {}
 
     def build(self, input_shape: Any = None) -> None:
@@ -142,8 +139,7 @@ class Translator(Answers, SentenceTranslator, keras.Model):
     def _beam(self, beam_size: int, n_best: int) -> Callable[[tf.Tensor], Outputs]:
         name = f"{beam_size}/{n_best}"  # TensorFlow saves no attributes with other keys
         if name not in self._beams:
-            search = functools.partial(self.beam, beam_size=beam_size, n_best=n_best)
-            self._beams[name] = tf.function(search, input_signature=[TEXT], autograph=False)
+            self._beams[name] = _graph_of(self.beam, [TEXT], beam_size=beam_size, n_best=n_best)
         return self._beams[name]
 
     def other_answers(self, sentences: Sequence[bytes]) -> dict[str, dict[str, np.ndarray]]:
@@ -227,6 +223,11 @@ class Translator(Answers, SentenceTranslator, keras.Model):
     ) -> Path:
         """Writes a SavedModel for TF Serving: a raw sentence in, a raw sentence out.
 
+        A model that computes in half precision is exported in full precision, since with less
+        digits an answer depends on the sentences that a server asks in the same batch. It has the
+        same weights; scores differ in their last digits from those of this translator, and so
+        may a translation.
+
         Args:
             folder: the model's folder, for example `export/models/en-fr`; versions are numbered
                 folders in it, and its name is the model's.
@@ -245,6 +246,11 @@ class Translator(Answers, SentenceTranslator, keras.Model):
             ExportError: the export, loaded as a server loads it, does not answer as this
                 translator does; nothing is left on disk then.
         """
+        if any(
+            tf.as_dtype(part.compute_dtype).size < tf.float32.size
+            for part in (self.model.encoder, self.model.decoder)
+        ):
+            return self._in_full_precision().export(folder, version, sentences)
         if sentences is not None and not len(sentences):
             raise InputError(
                 "sentences: there is none to prove the export with; give some, or leave them out"
@@ -283,6 +289,18 @@ class Translator(Answers, SentenceTranslator, keras.Model):
                 complete=complete,
             )
 
+    def _in_full_precision(self) -> "Translator":
+        """The same weights and vocabularies, as `keras-s2s train` leaves them."""
+        encoder, decoder = (
+            type(part).from_config({**part.get_config(), "dtype": "float32"})
+            for part in (self.model.encoder, self.model.decoder)
+        )
+        model = Seq2Seq(encoder, decoder)
+        model.set_weights(self.model.get_weights())
+        return Translator(
+            model, self.source_tokenizer, self.target_tokenizer, **self._search_options()
+        )
+
     def _made_up_sentences(self) -> list[str]:
         # Subwords that begin a word have the sign of a space before it.
         words = (token.strip("▁") for token in self.source_tokenizer.vocabulary)
@@ -314,3 +332,13 @@ class Translator(Answers, SentenceTranslator, keras.Model):
             for name in ("model", "source_tokenizer", "target_tokenizer")
         }
         return cls(**{**config, **parts})
+
+
+def _graph_of(
+    function: Callable[..., Outputs], signature: list[tf.TensorSpec], **options: Any
+) -> Callable[..., Outputs]:
+    """A method of a translator as a graph, traced once."""
+    # As a partial, because TensorFlow counts the traces of a method for all objects together: of
+    # a few translators in a process it would say that one function is traced again and again.
+    bound = functools.partial(function, **options)
+    return tf.function(bound, input_signature=signature, autograph=False)

@@ -3,7 +3,13 @@
 import numpy as np
 import pytest
 
-from keras_s2s.checks import check_kind, check_share, check_texts, check_whole_number
+from keras_s2s.checks import (
+    check_kind,
+    check_share,
+    check_texts,
+    check_whole_number,
+    check_whole_numbers,
+)
 from keras_s2s.errors import InputError
 
 
@@ -15,6 +21,14 @@ def test_whole_numbers():
             check_whole_number("beam", value)
     with pytest.raises(InputError, match=r"^num_steps is 2; give 3 or more, since so$"):
         check_whole_number("num_steps", 2, 3, ", since so")
+
+
+def test_several_whole_numbers():
+    check_whole_numbers(embed_size=1, num_layers=np.int64(2))
+    with pytest.raises(InputError, match=r"^num_layers is None; give a whole number$"):
+        check_whole_numbers(embed_size=1, num_layers=None)
+    with pytest.raises(InputError, match=r"^num_layers is 2; give 3 or more$"):
+        check_whole_numbers(3, num_layers=2)
 
 
 def test_shares():

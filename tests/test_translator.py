@@ -1,6 +1,7 @@
 """Text to text: what a translator answers, and what becomes of it on disk."""
 
 import json
+import logging
 import random
 import subprocess
 import sys
@@ -11,6 +12,7 @@ import pytest
 import tensorflow as tf
 
 import keras_s2s as s2s
+from keras_s2s.serving import ExportedTranslator
 
 ODD = ["", " ", "\t", b"\xff\xfe", "\x00", "a" * 100_000, "word " * 10_000, "<eos>", "🙂", "go\ngo"]
 
@@ -255,3 +257,39 @@ def test_no_sentence_to_prove_an_export_with(translator, tmp_path):
     with pytest.raises(s2s.InputError, match="none to prove the export with; give some, or leave"):
         translator.export(tmp_path / "models", sentences=[])
     assert not (tmp_path / "models").exists()
+
+
+def test_several_in_a_process_are_no_reason_for_a_remark(translator):
+    remarks = []
+    listener = logging.Handler(logging.WARNING)
+    listener.emit = lambda record: remarks.append(record.getMessage())
+    tf.get_logger().addHandler(listener)
+    try:
+        for _ in range(6):
+            one = s2s.Translator(
+                translator.model, translator.source_tokenizer, translator.target_tokenizer
+            )
+            one.translate(["Go."])
+    finally:
+        tf.get_logger().removeHandler(listener)
+    assert remarks == []
+
+
+def test_half_precision_is_exported_in_full(attending, tmp_path):
+    sizes = {"embed_size": 6, "num_hiddens": 8, "num_layers": 1, "dtype": "mixed_bfloat16"}
+    source, target = attending.source_tokenizer, attending.target_tokenizer
+    model = s2s.Seq2Seq(
+        s2s.Seq2SeqEncoder(len(source), **sizes),
+        s2s.Seq2SeqDecoder(len(target), **sizes, attention="luong"),
+    )
+    model.set_weights(attending.model.get_weights())
+    half = s2s.Translator(model, source, target, num_steps=8, beam_size=4)
+    sentences, answers = ["Go.", "I see you."], ["va !", "je te vois ."]
+    exported = ExportedTranslator(half.export(tmp_path / "half", sentences=sentences))
+
+    def scores(one):
+        return np.array([pair.score for pair in one.score_pairs(sentences, answers)])
+
+    assert np.abs(scores(exported) - scores(attending)).max() < 1e-4
+    assert np.abs(scores(half) - scores(attending)).max() > 1e-3
+    assert exported.beam_size == 4
