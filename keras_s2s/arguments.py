@@ -4,7 +4,7 @@ import argparse
 import dataclasses
 from collections.abc import Callable, Sequence
 
-from keras_s2s import model_commands, training_commands, translation_commands
+from keras_s2s import __version__, model_commands, training_commands, translation_commands
 from keras_s2s.model_files import MODEL_HELP
 from keras_s2s.parsers import (
     CORPUS_HELP,
@@ -54,6 +54,7 @@ def build_parser() -> Parser:
         epilog="keras-s2s COMMAND --help tells more of a command.",
         allow_abbrev=False,
     )
+    parser.add_argument("--version", action="version", version=f"%(prog)s {__version__}")
     subparsers = parser.add_subparsers(dest="COMMAND", metavar="COMMAND", required=True)
 
     def add(command: Callable[[argparse.Namespace], int | None], text: str) -> Parser:
@@ -301,7 +302,7 @@ def build_parser() -> Parser:
         "corpus",
         metavar="CORPUS",
         nargs="?",
-        help="where the corpus of the run is now, or another one to try the model on "
+        help="where the corpus of the run is now, or another one of text to try the model on "
         "(default: that of the run)",
     )
     sub.add_argument(

@@ -81,6 +81,8 @@ class TrainingProgress(keras.callbacks.Callback):
     LINES = 10
     # Between two looks of the bar.
     SECONDS = 0.2
+    # Characters of the bar.
+    BAR = 12
 
     def __init__(self, epochs: int, log: Path) -> None:
         super().__init__()
@@ -88,7 +90,7 @@ class TrainingProgress(keras.callbacks.Callback):
         self._log_path = log
         self._bar = progress_bar(
             TextColumn("epoch {task.fields[epoch]}/{task.total:.0f}"),
-            BarColumn(bar_width=12),
+            BarColumn(bar_width=self.BAR),
             TextColumn("{task.description}"),
             TimeRemainingColumn(),
         )
@@ -111,16 +113,20 @@ class TrainingProgress(keras.callbacks.Callback):
         self._shown = now
         share = (batch + 1) / (self.params.get("steps") or batch + 1)
         # An epoch is over when it is written down, and validation is still to come.
-        self._show(self._epoch + min(share, 0.99), describe(logs or {}))
+        self._show(self._epoch + min(share, 0.99), logs or {})
 
-    def _show(self, completed: float, figures: str) -> None:
-        epoch = math.ceil(completed)
+    def _show(self, completed: float, logs: Mapping[str, float]) -> None:
+        epoch, figures = math.ceil(completed), describe(logs)
+        others = f"epoch {epoch}/{self._epochs} {'━' * self.BAR}  0:00:00"
+        if len(others) + len(figures) > self._bar.console.width:
+            # rich would cut off the time that is left.
+            figures = describe({name: logs[name] for name in logs if name != "tokens_per_second"})
         self._bar.update(self._task, completed=completed, description=figures, epoch=epoch)
 
     def on_epoch_end(self, epoch: int, logs: Mapping[str, float] | None = None) -> None:
-        done, figures = epoch + 1, describe(logs or {})
-        self._show(done, figures)
-        line = f"epoch {done}/{self._epochs}  {figures}"
+        done = epoch + 1
+        self._show(done, logs or {})
+        line = f"epoch {done}/{self._epochs}  {describe(logs or {})}"
         with open(self._log_path, "a", encoding="utf-8") as log:
             log.write(line + "\n")
         shown = done == self._epochs or done % max(1, self._epochs // self.LINES) == 0

@@ -6,7 +6,7 @@ import sys
 from collections.abc import Sequence
 
 from keras_s2s.arguments import parse
-from keras_s2s.console import fail
+from keras_s2s.console import fail, warnings_as_lines
 from keras_s2s.errors import ExportError, InputError
 from keras_s2s.lookout import WorkerLost
 
@@ -18,8 +18,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
             setattr(sys, name, open(os.devnull, "w", encoding="utf-8"))  # noqa: SIM115
     try:
         try:
-            options = parse(arguments)
-            return options.command(options) or 0
+            with warnings_as_lines():
+                options = parse(arguments)
+                return options.command(options) or 0
         finally:
             # Here, because at exit it is too late to say what is wrong.
             sys.stdout.flush()

@@ -3,6 +3,7 @@
 import contextlib
 import faulthandler
 import gc
+import logging
 import os
 import re
 import sys
@@ -20,6 +21,31 @@ _CHATTER = re.compile(rb"[IWE]\d{4} \d\d:\d\d:|WARNING: All log messages before 
 def say(message: str) -> None:
     """Prints a line on stderr; stdout is for results."""
     print(message, file=sys.stderr, flush=True)
+
+
+@contextlib.contextmanager
+def warnings_as_lines() -> Iterator[None]:
+    """Writes what the package logs as lines of the command, instead of `WARNING:keras_s2s:…`."""
+    logger, handler = logging.getLogger("keras_s2s"), logging.StreamHandler(sys.stderr)
+    handler.setFormatter(logging.Formatter("keras-s2s: %(message)s"))
+    logger.addHandler(handler)
+    logger.propagate = False
+    try:
+        yield
+    finally:
+        logger.propagate = True
+        logger.removeHandler(handler)
+
+
+def counted(number: int, noun: str) -> str:
+    """A number of things, for a person.
+
+    Example:
+
+    >>> counted(1, "epoch"), counted(300, "epoch")
+    ('1 epoch', '300 epochs')
+    """
+    return f"{number} {noun}{'' if number == 1 else 's'}"
 
 
 def progress_bar(*columns: Any, transient: bool = False) -> "Progress":

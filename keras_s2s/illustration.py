@@ -8,6 +8,7 @@ from keras_s2s.console import say
 from keras_s2s.corpus import ParallelCorpus, load_corpus
 from keras_s2s.errors import InputError
 from keras_s2s.examination import Examination, examine, explain_some, token_counts
+from keras_s2s.prepared_index import PreparedIndex, is_prepared
 from keras_s2s.recipes import Recipe
 from keras_s2s.report import Findings, Picture, write_report
 from keras_s2s.runs import RunDirectory
@@ -23,7 +24,7 @@ class Material(NamedTuple):
     """Sentences to try a model on.
 
     Attributes:
-        all_pairs: the corpus, for its lengths.
+        all_pairs: the corpus, for its lengths; of a prepared one only what is held out.
         pairs: the part of it to translate.
         of_what: what that part is, for a person.
     """
@@ -69,7 +70,9 @@ def illustrate(
         examination = examine(translator, material.pairs)
         lengths = token_counts(translator, material.all_pairs)
         findings = _findings(examination, translator, material.of_what)
-        figures |= _figures(examination, findings, lengths, recipe)
+        whole = material.all_pairs is not material.pairs
+        of_lengths = "the corpus" if whole else material.of_what
+        figures |= _figures(examination, findings, lengths, of_lengths, recipe)
     folder, page = (run.plots, run.report) if output is None else (output, output / run.report.name)
     files = []
     for name, (_, figure) in figures.items():
@@ -95,11 +98,15 @@ def _material(
     own = record.get("corpus", {})
     how = {name: bool(own.get(name)) for name in ("reverse", "skip_bad_lines")}
     if corpus is not None:
+        if is_prepared(corpus):
+            return _held_out(run, own, corpus)
         pairs = load_corpus(corpus, max_pairs=recipe.max_pairs, **how)
         if pairs.fingerprint() != own.get("sha256"):
             return Material(pairs, pairs, f"{corpus}, which is not the corpus of the run")
     else:
         try:
+            if is_prepared(own.get("corpus", "")):
+                return _held_out(run, own, own["corpus"])
             pairs = load_corpus(own.get("corpus", ""), max_pairs=recipe.max_pairs, **how)
         except InputError as error:
             say(f"{error}; there is only the history to draw, unless CORPUS says where it is now")
@@ -116,6 +123,24 @@ def _material(
     }
     of_what = next(name for name, part in parts.items() if len(part))
     return Material(pairs, parts[of_what], of_what)
+
+
+def _held_out(run: RunDirectory, own: dict[str, Any], corpus: str) -> Material:
+    """What is kept as text of the prepared corpus that a run was trained on."""
+    index = PreparedIndex(corpus)
+    if own.get("sha256") != index.fingerprint():
+        raise InputError(
+            f"{run.path}: was not trained on {corpus}; give the corpus that it was trained on, "
+            "or another one of text"
+        )
+    index.check_files()
+    for name, of_what in (("valid", "validation"), ("test", "testing")):
+        if len(part := index.part(name)):
+            return Material(part, part, f"the pairs held out for {of_what}")
+    raise InputError(
+        f"{corpus}: is prepared, nothing of it is held out, and no other text of it is kept; give "
+        "a corpus of text as CORPUS"
+    )
 
 
 def _findings(examination: Examination, translator: Translator, of_what: str) -> Findings:
@@ -141,12 +166,13 @@ def _figures(
     examination: Examination,
     findings: Findings,
     lengths: tuple[list[int], list[int]],
+    of_lengths: str,
     recipe: Recipe,
 ) -> dict[str, tuple[str, "Figure"]]:
     scores = examination.scores
     figures = {
         "lengths": (
-            "Lengths of the corpus (targets with <bos> and <eos>)",
+            f"Lengths of {of_lengths} (targets with <bos> and <eos>)",
             plots.plot_lengths(*lengths, limit=recipe.num_steps),
         ),
         "scores": (

@@ -163,11 +163,15 @@ class BadLines:
         """
         if self.number and not skip_bad_lines:
             excerpts = [f"line {at}: {line!r}" for at, line in self.first]
+            advice = f"mend {'it' if self.number == 1 else 'them'} or {_SKIP}"
+            if not num_pairs:
+                advice = "give a file with a sentence, a tab and its translation in each line"
+                if self._lacking == ALIGNED:
+                    advice = "give two files with text in the same lines"
             raise InputError(
                 f"{self._where}: {self.number} of {num_lines} lines "
                 f"{'has' if self.number == 1 else 'have'} no {self._lacking} "
-                f"({', '.join(excerpts)}{', ...' if self.number > _SHOWN else ''}); "
-                f"mend {'it' if self.number == 1 else 'them'} or {_SKIP}"
+                f"({', '.join(excerpts)}{', ...' if self.number > _SHOWN else ''}); {advice}"
             )
         if not num_pairs:
             raise InputError(f"{self._where}: holds no pairs; give a file with sentence pairs")

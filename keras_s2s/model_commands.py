@@ -7,6 +7,7 @@ import argparse
 import dataclasses
 import json
 import re
+import shlex
 from pathlib import Path
 from typing import Any
 
@@ -113,6 +114,11 @@ def _read_corpus(options: argparse.Namespace, max_pairs: int | None) -> Parallel
             "--split valid or --split test of a run that was trained on it, or the corpus that it "
             "was prepared from"
         )
+    if RunDirectory(options.corpus).exists():
+        raise InputError(
+            f"{options.corpus}: is a run, and the corpus comes last; give keras-s2s evaluate "
+            f"{shlex.quote(options.corpus)} CORPUS"
+        )
     return load_corpus(
         options.corpus,
         max_pairs=max_pairs,
@@ -144,7 +150,8 @@ def _part_of_run(options: argparse.Namespace, model: str) -> ParallelCorpus:
     part = getattr(splits, options.split)
     if not len(part):
         raise InputError(
-            f"{model}: the run kept no pair for --split {options.split}; give --split all"
+            f"{model}: the run kept no pair for --split {options.split}; give --split all, or "
+            f"train with --{options.split}-fraction 0.05"
         )
     return part
 
@@ -198,6 +205,11 @@ def export(options: argparse.Namespace) -> None:
 
 def inspect(options: argparse.Namespace) -> int:
     """`keras-s2s inspect`; what it finds wrong is a result, which the exit status tells."""
+    if RunDirectory(options.folder).exists():
+        raise InputError(
+            f"{options.folder}: is a run, and no export yet; make one with keras-s2s export "
+            f"{shlex.quote(options.folder)} --model-name NAME"
+        )
     from keras_s2s.contract import inspect_export
 
     inspection = inspect_export(options.folder)

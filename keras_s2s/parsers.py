@@ -2,6 +2,7 @@
 
 import argparse
 import dataclasses
+import os
 import sys
 from collections.abc import Sequence
 from typing import Any, NoReturn
@@ -53,6 +54,11 @@ class Parser(argparse.ArgumentParser):
 
     def _about_unknown(self, option: str) -> str:
         known = [name for name in self._option_string_actions if name.startswith("--")]
+        if not option.startswith("-") and os.path.isfile(option):
+            hint = ""
+            if any(action.dest == "corpus" for action in self._actions):
+                hint = "; two aligned files are given as a.en,a.fr"
+            return f"{option} is one argument too many{hint}"
         return f"unknown argument {option}{did_you_mean(option, known)}"
 
 

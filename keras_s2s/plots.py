@@ -149,8 +149,10 @@ def plot_lengths(source: Sequence[int], target: Sequence[int], limit: int | None
         _histogram(axes, lengths, edges, f"{label}, {mean:.1f} on average", color)
     if limit is not None:
         over = sum(max(pair) > limit for pair in zip(source, target, strict=False))
-        label = f"limit of {limit}: {over / len(source):.1%} of the pairs have more"
+        share = f"{over / len(source):.1%}" if over / len(source) >= 0.001 else "less than 0.1%"
+        label = f"limit of {limit}: {share if over else 'none'} of the pairs have more"
         axes.axvline(limit + 0.5, color="black", linestyle="--", linewidth=1, label=label)
+    axes.set_xlim(left=0)
     axes.set_xlabel("tokens in a sentence")
     axes.set_ylabel("sentences")
     _put_legend_above(axes)
@@ -172,7 +174,7 @@ def plot_scores(scores: Mapping[str, Sequence[float]]) -> Figure:
 
     >>> [axes] = plot_scores({"translations": [-0.5, -0.25]}).axes
     >>> axes.get_legend().get_texts()[0].get_text()
-    'translations, median -0.38'
+    'translations, median −0.38'
     """
     every = [score for group in scores.values() for score in group if math.isfinite(score)]
     if not every:
@@ -185,7 +187,7 @@ def plot_scores(scores: Mapping[str, Sequence[float]]) -> Figure:
     for (name, group), color in zip(scores.items(), COLORS, strict=False):
         middle = sorted(group)[(len(group) - 1) // 2 : len(group) // 2 + 1]
         median = sum(middle) / len(middle)
-        _histogram(axes, group, edges, f"{name}, median {median:.2f}", color)
+        _histogram(axes, group, edges, f"{name}, median {median:.2f}".replace("-", "−"), color)
         axes.axvline(median, color=color, linestyle="--", linewidth=1)
     axes.set_xlabel("log-probability of a token (nats), mean of the sentence")
     axes.set_ylabel("sentences")
@@ -288,6 +290,7 @@ def _histogram(
 ) -> None:
     axes.hist(values, edges, histtype="stepfilled", alpha=0.35, color=color, label=label)
     axes.hist(values, edges, histtype="step", color=color)
+    axes.yaxis.set_major_formatter("{x:,.0f}")
 
 
 def _put_legend_above(axes: Axes) -> None:

@@ -8,11 +8,13 @@ import csv
 import html
 import importlib.resources
 import operator
+import re
 import string
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from keras_s2s.console import counted
 from keras_s2s.curves import line_chart
 from keras_s2s.explained import Explained
 from keras_s2s.files import written_aside
@@ -104,15 +106,24 @@ def _heading(record: Mapping[str, Any], rows: Sequence[Mapping[str, str]]) -> st
     corpus, sizes = record.get("corpus", {}), record.get("sizes", {})
     of_epochs = record.get("recipe", {}).get("epochs", 0)
     state = run_state(record, len(rows), of_epochs)
-    parts = [f"{state}, {len(rows)} of {of_epochs} epochs"]
+    parts = [f"{state}, {len(rows)} of {counted(of_epochs, 'epoch')}"]
     if "train_pairs" in sizes:
         reverse = ", reversed" if corpus.get("reverse") else ""
         parts.append(f"{sizes['train_pairs']:,} pairs of {corpus.get('corpus')}{reverse}")
     if "parameters" in sizes:
         parts.append(f"{sizes['parameters']:,} parameters")
-    times = [str(record[name]) for name in ("started", "finished") if name in record]
+    times = [_hour(str(record[name])) for name in ("started", "finished") if name in record]
     lines = " · ".join(parts), " to ".join(times)
     return "\n".join(f'<p class="pale">{html.escape(line)}</p>' for line in lines)
+
+
+def _hour(time: str) -> str:
+    """A time of `run.json` as a person wants it.
+
+    >>> _hour("2026-11-26T15:10:00+00:00")
+    '2026-11-26 15:10 UTC'
+    """
+    return re.sub(r"^([\d-]+)T(\d\d:\d\d):\d\d\+00:00$", r"\1 \2 UTC", time)
 
 
 def _charts(rows: Sequence[Mapping[str, str]]) -> str:
@@ -260,7 +271,8 @@ def _attention(found: Findings) -> str:
         "A row is a token that it wrote, a column one that it read; the stronger the colour, the "
         "more attention."
     )
-    return "\n".join([f'<p class="pale">{explanation}</p>', *blocks])
+    tables = "\n".join(blocks)
+    return f'<p class="pale">{explanation}</p>\n<div class="attentions">\n{tables}\n</div>'
 
 
 def _configuration(record: Mapping[str, Any]) -> str:

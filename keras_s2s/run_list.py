@@ -86,8 +86,13 @@ def _describe(run: RunDirectory, folder: Path) -> dict[str, Any]:
     return described
 
 
-def table_of_runs(described: Sequence[dict[str, Any]]) -> list[str]:
-    """The lines of a table: a row for each run, a column for what at least one of them has."""
+def table_of_runs(described: Sequence[dict[str, Any]], width: int | None = None) -> list[str]:
+    """The lines of a table: a row for each run, a column for what at least one of them has.
+
+    Args:
+        described: see `describe_runs`.
+        width: of the terminal. Where the table is wider, runs are columns if that is narrower.
+    """
     settings = list(dict.fromkeys(name for one in described for name in one["settings"]))
     figures = [name for name in FIGURES if any(name in one for one in described)]
     heads = ["run", "state", "epochs", *figures, "hours", *settings]
@@ -104,6 +109,13 @@ def table_of_runs(described: Sequence[dict[str, Any]]) -> list[str]:
                 *(str(one["settings"].get(name, "")) for name in settings),
             ]
         )
+    lines = _aligned(rows)
+    if width is not None and max(map(len, lines)) > width:
+        lines = min(lines, _aligned(list(zip(*rows, strict=True))), key=lambda one: len(one[0]))
+    return lines
+
+
+def _aligned(rows: Sequence[Sequence[str]]) -> list[str]:
     widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
     return [
         "  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip()

@@ -20,8 +20,8 @@ from keras_s2s.callbacks import HistoryFile, TrainingProgress
 from keras_s2s.checkpoint_callbacks import Checkpoints, ResumedEpoch
 from keras_s2s.checkpoints import CheckpointFolder, TrainingState
 from keras_s2s.checks import check_kind, check_whole_number
-from keras_s2s.console import say, working
-from keras_s2s.corpus import load_corpus
+from keras_s2s.console import counted, say, working
+from keras_s2s.corpus import ParallelCorpus, load_corpus
 from keras_s2s.devices import Devices
 from keras_s2s.errors import InputError
 from keras_s2s.examination import explain_some
@@ -114,6 +114,9 @@ def train(
         }
         written.write_record(record)
         written.write_samples(job.data.samples)
+        if workers.is_chief and isinstance(corpus, ParallelCorpus):
+            # A wrong column, or the wrong direction, would be seen only in what it says at last.
+            say(f"the first pair: {_excerpt(corpus.source[0])} to {_excerpt(corpus.target[0])}")
         return _fit(run, written, job, record, TrainingState(), workers)
 
 
@@ -177,8 +180,8 @@ def resume(
     position = folder.newest()
     if position.epochs > recipe.epochs or (position.epochs == recipe.epochs and position.batches):
         raise InputError(
-            f"{run.path}: has {position.epochs} epochs behind it already; give a larger number of "
-            "--epochs"
+            f"{run.path}: has {counted(position.epochs, 'epoch')} behind it already; give a larger "
+            "number of --epochs"
         )
     if position == Position() and run.model.is_file():
         raise InputError(
@@ -192,8 +195,8 @@ def resume(
         )
     if "finished" in record and run.model.is_file() and not has_more:
         say(
-            f"{run.path}: has all its {position.epochs} epochs; give a larger number of --epochs "
-            "to go on"
+            f"{run.path}: has all its {counted(position.epochs, 'epoch')}; give a larger number of "
+            "--epochs to go on"
         )
         return Translator.load(run.model)
     if devices is None:
@@ -316,7 +319,9 @@ def _go_through_epochs(
         saved, rest = folder.newest(), ""
         if saved.batches:
             rest = f" and {saved.batches} of {job.num_batches} batches of the next"
-        error.args = (f"{run.path} keeps {saved.epochs} of {recipe.epochs} epochs{rest}",)
+        error.args = (
+            f"{run.path} keeps {saved.epochs} of {counted(recipe.epochs, 'epoch')}{rest}",
+        )
         raise
     except tf.errors.OpError as error:
         if (damage := job.data.damage()) is None:
@@ -332,6 +337,10 @@ def described(position: Position) -> str:
     return f"epoch {position.epochs}{batches}"
 
 
+def _excerpt(sentence: str) -> str:
+    return repr(sentence if len(sentence) <= 60 else sentence[:57] + "…")
+
+
 def _summary(job: TrainingJob, workers: Workers) -> str:
     """What a run is about to do, in a line."""
     sizes, held_out = job.sizes, ""
@@ -345,9 +354,10 @@ def _summary(job: TrainingJob, workers: Workers) -> str:
         if "GPU" in where:
             where = f"{workers.replicas} GPUs"
     return (
-        f"{sizes['train_pairs']} pairs{held_out}, vocabularies of {sizes['source_vocabulary']} "
-        f"and {sizes['target_vocabulary']}, {sizes['target_tokens_an_epoch']} target tokens an "
-        f"epoch, {job.recipe.epochs} epochs on the {where}"
+        f"{counted(sizes['train_pairs'], 'pair')}{held_out}, vocabularies of "
+        f"{sizes['source_vocabulary']} and {sizes['target_vocabulary']}, "
+        f"{sizes['target_tokens_an_epoch']} target tokens an epoch, "
+        f"{counted(job.recipe.epochs, 'epoch')} on the {where}"
     )
 
 

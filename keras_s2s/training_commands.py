@@ -8,6 +8,8 @@ import dataclasses
 import json
 import os
 import shlex
+import shutil
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -62,6 +64,8 @@ def train(options: argparse.Namespace) -> None:
             f"loss {result['loss']:.4f} nats a token, accuracy {result['accuracy']:.4f}, "
             f"{result['tokens_per_second']:,.0f} tokens/s in the last epoch"
         )
+    if run.report.is_file():
+        say(f"curves, configuration and samples are in {run.report}, for a browser")
     say(f"the model is {run.model}; try: keras-s2s translate {shlex.quote(str(run.path))} 'Go.'")
 
 
@@ -141,7 +145,8 @@ def runs(options: argparse.Namespace) -> None:
     if options.json:
         print(json.dumps({"runs": described}))
         return
-    for line in table_of_runs(described):
+    width = shutil.get_terminal_size().columns if sys.stdout.isatty() else None
+    for line in table_of_runs(described, width):
         print(line)
 
 

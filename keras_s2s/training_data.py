@@ -12,7 +12,7 @@ from keras_s2s.errors import InputError
 from keras_s2s.pipeline import TokenizedPairs
 from keras_s2s.prepared import PreparedCorpus
 from keras_s2s.recipes import Recipe
-from keras_s2s.tokenizers import Tokenizer
+from keras_s2s.tokenizers import SPECIAL_TOKENS, Tokenizer
 
 Corpus = ParallelCorpus | PreparedCorpus
 
@@ -79,6 +79,13 @@ class _InMemory(TrainingData):
         self.samples = _drawn(list(dict.fromkeys(splits.train.source)), seed)
         self.valid, self.num_test = splits.valid, len(splits.test)
         self.source, self.target = make_tokenizers(recipe, splits.train)
+        for side, tokenizer in (("source", self.source), ("target", self.target)):
+            if len(tokenizer) == len(SPECIAL_TOKENS):
+                raise InputError(
+                    f"{corpus.name}: no word of the {side} comes {recipe.min_freq} times, so all "
+                    "would be <unk>; look whether the columns are the right ones, or give "
+                    "--min-freq 1"
+                )
         self._pairs = TokenizedPairs(
             splits.train, self.source, self.target, recipe.num_steps, recipe.drop_long
         )

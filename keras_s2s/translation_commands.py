@@ -31,6 +31,11 @@ def translate(options: argparse.Namespace) -> int:
         return _translate_file(options, wanted)
     if options.overwrite:
         raise InputError("--overwrite is for --output; give --input and --output with it")
+    if len(options.sentences) == 1 and os.path.isfile(name := options.sentences[0]):
+        say(
+            f"{name} is a file, and its name is translated here; its lines are with "
+            f"--input {shlex.quote(name)} --output FILE"
+        )
     model = load_model(options.model)
     output = sys.stdout.buffer
     number = 0

@@ -2,8 +2,11 @@
 
 import csv
 import io
+import re
 import sys
 import types
+
+import pytest
 
 from keras_s2s.callbacks import HistoryFile, TrainingProgress
 
@@ -124,6 +127,25 @@ def test_the_bar_tells_the_time_that_is_left(tmp_path, monkeypatch):
         progress.on_train_batch_end(batch, {"loss": 1.0})
     [task] = progress._bar.tasks
     assert task.time_remaining == 100 * 97
+
+
+@pytest.mark.parametrize(("columns", "speed"), [(80, False), (120, True)])
+def test_the_time_that_is_left_has_its_place(columns, speed, tmp_path, monkeypatch):
+    terminal = io.StringIO()
+    terminal.isatty = types.MethodType(lambda self: True, terminal)
+    monkeypatch.setattr(sys, "stderr", terminal)
+    monkeypatch.setenv("TERM", "xterm")
+    monkeypatch.setenv("COLUMNS", str(columns))
+    progress = TrainingProgress(300, tmp_path / "train.log")
+    progress.on_train_begin()
+    progress.on_epoch_end(298, LOGS | {"val_loss": 3.21})
+    progress.close()
+    last = re.sub(r"\x1b\[[\d;?]*\w", "", terminal.getvalue()).rstrip().splitlines()[-1]
+    assert "val_loss 3.210" in last
+    assert ("tokens/s" in last) == speed
+    assert re.search(r" -?[\d:-]+$", last)
+    assert "…" not in last
+    assert "tokens/s" in (tmp_path / "train.log").read_text(encoding="utf-8")
 
 
 def test_validation_loss_is_shown(tmp_path, capsys):

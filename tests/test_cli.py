@@ -4,6 +4,7 @@ import errno
 import gzip
 import io
 import json
+import logging
 import os
 import subprocess
 import sys
@@ -13,6 +14,7 @@ from pathlib import Path
 import keras
 import pytest
 
+import keras_s2s as s2s
 from keras_s2s import cli, model_commands
 from keras_s2s.arguments import parse
 from keras_s2s.catalogue import CATALOGUE
@@ -298,7 +300,9 @@ def test_bad_options_of_evaluate(refused, command, pairs_file, trained_run, tiny
     undivided = tmp_path / "undivided"
     assert command("train", pairs_file, "--run-dir", undivided, *tiny, "--epochs=1").status == 0
     for part in ("valid", "test"):
-        assert f"kept no pair for --split {part}" in message(undivided, "--split", part)
+        told = message(undivided, "--split", part)
+        assert f"kept no pair for --split {part}" in told
+        assert told.endswith(f"or train with --{part}-fraction 0.05")
     (undivided / "run.json").write_text("{", encoding="utf-8")
     assert "run.json: cannot be read" in message(undivided, "--split", "train")
 
@@ -361,6 +365,43 @@ def test_help(name, command):
     assert outcome.out.isascii()
     for other in COMMANDS if not name else ():
         assert f"    {other}" in outcome.out
+
+
+def test_version(command):
+    outcome = command("--version")
+    assert (outcome.status, outcome.out) == (0, f"keras-s2s {s2s.__version__}\n")
+
+
+def test_a_second_file_is_no_second_argument(refused, tmp_path):
+    file = tmp_path / "a.fr"
+    file.write_text("Va !\n", encoding="utf-8")
+    message = refused("train", "a.en", file, "--run-dir", tmp_path / "run")
+    assert f"{file} is one argument too many; two aligned files are given as a.en,a.fr" in message
+    assert "a.en,a.fr" not in refused("export", "run", file, "--model-name", "en-fr")
+
+
+def test_the_name_of_a_file_as_a_sentence(command, trained_run, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    Path("my text.txt").write_text("Go.\n", encoding="utf-8")
+    outcome = command("translate", trained_run, "my text.txt")
+    assert outcome.status == 0
+    assert len(outcome.out.splitlines()) == 1
+    assert outcome.err == (
+        "my text.txt is a file, and its name is translated here; its lines are with "
+        "--input 'my text.txt' --output FILE\n"
+    )
+    assert command("translate", trained_run, "my text").err == ""
+
+
+def test_what_the_package_logs_is_a_line(monkeypatch, capsys):
+    def warn(options):
+        logging.getLogger("keras_s2s").warning("%d lines left out", 3)
+
+    monkeypatch.setattr("keras_s2s.model_commands.corpora", warn)
+    monkeypatch.setattr(warn, "__name__", "corpora")
+    assert cli.main(["corpora"]) == 0
+    assert capsys.readouterr().err == "keras-s2s: 3 lines left out\n"
+    assert logging.getLogger("keras_s2s").propagate
 
 
 def test_help_of_train_tells_defaults(command):

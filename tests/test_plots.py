@@ -127,13 +127,22 @@ def test_lengths():
         "target, 5.5 on average": {4: 2, 5: 1, 9: 1},
     }
     assert "limit of 6: 25.0% of the pairs have more" in texts(axes.get_legend().get_texts())
+    assert axes.get_xlim()[0] == 0
+
+
+@pytest.mark.parametrize(("longest", "share"), [(5, "none"), (7, "less than 0.1%")])
+def test_next_to_no_pair_over_the_limit(longest, share):
+    [axes] = plots.plot_lengths([*[3] * 1999, longest], [4] * 2000, limit=6).axes
+    assert f"limit of 6: {share} of the pairs have more" in texts(axes.get_legend().get_texts())
+    axes.figure.canvas.draw()
+    assert "2,000" in texts(axes.get_yticklabels())
 
 
 def test_scores():
     [axes] = plots.plot_scores({"translations": [-0.5, -0.25], "references": [-2.0, -1.0, 0]}).axes
     assert texts(axes.get_legend().get_texts()) == [
-        "translations, median -0.38",
-        "references, median -1.00",
+        "translations, median −0.38",
+        "references, median −1.00",
     ]
     by_label = heights(axes)
     assert [sum(bars.values()) for bars in by_label.values()] == [2, 3]

@@ -333,10 +333,24 @@ def test_the_commands(command, book, monkeypatch, tmp_path):
     # So it is when the run goes on, which has no more epochs before it.
     outcome = command(*train, "--resume")
     assert outcome.status == 0
-    assert "has all its 1 epochs" in outcome.err
+    assert "has all its 1 epoch;" in outcome.err
     outcome = command("evaluate", "r", "p", "--split", "test", "--json", "--max-pairs", 5)
     assert outcome.status == 0
     assert json.loads(outcome.out)["num_pairs"] == 5
+
+
+def test_pictures_of_a_run_on_it(command, run, refused, tmp_path):
+    pytest.importorskip("matplotlib")
+    out = tmp_path / "out"
+    outcome = command("plot", run, "--output", out)
+    assert outcome.status == 0, outcome.err
+    assert (out / "bleu_by_length.png").is_file()
+    page = (out / "report.html").read_text(encoding="utf-8")
+    assert "of the pairs held out for validation" in page
+    assert "Lengths of the pairs held out for validation (targets" in page
+    other = tmp_path / "other"
+    assert command("prepare", "phrasebook", "--output", other).status == 0
+    assert f"was not trained on {other}; give the corpus" in refused("plot", run, other)
 
 
 def test_what_is_refused(command, refused, with_parts, trained_run, tmp_path):

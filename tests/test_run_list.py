@@ -57,6 +57,20 @@ def test_the_command(command, folder):
     assert answer["runs"][0]["settings"] == {}
 
 
+def test_a_table_that_is_wider_than_the_terminal(folder):
+    (folder / "third" / "run.json").unlink()
+    described = describe_runs(find_runs(folder), folder)
+    wide = table_of_runs(described)
+    assert table_of_runs(described, len(wide[0])) == wide
+    heads, *rows = table_of_runs(described, len(wide[0]) - 1)
+    assert heads.split() == ["run", "below/second", "first"]
+    assert [row.split()[0] for row in rows][:2] == ["state", "epochs"]
+    assert rows[-1].split() == ["num_hiddens", "16", "8"]
+    # It goes on being a row for each run where it is narrower so.
+    many = [one | {"run": f"{one['run']}-{'x' * 40}"} for one in described * 4]
+    assert table_of_runs(many, 20) == table_of_runs(many)
+
+
 @pytest.mark.parametrize(
     ("name", "message"), [("missing", "no such folder"), ("empty", "holds no run")]
 )

@@ -271,7 +271,10 @@ def test_progress_goes_to_stderr(command, pairs_file, tiny, tmp_path):
     options = ["--run-dir", tmp_path / "my run", *tiny, "--epochs", 2]
     outcome = command("train", pairs_file, *options)
     assert (outcome.status, outcome.out) == (0, "")
-    first, *epochs, result, model = outcome.err.splitlines()
+    pair, first, *epochs, result, page, model = outcome.err.splitlines()
+    corpus = s2s.load_corpus(pairs_file)
+    assert pair == f"the first pair: {corpus.source[0]!r} to {corpus.target[0]!r}"
+    assert page.endswith(f"are in {tmp_path}/my run/report.html, for a browser")
     assert first.startswith("24 pairs, vocabularies of ")
     assert first.endswith("target tokens an epoch, 2 epochs on the CPU")
     assert [line[:9] for line in epochs] == ["epoch 1/2", "epoch 2/2"]

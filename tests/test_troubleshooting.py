@@ -81,7 +81,7 @@ WITHOUT_A_ROW = {
     "…": PARTS,
     "…; …": PARTS,
     "… is …; …": PARTS,
-    "…: … of … lines … no … (…); mend … or …": PARTS,
+    "…: … of … lines … no … (…); …": PARTS,
     "…; it has been none for … steps, so begin anew with a lower --learning-rate or --clip-norm": (
         "begins with the norm of the gradient, of which there is a row"
     ),
@@ -150,6 +150,7 @@ def tar_of(content):
 
 FILES = {
     "good.tsv": GOOD,
+    "few.tsv": b"1\tGo.\tVa !\n2\tHi.\tSalut !\n",
     "no_tabs.tsv": b"Go.\tVa !\nHi.\nRun!\n",
     "latin.tsv": "Oh?\tÇa alors !\n".encode("latin-1"),
     "utf_16.tsv": GOOD.decode().encode("utf-16"),
@@ -199,7 +200,7 @@ COMMANDS = [
     ("train good.tsv --run-dir full", "…: is not empty"),
     ("train good.tsv --run-dir new --resume", "…: holds no run (no"),
     ("train PAIRS --run-dir RUN --resume --num-hiddens 9", "…: the run has … …, not"),
-    ("train PAIRS --run-dir RUN --resume --epochs 1", "…: has … epochs behind it"),
+    ("train PAIRS --run-dir RUN --resume --epochs 1", "…: has … behind it"),
     ("train good.tsv --run-dir RUN --resume", "…: the corpus … is not"),
     ("train PAIRS --run-dir COPY --resume", "…: has no checkpoint"),
     ("train PAIRS --run-dir DAMAGED --resume --epochs 3", "…: no checkpoint is whole"),
@@ -214,6 +215,10 @@ COMMANDS = [
     ("translate RUN --input a.en --output a.fr", "…: exists already"),
     ("evaluate RUN/model.keras PAIRS --split test", "…: only a run directory"),
     ("evaluate RUN PAIRS --tokenize noen", "no tokenization"),
+    ("evaluate PAIRS RUN", "…: is a run, and the corpus"),
+    ("inspect RUN", "…: is a run, and no export"),
+    ("train a.en a.fr --run-dir new", "… is one argument too many"),
+    ("train few.tsv --run-dir new", "…: no word of the …"),
     ("export RUN --model-name a/b", "--model-name is"),
     ("export RUN --model-name tiny --output MODELS --version 1", "…: this version exists"),
     ("inspect full", "…: no saved_model.pb"),
