@@ -24,6 +24,7 @@ $(BIN)/python:
 	$(PYTHON) -m venv $(VENV)
 
 $(VENV)/.installed: pyproject.toml setup.py | $(BIN)/python
+	@echo 'TensorFlow and the rest, 2.3 GB in $(VENV); pip is silent for a minute or more:'
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable .
 	@touch $@
 
@@ -50,10 +51,14 @@ demo: $(INSTALLED) ## train the chapter's model on the bundled corpus, score, ex
 	@$(BIN)/keras-s2s export $(DEMO_RUN) --model-name $(DEMO_MODEL)
 	@echo; echo '== Next:'
 	@echo "  $(BIN)/keras-s2s translate $(DEMO_RUN)                  # a sentence a line, Ctrl-D to end"
-	@echo "  $(BIN)/keras-s2s train pairs.tsv --run-dir runs/mine    # your own sentence<TAB>translation lines"
+	@echo "  $(BIN)/keras-s2s train pairs.tsv --preset small --run-dir runs/mine   # your own sentence<TAB>translation lines"
 	@echo "  $(BIN)/saved_model_cli show --all --dir $(DEMO_EXPORT)"
 	@echo "  $(BIN)/saved_model_cli run --tag_set serve --signature_def serving_default --input_exprs 'text=[\"Go.\",\"I won!\"]' --dir $(DEMO_EXPORT)"
+	@echo "  . $(BIN)/activate                                    # and keras-s2s is found without $(BIN)/"
 	@echo "  notebooks/01_seq2seq_chapter.ipynb                   # the chapter, step by step"
+	@echo "  notebooks/02_your_own_data.ipynb                     # from your sentences to an exported model, with attention"
+	@echo "  notebooks/03_serving.ipynb                           # the export asked by gRPC and REST, and a second version"
+	@echo "  notebooks/04_beyond_translation.ipynb                # commands to fields: another task than translation"
 
 .PHONY: format
 format: $(VENV)/.installed-dev ## put the code into shape
