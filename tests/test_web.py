@@ -382,3 +382,15 @@ class TestBrowser:
             finally:
                 browser.execute_cdp_cmd("Emulation.setScriptExecutionDisabled", {"value": False})
                 browser.set_window_size(1200, 1000)
+
+    def test_rows_keep_their_names_when_the_picture_is_scrolled(self, browser, attending):
+        with served(LocalModel("a", attending)) as address:
+            browser.get(address)
+            [answer] = translate(browser, "Go, you old friend!")
+            place = answer.find_element("css selector", ".scroll")
+            browser.execute_script("arguments[0].style.width = '8rem'", place)
+            name = place.find_element("css selector", "tbody th")
+            before = name.rect["x"]
+            browser.execute_script("arguments[0].scrollLeft = 60", place)
+            assert browser.execute_script("return arguments[0].scrollLeft", place) == 60
+            assert name.rect["x"] == before
