@@ -120,6 +120,8 @@ def test_every_public_name_is_in_the_reference():
     reason="the site needs `make docs`, or pip install 'keras-s2s[docs]'",
 )
 def test_the_site_is_built_without_a_warning(tmp_path):
+    # Real files, though the builder copies them once more: Zensical writes, and empties .cache,
+    # where links lead to, and this is to show without harm that .cache is left alone.
     for folder in (ROOT / "docs", ROOT / "export", PACKAGE, ROOT / "tools"):
         unwanted = shutil.ignore_patterns("models")
         shutil.copytree(folder, tmp_path / folder.name, ignore=unwanted)
