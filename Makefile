@@ -176,6 +176,18 @@ test-wheel: try-wheel ## the same, and the tests of the installed package
 	cd $(WHEEL_ENV)/source && $(WHEEL_PYTHON) -m pytest -n $(TEST_PROCESSES) --dist loadfile \
 		--ignore-glob '/*/keras_s2s/shard_pipeline.py' $(WHEEL_TESTS)
 
+# All have to be there before the first is tried, which takes long; one that fails stops no other.
+PYTHONS ?= python3.10 python3.11 python3.12 python3.13
+
+.PHONY: test-wheels
+test-wheels: ## the same by each of PYTHONS, of one wheel; what failed is said at the end
+	@for python in $(PYTHONS); do command -v $$python >/dev/null || \
+		{ echo "there is no $$python; make test-wheels PYTHONS='…' names others"; exit 2; }; done
+	$(MAKE) dist PYTHON=$(firstword $(PYTHONS))
+	@failed=; for python in $(PYTHONS); do \
+		$(MAKE) -o dist test-wheel PYTHON=$$python || failed="$$failed $$python"; done; \
+	if [ "$$failed" ]; then echo "the wheel failed in:$$failed"; exit 1; fi
+
 .PHONY: clean
 clean: ## remove what make has made
 	rm -rf $(VENV) $(BUILD) build dist site $(DEMO_RUN) export/models/$(DEMO_MODEL)
