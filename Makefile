@@ -164,7 +164,8 @@ try-wheel: dist ## the wheel alone in an empty environment, of PYTHON=python3.12
 		VENV=$(WHEEL_ENV)/env INSTALLED=
 	cd $(WHEEL_ENV)/demo && $(WHEEL_PYTHON) $(CURDIR)/tools/check_installed.py $(DEMO_RUN)
 
-# What the tests look into besides the package comes from the sdist, which is tested that way.
+# What the tests look into besides the package comes from the sdist, which is tested that way. With
+# `-o try-wheel` an earlier wheel may be there, which pip keeps if its version is the same.
 .PHONY: test-wheel
 test-wheel: export PYTHONPATH :=
 test-wheel: try-wheel ## the same, and the tests of the installed package
@@ -172,6 +173,7 @@ test-wheel: try-wheel ## the same, and the tests of the installed package
 	mkdir $(WHEEL_ENV)/source
 	tar --extract --gzip --file dist/*.tar.gz --directory $(WHEEL_ENV)/source --strip-components 1
 	rm -rf $(WHEEL_ENV)/source/keras_s2s
+	$(WHEEL_PYTHON) -m pip install --quiet --disable-pip-version-check --force-reinstall --no-deps dist/*.whl
 	$(WHEEL_PYTHON) -m pip install --quiet --disable-pip-version-check "$$(ls dist/*.whl)[test]"
 	cd $(WHEEL_ENV)/source && $(WHEEL_PYTHON) -m pytest -n $(TEST_PROCESSES) --dist loadfile \
 		--ignore-glob '/*/keras_s2s/shard_pipeline.py' $(WHEEL_TESTS)
