@@ -54,9 +54,10 @@ if not _is_command() and importlib.util.find_spec("tensorflow"):
     from keras_s2s.seq2seq import Seq2Seq
     from keras_s2s.serving import ExportedTranslator
     from keras_s2s.subwords import SentencePieceTokenizer
-    from keras_s2s.tokenizers import Tokenizer, WordTokenizer
+    from keras_s2s.tokenizers import Tokenizer
     from keras_s2s.training import CorpusChoice, resume, train
     from keras_s2s.translator import Translator
+    from keras_s2s.words import WordTokenizer
 
     __all__ = [
         "CATALOGUE",

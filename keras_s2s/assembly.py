@@ -13,7 +13,8 @@ from keras_s2s.recipes import Recipe
 from keras_s2s.schedules import WarmUp
 from keras_s2s.seq2seq import Seq2Seq
 from keras_s2s.subwords import SentencePieceTokenizer
-from keras_s2s.tokenizers import Tokenizer, WordTokenizer
+from keras_s2s.tokenizers import Tokenizer
+from keras_s2s.words import WordTokenizer
 
 SUBWORDS = 8000
 

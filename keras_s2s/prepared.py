@@ -20,7 +20,8 @@ from keras_s2s.errors import InputError
 from keras_s2s.prepared_index import SIDES, PreparedIndex
 from keras_s2s.shards import Block, Shard, joined, read_block
 from keras_s2s.subwords import SentencePieceTokenizer
-from keras_s2s.tokenizers import BOS, EOS, PAD, Tokenizer, WordTokenizer
+from keras_s2s.tokenizers import BOS, EOS, PAD, Tokenizer
+from keras_s2s.words import WordTokenizer
 
 # Pairs that are mixed with each other, at most, and how many ids they may have with padding.
 WINDOW_PAIRS = 2**17

@@ -22,22 +22,13 @@ from keras_s2s.files import (
 )
 from keras_s2s.interruption import StopRequest
 from keras_s2s.preparation import CHUNK_LINES, Preparation, PreparedFolder
+from keras_s2s.preparation_counts import add_tokens, count_texts
 from keras_s2s.prepared import load_tokenizers, tokenizer_files
 from keras_s2s.prepared_index import FORMAT, HELD_OUT_FILES, INDEX, SAMPLES
 from keras_s2s.process_pool import ProcessPool
 from keras_s2s.recipes import PREPARED_FIELDS
 from keras_s2s.shards import Shard
-from keras_s2s.sifting import (
-    NUM_SAMPLES,
-    TEST,
-    VALID,
-    ChunkFiles,
-    ChunkToSift,
-    HeldOut,
-    SiftedChunk,
-    mark_duplicates,
-    sift,
-)
+from keras_s2s.sifting import TEST, VALID, ChunkToSift, SiftedChunk, mark_duplicates, sift
 from keras_s2s.tokenizing import (
     ChunkToRead,
     ShardToMake,
@@ -50,9 +41,6 @@ from keras_s2s.tokenizing import (
 
 Item = TypeVar("Item")
 Result = TypeVar("Result")
-
-# Pairs that are kept of those held out, for validation and for testing each.
-MOST_HELD_OUT = 10_000
 
 
 def prepare(
@@ -138,7 +126,7 @@ class _Run:
         self._forget_other_texts(sifted)
         if not self._preparation.keep_duplicates:
             mark_duplicates(folder.work, sizes)
-        corpora = self._report_of_reading(sifted, chunks)
+        corpora = self._counted_texts(sifted, chunks)
         self._learn_vocabularies(chunks, sum(corpus["train_pairs"] for corpus in corpora))
         vocabularies = [len(one) for one in load_tokenizers(folder.path, self._fields)]
         id_type = "uint16" if max(vocabularies) <= 2**16 else "uint32"
@@ -200,52 +188,26 @@ class _Run:
                     "old one back, or give --overwrite"
                 )
 
-    def _report_of_reading(
+    def _counted_texts(
         self, sifted: list[SiftedChunk], chunks: list[ChunkToRead]
     ) -> list[dict[str, Any]]:
         """What is known of each corpus before it is tokenized; writes what is held out."""
-        configuration = self._preparation.as_json()
-        corpora: list[dict[str, Any]] = [
-            {
-                "corpus": stream.name,
-                "sha256": list(stream.sha256),
-                "weight": configuration["weights"][number],
-                "lines": 0,
-                "pairs": 0,
-                "dropped": {"bad_lines": 0, "identical": 0, "duplicates": 0},
-                "valid_pairs": 0,
-                "test_pairs": 0,
-                "train_pairs": 0,
-            }
-            for number, stream in enumerate(self._streams)
-        ]
-        held_out: dict[int, list[HeldOut]] = {VALID: [], TEST: []}
-        samples: dict[str, int] = {}
-        for said, chunk in zip(sifted, chunks, strict=True):
-            corpus, duplicates = corpora[said.corpus], chunk.duplicates()
-            corpus["lines"] += said.num_lines
-            corpus["pairs"] += said.pairs + said.identical
-            dropped = corpus["dropped"]
-            dropped["bad_lines"] += said.bad
-            dropped["identical"] += said.identical
-            dropped["duplicates"] += int(np.sum(duplicates))
-            counted = {VALID: 0, TEST: 0}
-            files = ChunkFiles(chunk.work, chunk.number)
-            samples = _lowest(files.samples(), samples)
-            for part, pair in files.held_out(duplicates):
-                counted[part] += 1
-                held_out[part].append(pair)
-            for part, name in ((VALID, "valid_pairs"), (TEST, "test_pairs")):
-                corpus[name] += counted[part]
-                held_out[part] = _lowest_draws(held_out[part])
-            corpus["train_pairs"] += said.pairs - int(np.sum(duplicates)) - sum(counted.values())
-            self._request.raise_if_asked()
+
+        def counted() -> Iterator[tuple[SiftedChunk, ChunkToRead]]:
+            for both in zip(sifted, chunks, strict=True):
+                yield both
+                self._request.raise_if_asked()
+
+        weights = self._preparation.as_json()["weights"]
+        texts = count_texts(self._streams, weights, counted())
         for part, name in zip((VALID, TEST), HELD_OUT_FILES, strict=True):
             # What two aligned files have inside of a sentence may be a tab.
-            lines = [[side.replace("\t", " ") for side in pair[1:]] for pair in held_out[part]]
+            lines = [
+                [side.replace("\t", " ") for side in pair[1:]] for pair in texts.held_out[part]
+            ]
             self._write(name, "".join(f"{source}\t{target}\n" for source, target in lines))
-        self._write(SAMPLES, "".join(f"{source}\n" for source in samples))
-        return corpora
+        self._write(SAMPLES, "".join(f"{source}\n" for source in texts.samples))
+        return texts.corpora
 
     def _write(self, name: str, text: str) -> None:
         with written_aside(self._folder.path / name) as aside:
@@ -334,34 +296,7 @@ class _Run:
         vocabularies: list[int],
         id_type: str,
     ) -> dict[str, Any]:
-        num_steps = self._fields["num_steps"]
-        lengths = {
-            side: [[0] * (num_steps + 1) for _ in corpora]
-            for side in ("source_lengths", "target_lengths")
-        }
-        for corpus in corpora:
-            corpus["dropped"] |= {"too_long": 0, "length_ratio": 0}
-            corpus["cut"] = corpus["train_pairs"] = 0
-        for shard in shards:
-            corpus = corpora[shard.corpus]
-            corpus["dropped"]["too_long"] += shard.too_long
-            corpus["dropped"]["length_ratio"] += shard.length_ratio
-            corpus["cut"] += shard.cut
-            corpus["train_pairs"] += shard.pairs
-            for side, counts in lengths.items():
-                together = zip(counts[shard.corpus], getattr(shard, side), strict=True)
-                counts[shard.corpus] = [first + second for first, second in together]
-        if not sum(corpus["train_pairs"] for corpus in corpora):
-            raise InputError(
-                f"{', '.join(self._preparation.corpora)}: no pair has at most {num_steps} source "
-                f"tokens and {num_steps - 2} target tokens; raise --num-steps"
-            )
-        step = np.arange(num_steps + 1)
-        for number, corpus in enumerate(corpora):
-            corpus["source_tokens"] = int(step @ np.array(lengths["source_lengths"][number]))
-            # All but <bos>.
-            targets = np.array(lengths["target_lengths"][number])
-            corpus["target_tokens"] = int(np.maximum(step - 1, 0) @ targets)
+        lengths = add_tokens(corpora, shards, self._fields["num_steps"])
         names = sorted({*tokenizer_files(self._fields), *HELD_OUT_FILES, SAMPLES})
         return {
             "format": FORMAT,
@@ -403,20 +338,6 @@ def _with_progress(description: str, things: str, numbers: Iterable[int]) -> Non
         say(
             f"{description}: {total:,} {things} in {seconds:.1f} s, {total / seconds:,.0f} a second"
         )
-
-
-def _lowest(samples: dict[str, int], others: dict[str, int]) -> dict[str, int]:
-    """Of sources and their hashes so many as are kept, which chance decides: those first."""
-    together = sorted({**others, **samples}.items(), key=lambda item: (item[1], item[0]))
-    return dict(together[:NUM_SAMPLES])
-
-
-def _lowest_draws(pairs: list[HeldOut]) -> list[HeldOut]:
-    """At most `MOST_HELD_OUT` of them, in their order: always the same ones of the same sources."""
-    if len(pairs) <= MOST_HELD_OUT:
-        return pairs
-    numbers = sorted(range(len(pairs)), key=lambda number: (pairs[number].draw, number))
-    return [pairs[number] for number in sorted(numbers[:MOST_HELD_OUT])]
 
 
 def _said_of(chunk: ChunkToRead) -> Path:

@@ -14,7 +14,8 @@ from keras_s2s.prepared import load_tokenizers
 from keras_s2s.recipes import Recipe
 from keras_s2s.shards import Block, Shard, joined, write_shard
 from keras_s2s.sifting import ChunkFiles, read_duplicates
-from keras_s2s.tokenizers import TEXTS_AT_A_TIME, Tokenizer, WordTokenizer, count_words
+from keras_s2s.tokenizers import TEXTS_AT_A_TIME, Tokenizer
+from keras_s2s.words import WordTokenizer, count_words
 
 # Pairs that subwords are learned from, about; drawn at random from more.
 VOCABULARY_PAIRS = 200_000

@@ -24,8 +24,9 @@ from keras_s2s.proof import prove, sample_sentences
 from keras_s2s.sentences import SentenceTranslator, as_list, as_tensor
 from keras_s2s.seq2seq import Seq2Seq
 from keras_s2s.serving import Signature, write_saved_model
-from keras_s2s.tokenizers import SPECIAL_TOKENS, Tokenizer, WordTokenizer
+from keras_s2s.tokenizers import SPECIAL_TOKENS, Tokenizer
 from keras_s2s.warmup import write_warmup_requests
+from keras_s2s.words import WordTokenizer
 
 _logger = logging.getLogger("keras_s2s")
 

@@ -15,7 +15,7 @@ import pytest
 import tensorflow as tf
 
 import keras_s2s as s2s
-from keras_s2s import preparation, preparing, shards, sifting
+from keras_s2s import preparation, preparation_counts, preparing, shards, sifting
 from keras_s2s.corpus_stream import CorpusStream
 from keras_s2s.errors import InputError
 from keras_s2s.interruption import Interrupted
@@ -171,7 +171,7 @@ def test_duplicates_in_parts_and_across_corpora(monkeypatch, small_shards, tmp_p
 
 def test_held_out_pairs_are_bounded(monkeypatch, book_file, small_shards, tmp_path):
     everything = prepare(Preparation([str(book_file)], RECIPE), tmp_path / "all")
-    monkeypatch.setattr(preparing, "MOST_HELD_OUT", 7)
+    monkeypatch.setattr(preparation_counts, "MOST_HELD_OUT", 7)
     index = prepare(Preparation([str(book_file)], RECIPE), tmp_path / "few")
     assert index["corpora"] == everything["corpora"]
     few, many = (PreparedCorpus(tmp_path / name).index.part("valid") for name in ("few", "all"))

@@ -14,7 +14,7 @@ import keras
 import pytest
 import sentencepiece
 import tensorflow as tf
-from test_tokenizers import Holder
+from test_words import Holder
 
 import keras_s2s as s2s
 from keras_s2s import subwords as module

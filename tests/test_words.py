@@ -9,8 +9,9 @@ import pytest
 import tensorflow as tf
 
 import keras_s2s as s2s
-from keras_s2s import tokenizers as module
-from keras_s2s.tokenizers import SPECIAL_TOKENS, split_words
+from keras_s2s import words as module
+from keras_s2s.tokenizers import SPECIAL_TOKENS
+from keras_s2s.words import split_words
 
 SPECIALS = "\n".join(SPECIAL_TOKENS).encode()
 
@@ -93,7 +94,7 @@ def test_words_do_not_depend_on_the_locale(locale, fresh_python):
     text = "I TITLE İstanbul I\u0307 J\u0301 Ì Í Ĩ Į\u0300"
     code = (
         "import json, sys, tensorflow as tf\n"
-        "from keras_s2s.tokenizers import split_words\n"
+        "from keras_s2s.words import split_words\n"
         "found = split_words(tf.constant([json.loads(sys.argv[1])]))\n"
         "print(json.dumps([word.decode() for word in found.to_list()[0]]))\n"
         "print(tf.strings.lower('I Ì', encoding='utf-8') == 'i ì')"
