@@ -5,6 +5,7 @@ from collections.abc import Callable
 import numpy as np
 import tensorflow as tf
 
+from keras_s2s.batches import prefetched
 from keras_s2s.buckets import Position, Rows, bucketed
 from keras_s2s.checks import check_kind, check_whole_number
 from keras_s2s.corpus import ParallelCorpus
@@ -162,7 +163,7 @@ class TokenizedPairs:
                 before = start.epochs * len(positions) + start.batches
                 positions = positions.repeat().skip(before)
             data = positions.map(self._rows.at)
-        return data.prefetch(tf.data.AUTOTUNE)
+        return prefetched(data)
 
 
 def _tokenize(

@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 import numpy as np
 import tensorflow as tf
 
-from keras_s2s.batches import Batch
+from keras_s2s.batches import Batch, prefetched
 from keras_s2s.buckets import (
     Position,
     Rows,
@@ -167,7 +167,7 @@ class PreparedCorpus:
         data = seeds.flat_map(epoch)
         if num_workers > 1:
             data = data.map(lambda *batch: _rows_of_worker(batch, worker, num_workers))
-        return data.prefetch(tf.data.AUTOTUNE)
+        return prefetched(data)
 
     def _epoch_lengths(self) -> np.ndarray:
         """How many targets of an epoch have each valid length."""

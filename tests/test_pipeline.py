@@ -205,6 +205,12 @@ def test_by_length_a_seed_gives_the_same_epochs_again(bucketed, batch_tokens):
         assert sentences(data) == [batch for epoch in one for batch in epoch][skipped:]
 
 
+@pytest.mark.parametrize("bucket_by_length", [False, True])
+def test_nothing_sleeps_that_the_end_of_a_training_would_wait_for(book, bucket_by_length):
+    options = s2s.make_dataset(*book, bucket_by_length=bucket_by_length).options()
+    assert options.autotune.enabled is False
+
+
 def test_by_length_there_is_little_padding(book, bucketed):
     assert min(padding_shares(s2s.make_dataset(*book, batch_size=16, num_steps=20))) > 0.4
     # The last pairs of one length of targets meet the first ones of the next: were the sources of
