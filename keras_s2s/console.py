@@ -37,15 +37,20 @@ def warnings_as_lines() -> Iterator[None]:
         logger.removeHandler(handler)
 
 
-def counted(number: int, noun: str) -> str:
+def counted(number: float, noun: str, form: str = "") -> str:
     """A number of things, for a person.
+
+    Args:
+        number: how many.
+        noun: what one of them is called.
+        form: how the number is written, as for `format`.
 
     Example:
 
-    >>> counted(1, "epoch"), counted(300, "epoch")
-    ('1 epoch', '300 epochs')
+    >>> counted(1, "epoch"), counted(300, "epoch"), counted(3000, "pair", ",")
+    ('1 epoch', '300 epochs', '3,000 pairs')
     """
-    return f"{number} {noun}{'' if number == 1 else 's'}"
+    return f"{number:{form}} {noun}{'' if number == 1 else 's'}"
 
 
 def progress_bar(*columns: Any, transient: bool = False) -> "Progress":

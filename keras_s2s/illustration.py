@@ -4,7 +4,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from keras_s2s import plots
-from keras_s2s.console import say
+from keras_s2s.console import counted, say
 from keras_s2s.corpus import ParallelCorpus, load_corpus
 from keras_s2s.errors import InputError
 from keras_s2s.examination import Examination, examine, explain_some, token_counts
@@ -152,7 +152,7 @@ def _findings(examination: Examination, translator: Translator, of_what: str) ->
         strict=True,
     )
     return Findings(
-        f"{number:,} distinct sentence{'' if number == 1 else 's'} of {of_what}",
+        f"{counted(number, 'distinct sentence', ',')} of {of_what}",
         {
             label: f"{scores[name]:.1f}  ({scores[f'{name}_signature']})"
             for name, label in (("bleu", "BLEU"), ("chrf", "chrF"))

@@ -9,6 +9,7 @@ from keras_s2s.agreement import FiguresOfChief
 from keras_s2s.assembly import make_model, make_optimizer
 from keras_s2s.buckets import Position
 from keras_s2s.pipeline import TokenizedPairs
+from keras_s2s.precision import in_full_precision
 from keras_s2s.recipes import Recipe
 from keras_s2s.runs import RunDirectory
 from keras_s2s.seq2seq import Seq2Seq
@@ -79,10 +80,7 @@ class TrainingJob:
 
     def finished(self) -> Translator:
         """The translator that the run leaves: in full precision, without the optimizer."""
-        recipe = self.recipe
-        model = make_model(recipe, len(self.source), len(self.target), "float32")
-        model.set_weights(self.model.get_weights())
-        return self._translator(model)
+        return self._translator(in_full_precision(self.model))
 
     def callbacks(self, run: RunDirectory) -> list[keras.callbacks.Callback]:
         """What the configuration asks for at the end of each epoch, before it is written down."""

@@ -9,6 +9,7 @@ import warnings
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
+from keras_s2s.console import counted
 from keras_s2s.errors import InputError
 from keras_s2s.explained import Explained
 from keras_s2s.files import written_aside
@@ -225,7 +226,10 @@ def plot_bleu_by_length(
     axes.bar_label(bars, fmt="%.1f", padding=3, bbox=on_white)
     axes.set_xticks(
         places,
-        [f"{name}\n{_sentences(row['num_sentences'])}" for name, row in by_length.items()],
+        [
+            f"{name}\n{counted(row['num_sentences'], 'sentence', ',.0f')}"
+            for name, row in by_length.items()
+        ],
     )
     if bleu is not None:
         label = f"all sentences: {bleu:.1f}"
@@ -302,7 +306,3 @@ def _make_quiet(axes: Axes) -> None:
     axes.grid(color="#dddddd", linewidth=0.5)
     axes.set_axisbelow(True)
     axes.spines[["top", "right"]].set_visible(False)
-
-
-def _sentences(number: float) -> str:
-    return f"{number:,.0f} sentence{'' if number == 1 else 's'}"

@@ -20,6 +20,7 @@ from keras_s2s.checks import check_kind, check_whole_numbers
 from keras_s2s.contract import require_contract
 from keras_s2s.errors import InputError
 from keras_s2s.files import written_aside
+from keras_s2s.precision import in_full_precision, is_in_half_precision
 from keras_s2s.proof import prove, sample_sentences
 from keras_s2s.sentences import SentenceTranslator, as_list, as_tensor
 from keras_s2s.seq2seq import Seq2Seq
@@ -247,10 +248,7 @@ class Translator(Answers, SentenceTranslator, keras.Model):
             ExportError: the export, loaded as a server loads it, does not answer as this
                 translator does; nothing is left on disk then.
         """
-        if any(
-            tf.as_dtype(part.compute_dtype).size < tf.float32.size
-            for part in (self.model.encoder, self.model.decoder)
-        ):
+        if is_in_half_precision(self.model):
             return self._in_full_precision().export(folder, version, sentences)
         if sentences is not None and not len(sentences):
             raise InputError(
@@ -292,14 +290,11 @@ class Translator(Answers, SentenceTranslator, keras.Model):
 
     def _in_full_precision(self) -> "Translator":
         """The same weights and vocabularies, as `keras-s2s train` leaves them."""
-        encoder, decoder = (
-            type(part).from_config({**part.get_config(), "dtype": "float32"})
-            for part in (self.model.encoder, self.model.decoder)
-        )
-        model = Seq2Seq(encoder, decoder)
-        model.set_weights(self.model.get_weights())
         return Translator(
-            model, self.source_tokenizer, self.target_tokenizer, **self._search_options()
+            in_full_precision(self.model),
+            self.source_tokenizer,
+            self.target_tokenizer,
+            **self._search_options(),
         )
 
     def _made_up_sentences(self) -> list[str]:
