@@ -98,7 +98,7 @@ $(CACHE)/%/tensorflow: | $(BIN)/python
 
 .PHONY: test-old-runtimes
 test-old-runtimes: $(VENV)/.installed-dev $(OLD_RUNTIMES:%=$(CACHE)/%/tensorflow) ## exports on older TensorFlows (downloads 2 x 250 MB)
-	KERAS_S2S_OLD_RUNTIMES=$(CACHE) $(BIN)/python -m pytest -m slow tests/test_old_runtimes.py
+	KERAS_S2S_OLD_RUNTIMES=$(CACHE) $(BIN)/python -m pytest -m slow tests/serving/test_old_runtimes.py
 
 # What `make bench` may be told: TASK=folder CORPUS=pairs.tsv ROUNDS=5 SECONDS_EACH=60
 # PARTS="train growth" WITHOUT="JoeyNMT" THREADS=2 RESUME=1; see benchmarks/README.md.
@@ -176,7 +176,7 @@ test-wheel: try-wheel ## the same, and the tests of the installed package
 	$(WHEEL_PYTHON) -m pip install --quiet --disable-pip-version-check --force-reinstall --no-deps dist/*.whl
 	$(WHEEL_PYTHON) -m pip install --quiet --disable-pip-version-check "$$(ls dist/*.whl)[test]"
 	cd $(WHEEL_ENV)/source && $(WHEEL_PYTHON) -m pytest -n $(TEST_PROCESSES) --dist loadfile \
-		--ignore-glob '/*/keras_s2s/shard_pipeline.py' $(WHEEL_TESTS)
+		--ignore-glob '/*/keras_s2s/translation/beam_pipeline.py' $(WHEEL_TESTS)
 
 # All have to be there before the first is tried, which takes long; one that fails stops no other.
 PYTHONS ?= python3.10 python3.11 python3.12 python3.13

@@ -3,4 +3,6 @@
 import importlib.util
 
 # It is of no use without Apache Beam, which not everybody has.
-collect_ignore = [] if importlib.util.find_spec("apache_beam") else ["keras_s2s/shard_pipeline.py"]
+collect_ignore = (
+    [] if importlib.util.find_spec("apache_beam") else ["keras_s2s/translation/beam_pipeline.py"]
+)

@@ -42,7 +42,7 @@ def perturbed(pairs: list[tuple[str, str]], number: int) -> Iterator[tuple[str, 
 
 def write_corpus(path: Path, corpus: str, number: int) -> None:
     """Writes such pairs to a file, unless it is there."""
-    from keras_s2s.corpus import load_corpus
+    from keras_s2s.data.parallel_corpus import load_corpus
 
     if path.exists():
         return
@@ -57,7 +57,7 @@ def write_corpus(path: Path, corpus: str, number: int) -> None:
 
 def read_input(folder: str) -> dict[str, Any]:
     """Goes once through the batches of a prepared corpus."""
-    from keras_s2s.prepared import PreparedCorpus
+    from keras_s2s.data.prepared.corpus import PreparedCorpus
 
     corpus = PreparedCorpus(folder)
     began = time.perf_counter()

@@ -22,13 +22,13 @@ WAYS = ("one device", "two mirrored", "two workers")
 # process share its threads, so it gets two.
 TRAIN = """
 import sys
-from keras_s2s.console import load_tensorflow
+from keras_s2s.utils.console import load_tensorflow
 load_tensorflow()
 import tensorflow as tf
 threads = int(sys.argv.pop(1))
 tf.config.threading.set_intra_op_parallelism_threads(1)
 tf.config.threading.set_inter_op_parallelism_threads(threads)
-from keras_s2s.cli import main
+from keras_s2s.cli.main import main
 sys.exit(main(sys.argv[1:]))
 """
 

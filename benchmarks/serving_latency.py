@@ -17,7 +17,7 @@ from functools import partial
 from pathlib import Path
 
 import keras_s2s as s2s
-from keras_s2s.session import SavedModelSession
+from keras_s2s.serving.session import SavedModelSession
 
 BATCH_SIZES = (1, 8, 32, 128)
 

@@ -115,7 +115,7 @@ def read_words(corpus: str, max_pairs: int | None = None) -> list[tuple[str, str
     import tensorflow as tf
 
     from keras_s2s import load_corpus
-    from keras_s2s.words import split_words
+    from keras_s2s.tokenizers.word_tokenizer import split_words
 
     loaded = load_corpus(corpus, max_pairs=max_pairs)
     sides = []

@@ -35,29 +35,29 @@ if not _is_command() and importlib.util.find_spec("tensorflow"):
             f"keras_s2s runs on TensorFlow, and Keras on {keras.config.backend()}; "
             "set KERAS_BACKEND=tensorflow before Keras is imported"
         )
-    from keras_s2s.alignment import replace_unknown
-    from keras_s2s.beam import beam_search
-    from keras_s2s.catalogue import CATALOGUE
-    from keras_s2s.corpus import CorpusSplits, ParallelCorpus, load_corpus
-    from keras_s2s.decoder import Seq2SeqDecoder
-    from keras_s2s.decoding import SearchResult, greedy_search
-    from keras_s2s.encoder import Seq2SeqEncoder
-    from keras_s2s.errors import ExportError, InputError
-    from keras_s2s.evaluation import compare, evaluate
+    from keras_s2s.config import PRESETS, Recipe
+    from keras_s2s.data.catalog import CATALOGUE
+    from keras_s2s.data.dataset import make_dataset
+    from keras_s2s.data.parallel_corpus import CorpusSplits, ParallelCorpus, load_corpus
+    from keras_s2s.decoding.beam_search import beam_search
+    from keras_s2s.decoding.greedy_search import SearchResult, greedy_search
+    from keras_s2s.decoding.hypotheses import BeamResult
+    from keras_s2s.decoding.random_sampling import sample_search
+    from keras_s2s.decoding.unknown_replacement import replace_unknown
+    from keras_s2s.evaluation.evaluate import compare, evaluate
+    from keras_s2s.evaluation.metrics import bleu
+    from keras_s2s.layers.seq2seq_decoder import Seq2SeqDecoder
+    from keras_s2s.layers.seq2seq_encoder import Seq2SeqEncoder
     from keras_s2s.losses import MaskedSoftmaxCELoss, sequence_mask
     from keras_s2s.metrics import Perplexity, TokenMean
-    from keras_s2s.pipeline import make_dataset
-    from keras_s2s.ranking import BeamResult
-    from keras_s2s.recipes import PRESETS, Recipe
-    from keras_s2s.sampling import sample_search
-    from keras_s2s.scores import bleu
-    from keras_s2s.seq2seq import Seq2Seq
-    from keras_s2s.serving import ExportedTranslator
-    from keras_s2s.subwords import SentencePieceTokenizer
-    from keras_s2s.tokenizers import Tokenizer
-    from keras_s2s.training import CorpusChoice, resume, train
-    from keras_s2s.translator import Translator
-    from keras_s2s.words import WordTokenizer
+    from keras_s2s.models.seq2seq import Seq2Seq
+    from keras_s2s.tokenizers.sentence_piece_tokenizer import SentencePieceTokenizer
+    from keras_s2s.tokenizers.tokenizer import Tokenizer
+    from keras_s2s.tokenizers.word_tokenizer import WordTokenizer
+    from keras_s2s.training.train import CorpusChoice, resume, train
+    from keras_s2s.translation.exported_translator import ExportedTranslator
+    from keras_s2s.translation.translator import Translator
+    from keras_s2s.utils.errors import ExportError, InputError
 
     __all__ = [
         "CATALOGUE",

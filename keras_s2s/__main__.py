@@ -2,6 +2,6 @@
 
 import sys
 
-from keras_s2s.cli import main
+from keras_s2s.cli.main import main
 
 sys.exit(main())

@@ -5,7 +5,7 @@ from typing import Any
 import keras
 import tensorflow as tf
 
-from keras_s2s.errors import InputError
+from keras_s2s.utils.errors import InputError
 
 REDUCTIONS = ("token_mean", "sequence_mean", "sum", "none")
 

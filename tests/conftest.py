@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 
 import keras_s2s as s2s
-from keras_s2s.cli import main
+from keras_s2s.cli.main import main
 
 
 @pytest.fixture(scope="session")

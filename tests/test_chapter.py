@@ -5,8 +5,8 @@ import json
 import pytest
 
 import keras_s2s as s2s
-from keras_s2s.cli import main
-from keras_s2s.session import SavedModelSession
+from keras_s2s.cli.main import main
+from keras_s2s.serving.session import SavedModelSession
 
 # What 98 builds of the chapter printed.
 SAMPLES = {

@@ -14,7 +14,7 @@ import yaml
 from pages import ROOT, anchors, blocks, check_page, headings, links, run_page
 
 import keras_s2s as s2s
-from keras_s2s.cli import main
+from keras_s2s.cli.main import main
 
 PACKAGE = Path(s2s.__file__).parent
 DOCS = ROOT / "docs"
@@ -160,11 +160,25 @@ def test_a_template_of_issues(path):
     assert any(field.get("validations", {}).get("required") for field in fields)
 
 
-def test_every_module_is_in_the_design():
-    rows = re.findall(r"^\| (`.*?) \|", (DOCS / "design.md").read_text("utf-8"), re.MULTILINE)
-    described = re.findall(r"`(\w+)`", "".join(rows))
-    assert len(described) == len(set(described))
-    modules = {path.stem for path in PACKAGE.glob("[!_]*.py")}
-    # Those that a module has beside it for its own use need no row of their own.
-    assert set(described) <= modules
-    assert modules - set(described) <= {"serving_api", "session_process"}
+def test_the_picture_of_the_folders_is_the_contract_of_import_linter():
+    tomllib = pytest.importorskip("tomllib", reason="Python 3.10 cannot read pyproject.toml")
+    contract = tomllib.loads((ROOT / "pyproject.toml").read_text("utf-8"))["tool"]["importlinter"]
+    [layers] = [c["layers"] for c in contract["contracts"] if c["type"] == "layers"]
+    order = [name for layer in reversed(layers) for name in layer.split(" | ")]
+    folders = [name for name in order if (PACKAGE / name).is_dir()]
+    page = (DOCS / "design.md").read_text("utf-8")
+    picture = page.partition("```text\n")[2].partition("```")[0]
+    bands = re.findall(r"^\w+ +(\w.*)$", picture, re.MULTILINE)
+    assert len(bands) == 4
+    drawn = [name for band in bands for name in band.split(" → ")]
+    assert sorted(drawn) == sorted(set(folders) - {"utils"})
+    assert [rank(name, layers) for name in drawn] == sorted(rank(name, layers) for name in drawn)
+    described = re.findall(r"^\| `(\w+)` \|", page, re.MULTILINE)
+    assert sorted(described) == sorted(folders)
+    for file in re.findall(r"`(\w+\.py)`", page):
+        assert list(PACKAGE.rglob(file)), f"design.md names {file}, which is not there"
+
+
+def rank(name, layers):
+    """The height of a folder: 0 for what nothing in the contract is below."""
+    return len(layers) - next(i for i, layer in enumerate(layers) if name in layer.split(" | "))

@@ -8,7 +8,7 @@ import pytest
 
 import keras_s2s as s2s
 from keras_s2s import metrics
-from keras_s2s.tokenizers import PAD
+from keras_s2s.tokenizers.tokenizer import PAD
 
 
 def figures_in_numpy(model, data):

@@ -15,7 +15,7 @@ from pathlib import Path
 import pytest
 
 import keras_s2s as s2s
-from keras_s2s import cli
+from keras_s2s.cli import main
 
 ROOT = Path(__file__).parents[1]
 HAS_SOURCES = (ROOT / "keras_s2s").is_dir()
@@ -31,12 +31,12 @@ LEFT_BEHIND = (
     "docs/.DS_Store",
     "export/models/en-fr/1/saved_model.pb",
     "export/serving.protoset",
-    "keras_s2s/__pycache__/cli.cpython-310.pyc",
+    "keras_s2s/__pycache__/config.cpython-310.pyc",
     "keras_s2s/data/.DS_Store",
-    "keras_s2s/pages/.page.css.swp",
+    "keras_s2s/cli/web/templates/.page.css.swp",
     "notebooks/.ipynb_checkpoints/copy.ipynb",
     "runs/demo/model.keras",
-    "tests/__pycache__/test_beam.cpython-310.pyc",
+    "tests/__pycache__/test_config.cpython-310.pyc",
 )
 
 
@@ -134,8 +134,8 @@ class TestFiles:
     def test_the_command(self, wheel):
         with zipfile.ZipFile(wheel) as archive:
             text = archive.read(f"{NAME}.dist-info/entry_points.txt").decode()
-        assert text.split() == ["[console_scripts]", "keras-s2s", "=", "keras_s2s.cli:main"]
-        assert callable(cli.main)
+        assert text.split() == ["[console_scripts]", "keras-s2s", "=", "keras_s2s.cli.main:main"]
+        assert callable(main)
 
 
 @needs_sources

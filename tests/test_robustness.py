@@ -10,9 +10,9 @@ import time
 import pytest
 
 import keras_s2s as s2s
-from keras_s2s.proof import ODD_TEXTS
-from keras_s2s.sentences import as_list
-from keras_s2s.session import SavedModelSession
+from keras_s2s.serving.session import SavedModelSession
+from keras_s2s.serving.verification import ODD_TEXTS
+from keras_s2s.utils.text import as_list
 
 pytestmark = pytest.mark.slow
 

@@ -10,9 +10,9 @@ import pytest
 import tensorflow as tf
 
 import keras_s2s as s2s
-from keras_s2s.saved_model import SavedModel
-from keras_s2s.session import SavedModelSession
-from keras_s2s.trial_run import needed_libraries
+from keras_s2s.serving.runtime_check import needed_libraries
+from keras_s2s.serving.saved_model import SavedModel
+from keras_s2s.serving.session import SavedModelSession
 
 SYMBOLS = ["ant", "bee", "cat", "dog", "elk", "fox", "gnu", "hen"]
 BEAM_SIZE = 3

@@ -13,7 +13,7 @@ import pytest
 from pages import ROOT, tokens
 
 import keras_s2s as s2s
-from keras_s2s import client
+from keras_s2s.client import __main__ as client
 
 PAGE = ROOT / "docs" / "troubleshooting.md"
 
@@ -44,7 +44,7 @@ def rows_for(message):
 
 def nodes():
     """All of the package's sources, as Python reads them."""
-    for path in sorted(Path(s2s.__file__).parent.glob("*.py")):
+    for path in sorted(Path(s2s.__file__).parent.rglob("*.py")):
         yield from ast.walk(ast.parse(path.read_text(encoding="utf-8")))
 
 
@@ -126,7 +126,7 @@ WITHOUT_A_ROW = {
 def all_text():
     """All text of the package's sources, with `…` for what is put in."""
     parts = []
-    for path in sorted(Path(s2s.__file__).parent.glob("*.py")):
+    for path in sorted(Path(s2s.__file__).parent.rglob("*.py")):
         for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
             if isinstance(node, ast.Constant) and isinstance(node.value, str):
                 parts.append(node.value)

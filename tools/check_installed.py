@@ -20,7 +20,6 @@ EXTRAS = {
         "apache_beam",
         "keras_s2s translate-shards RUN --input FILE --output-dir OUTPUT",
     ),
-    "serving": ("tensorflow_serving", "keras_s2s.client 127.0.0.1:1 en-fr Go."),
 }
 
 

@@ -202,7 +202,7 @@ def translate(request: Request) -> dict:
     name = (request.model / WHERE_TO_TRANSLATE).read_text(encoding="utf-8").strip()
     sentences = list(dict.fromkeys(read_lines(request.task / name)))
     if request.settings.through == "session":
-        from keras_s2s.session import SavedModelSession
+        from keras_s2s.serving.session import SavedModelSession
 
         [version] = (request.model / "export").iterdir()
         threads = request.settings.threads

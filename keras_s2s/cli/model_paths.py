@@ -1,0 +1,58 @@
+"""Models by the names that users give them: run directories, files, exports."""
+
+import os
+from pathlib import Path
+from typing import Any
+
+from keras_s2s.run_directory import RunDirectory
+from keras_s2s.utils.console import load_tensorflow
+from keras_s2s.utils.errors import InputError
+
+MODEL_HELP = "a run directory, a .keras file, or the version folder of an export"
+
+
+def is_export(folder: Path) -> bool:
+    """Whether a folder holds a SavedModel."""
+    return (folder / "saved_model.pb").is_file()
+
+
+def find_model(path: str) -> Path:
+    """The file or the folder that has the weights of what MODEL names.
+
+    Raises:
+        InputError: there is none.
+    """
+    folder = Path(path)
+    if not os.path.exists(folder):
+        raise InputError(f"{path}: no such file or folder; give {MODEL_HELP}")
+    if RunDirectory(folder).exists():
+        file = RunDirectory(folder).model
+        if not file.is_file():
+            raise InputError(
+                f"{path}: the run has no {file.name} yet; finish it with keras-s2s train --resume"
+            )
+        return file
+    if not is_export(folder) and any(folder.glob("*/saved_model.pb")):
+        # Only here: what most commands are given is not the folder above an export.
+        from keras_s2s.serving.saved_model import check_version_folder
+
+        check_version_folder(folder)
+    if folder.is_dir() and not is_export(folder):
+        raise InputError(
+            f"{path}: holds neither a run (run.json) nor an export (saved_model.pb); "
+            f"give {MODEL_HELP}"
+        )
+    return folder
+
+
+def load_model(path: str) -> Any:
+    """What MODEL names, ready to translate."""
+    file = find_model(path)
+    load_tensorflow()
+    if is_export(file):
+        from keras_s2s.translation.exported_translator import ExportedTranslator
+
+        return ExportedTranslator(file)
+    from keras_s2s.translation.translator import Translator
+
+    return Translator.load(file)

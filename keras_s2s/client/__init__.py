@@ -1,0 +1,9 @@
+"""Client for a translator that runs in TensorFlow Serving, by gRPC or REST.
+
+Nothing here imports TensorFlow. `python -m keras_s2s.client` is the same on the command line.
+"""
+
+from keras_s2s.client.translation_client import TranslationClient, read_answers
+from keras_s2s.client.transport import Credentials
+
+__all__ = ["Credentials", "TranslationClient", "read_answers"]

@@ -1,0 +1,168 @@
+"""TensorFlow Serving by gRPC."""
+
+import math
+from typing import Any
+
+from keras_s2s.client.transport import (
+    Credentials,
+    ModelChoice,
+    VersionStatus,
+    described,
+    host_and_port,
+    server_error,
+)
+from keras_s2s.serving.serving_protos import fill_model_spec, load_serving_api, predict_request
+from keras_s2s.utils.errors import InputError, ServerError
+
+PORT = 8500
+
+# Data types that translators answer with, by their number, and the field with the elements.
+DATA_TYPES = {1: "float32", 3: "int32", 7: "string", 9: "int64"}
+FIELDS = {1: "float_val", 3: "int_val", 7: "string_val"}
+
+
+class GrpcTransport:
+    """gRPC, through the stubs of `tensorflow-serving-api`.
+
+    Args:
+        address: `HOST:PORT`, or any name that gRPC knows, such as `dns:///HOST:PORT`, whose
+            addresses are used in turn.
+        credentials: certificates and token.
+
+    Raises:
+        InputError: the packages for it are not installed, or no such address is possible.
+    """
+
+    kind = "gRPC"
+
+    def __init__(self, address: str, credentials: Credentials) -> None:
+        try:
+            import grpc
+
+            self._api = load_serving_api()
+        except ImportError as error:
+            raise InputError(
+                f"gRPC needs packages that are not installed ({error}); "
+                "pip install 'keras-s2s[serving]', or use REST"
+            ) from error
+        self._grpc, self._credentials = grpc, credentials
+        self.address = self._target(address)
+        options = [
+            # A batch of long sentences may be larger than the 4 MB that are usual.
+            ("grpc.max_receive_message_length", -1),
+            ("grpc.max_send_message_length", -1),
+            # The client above tries again; a connection is tried again as often as it does.
+            ("grpc.enable_retries", 0),
+            ("grpc.initial_reconnect_backoff_ms", 100),
+            ("grpc.min_reconnect_backoff_ms", 100),
+            ("grpc.max_reconnect_backoff_ms", 2000),
+            ("grpc.lb_policy_name", "round_robin"),
+            # Proxies are for the world outside; a model server is not there.
+            ("grpc.enable_http_proxy", 0),
+        ]
+        if credentials.tls:
+            self._channel = grpc.secure_channel(
+                self.address, credentials.grpc_credentials(grpc), options
+            )
+        else:
+            self._channel = grpc.insecure_channel(self.address, options)
+        self._predictions = self._api.prediction_service_pb2_grpc.PredictionServiceStub(
+            self._channel
+        )
+        self._models = self._api.model_service_pb2_grpc.ModelServiceStub(self._channel)
+
+    @staticmethod
+    def _target(address: str) -> str:
+        if address.startswith(("http://", "https://")):
+            raise InputError(f"{address}: is an address for REST; for gRPC give HOST:PORT")
+        if address.startswith(("dns:", "unix:", "ipv4:", "ipv6:")):
+            return address
+        host, port = host_and_port(address, address, PORT)
+        return f"{host}:{port}"
+
+    def predict(
+        self, model: ModelChoice, signature: str, inputs: dict[str, list[bytes]], timeout: float
+    ) -> dict[str, list[Any]]:
+        request = predict_request(
+            self._api, model.name, signature, inputs, model.version, model.version_label
+        )
+        response = self._call(self._predictions.Predict, request, timeout)
+        return {name: self._values(name, tensor) for name, tensor in response.outputs.items()}
+
+    def status(self, model: ModelChoice, timeout: float) -> list[VersionStatus]:
+        messages = self._api.get_model_status_pb2
+        request = messages.GetModelStatusRequest()
+        request.model_spec.name = model.name
+        response = self._call(self._models.GetModelStatus, request, timeout)
+        name = messages.ModelVersionStatus.State.Name
+        return sorted(
+            (
+                VersionStatus(entry.version, name(entry.state), entry.status.error_message)
+                for entry in response.model_version_status
+            ),
+            reverse=True,
+        )
+
+    def metadata(self, model: ModelChoice, timeout: float) -> dict[str, Any]:
+        messages = self._api.get_model_metadata_pb2
+        request = messages.GetModelMetadataRequest(metadata_field=["signature_def"])
+        fill_model_spec(request.model_spec, *model)
+        response = self._call(self._predictions.GetModelMetadata, request, timeout)
+        signatures = messages.SignatureDefMap()
+        response.metadata["signature_def"].Unpack(signatures)
+        return described(
+            response.model_spec.version.value,
+            {
+                name: {
+                    side: {
+                        tensor: (
+                            DATA_TYPES.get(info.dtype, f"type {info.dtype}"),
+                            None
+                            if info.tensor_shape.unknown_rank
+                            else [dimension.size for dimension in info.tensor_shape.dim],
+                        )
+                        for tensor, info in getattr(signature, side).items()
+                    }
+                    for side in ("inputs", "outputs")
+                }
+                for name, signature in signatures.signature_def.items()
+            },
+        )
+
+    def close(self) -> None:
+        self._channel.close()
+
+    def _call(self, method: Any, request: Any, timeout: float) -> Any:
+        metadata = list(self._credentials.authorization().items())
+        try:
+            return method(request, timeout=timeout, metadata=metadata)
+        except self._grpc.RpcError as error:
+            code, message = error.code().name, error.details() or "no message"
+            if "CERTIFICATE_VERIFY_FAILED" in message:
+                code = "UNAUTHENTICATED"  # not one that passes
+            raise self._error(code, message) from error
+
+    def _error(self, code: str, message: str) -> ServerError:
+        return server_error(self.address, self.kind, code, message)
+
+    def _values(self, name: str, tensor: Any) -> list[Any]:
+        """The elements of a tensor, which has them in a field of their type."""
+        field = FIELDS.get(tensor.dtype)
+        shape = [dimension.size for dimension in tensor.tensor_shape.dim]
+        if field is None or not shape or tensor.tensor_content:
+            raise self._error("INTERNAL", f"output {name!r} is no list of strings or numbers")
+        values = list(getattr(tensor, field))
+        size = math.prod(shape)
+        if len(values) < size and values:
+            # The last one stands for all that follow it.
+            values += values[-1:] * (size - len(values))
+        if field == "string_val":
+            try:
+                values = [value.decode("utf-8") for value in values]
+            except UnicodeDecodeError as error:
+                raise self._error("INTERNAL", f"output {name!r} is not UTF-8") from error
+        for length in shape[:0:-1]:
+            values = [
+                values[start : start + length] for start in range(0, len(values), max(length, 1))
+            ]
+        return values

@@ -1,0 +1,205 @@
+"""What a training run can be told, and the presets."""
+
+import dataclasses
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from keras_s2s.data.config import LARGEST_SIZE, DataConfig
+from keras_s2s.utils.errors import InputError, did_you_mean
+from keras_s2s.utils.fields import check_values, option
+
+
+@dataclass(frozen=True)
+class Recipe(DataConfig):
+    """The configuration of a training run. The defaults are the chapter's.
+
+    Raises:
+        InputError: a value makes no sense, or two do not go together.
+    """
+
+    # The model
+    cell: str = option("lstm", "recurrent cells", choices=("lstm", "gru"))
+    embed_size: int = option(32, "width of both embeddings", 1, LARGEST_SIZE)
+    num_hiddens: int = option(32, "width of each recurrent layer", 1, LARGEST_SIZE)
+    num_layers: int = option(2, "recurrent layers in the encoder, and in the decoder", 1, 256)
+    encoder_num_hiddens: int | None = option(
+        None, "width in the encoder, where it is another", 1, LARGEST_SIZE
+    )
+    encoder_num_layers: int | None = option(
+        None, "layers in the encoder, where it has another number", 1, 256
+    )
+    bidirectional: bool = option(False, "half of the encoder's units read backwards")
+    attention: str = option(
+        "none", "attention's score", choices=("none", "luong", "luong-dot", "bahdanau")
+    )
+    input_feeding: bool = option(False, "give what attention found to the next step")
+    residual: bool = option(False, "layers from the second on add their inputs to their outputs")
+    tie_embeddings: bool = option(False, "the dense layer has the target embedding's weights")
+    init_scale: float | None = option(
+        None, "weights begin within this distance of 0; left out, as the chapter's", above=0
+    )
+
+    # The training
+    dropout: float = option(0.0, "share of values dropped between layers in training", below=1)
+    embed_dropout: float = option(0.0, "the same of the embeddings", below=1)
+    recurrent_dropout: float = option(0.0, "the same from step to step", below=1)
+    output_dropout: float = option(0.0, "the same of what goes into the dense layer", below=1)
+    label_smoothing: float = option(0.0, "probability spread over all of the vocabulary", below=1)
+    batch_size: int = option(64, "pairs in a batch", 1)
+    batch_tokens: int | None = option(
+        None, "target tokens in a batch, instead (with bucket_by_length)", 3
+    )
+    bucket_by_length: bool = option(False, "batches of pairs of similar lengths, with less padding")
+    accumulate: int = option(1, "batches whose gradients make one step", 1)
+    epochs: int = option(300, "times to go through the training pairs", 1)
+    learning_rate: float = option(0.005, "learning rate of Adam, the highest one", above=0)
+    schedule: str = option(
+        "constant",
+        "how the learning rate falls",
+        choices=("constant", "cosine", "inverse-sqrt", "plateau"),
+    )
+    warmup_steps: int = option(0, "steps in which the learning rate rises from zero")
+    clip_norm: float = option(1.0, "largest norm of all gradients together", above=0)
+    average: float = option(
+        0.0, "momentum of a moving average of the weights, used in place of them; 0.999", below=1
+    )
+    precision: str = option(
+        "float32",
+        "type of the matrix products; auto is mixed_bfloat16 on processors that have it",
+        choices=("float32", "auto", "mixed_bfloat16", "mixed_float16"),
+    )
+    nonfinite: str = option(
+        "stop", "what to do with a step whose gradient is no number", choices=("stop", "skip")
+    )
+    early_stopping: str = option(
+        "none", "stop when validation gets no better", choices=("none", "loss", "bleu")
+    )
+    patience: int = option(3, "epochs without a better one before it stops, or the plateau ends", 1)
+    checkpoint_steps: int | None = option(
+        None, "batches after which all is saved that --resume needs; left out, every half minute", 1
+    )
+    keep_checkpoints: int = option(3, "of what is saved so, the last that are kept", 1)
+
+    # The search
+    beam_size: int = option(5, "translations that beam search keeps in view", 1, 1000)
+    length_penalty: float = option(0.6, "how much beam search favours long translations")
+    replace_unknown: bool = option(
+        False, "put the most attended source word in place of <unk> (words, with attention)"
+    )
+
+    def __post_init__(self) -> None:
+        check_values(self)
+        if self.valid_fraction + self.test_fraction >= 1:
+            raise InputError(
+                f"valid_fraction {self.valid_fraction} and test_fraction {self.test_fraction} "
+                "leave nothing to train on; give fractions that add up to less than 1"
+            )
+        words, attends = self.tokenizer == "word", self.attention != "none"
+        for wrong, what, advice in (
+            (self.joint_vocabulary and words, "joint_vocabulary", "tokenizer sentencepiece"),
+            (self.subword_sampling and words, "subword_sampling", "tokenizer sentencepiece"),
+            (
+                self.subword_sampling and not self.bucket_by_length,
+                "subword_sampling",
+                "bucket_by_length",
+            ),
+            (not self.lowercase and words, "lowercase off", "tokenizer sentencepiece"),
+            (self.input_feeding and not attends, "input_feeding", "attention luong"),
+            (self.replace_unknown and not attends, "replace_unknown", "attention luong"),
+            (self.replace_unknown and not words, "replace_unknown", "tokenizer word"),
+            (
+                self.batch_tokens is not None and not self.bucket_by_length,
+                "batch_tokens",
+                "bucket_by_length",
+            ),
+            (
+                self.schedule == "plateau" and not self.valid_fraction,
+                "schedule plateau",
+                "a valid_fraction of 0.05",
+            ),
+            (
+                self.early_stopping != "none" and not self.valid_fraction,
+                "early_stopping",
+                "a valid_fraction of 0.05",
+            ),
+        ):
+            if wrong:
+                raise InputError(f"{what} needs {advice}; give that too")
+        if self.average and self.early_stopping != "none":
+            raise InputError("average and early_stopping do not go together; leave one of them out")
+        if self.schedule == "plateau" and self.warmup_steps:
+            raise InputError("schedule plateau has no warmup_steps; leave one of them out")
+        if self.batch_tokens is not None and self.batch_tokens < self.num_steps:
+            raise InputError(
+                f"batch_tokens is {self.batch_tokens}; give num_steps ({self.num_steps}) or more, "
+                "so that the longest pair fits"
+            )
+        encoder_num_hiddens = self.encoder_num_hiddens or self.num_hiddens
+        if self.attention == "luong-dot" and encoder_num_hiddens != self.num_hiddens:
+            raise InputError(
+                f"attention luong-dot compares {self.num_hiddens} values with the encoder's "
+                f"{encoder_num_hiddens}; leave encoder_num_hiddens out, or take luong"
+            )
+        if self.bidirectional and encoder_num_hiddens % 2:
+            raise InputError(
+                "bidirectional gives each direction half of the units; give an even num_hiddens"
+            )
+
+
+# What of a run may be given anew when it goes on.
+CHANGEABLE = ("epochs", "nonfinite", "checkpoint_steps", "keep_checkpoints")
+
+
+_CHAPTER = Recipe()
+_BASE = Recipe(
+    tokenizer="sentencepiece",
+    max_tokens=6000,
+    num_steps=40,
+    drop_long=True,
+    valid_fraction=0.02,
+    test_fraction=0.02,
+    embed_size=256,
+    num_hiddens=512,
+    bidirectional=True,
+    attention="luong",
+    tie_embeddings=True,
+    dropout=0.3,
+    embed_dropout=0.2,
+    output_dropout=0.3,
+    label_smoothing=0.1,
+    init_scale=0.15,
+    bucket_by_length=True,
+    epochs=12,
+    learning_rate=0.002,
+    schedule="cosine",
+    warmup_steps=200,
+    precision="auto",
+    length_penalty=1.0,
+)
+
+PRESETS: Mapping[str, Recipe] = {
+    "chapter": _CHAPTER,
+    "small": dataclasses.replace(
+        _BASE, max_tokens=4000, embed_size=128, num_hiddens=256, num_layers=1, dropout=0.2
+    ),
+    "base": _BASE,
+}
+
+
+def preset(name: str, corpus: str, **changes: Any) -> Recipe:
+    """A preset for a corpus, with some fields changed.
+
+    On `fra-eng` the preset `chapter` is the chapter's job to the letter, which reads lines 0 to
+    1000: 1001 pairs. On any other corpus it takes all pairs.
+
+    Raises:
+        InputError: no such preset, or a value that makes no sense.
+    """
+    if name not in PRESETS:
+        raise InputError(
+            f"no preset {name!r}; there is {', '.join(PRESETS)}{did_you_mean(name, PRESETS)}"
+        )
+    if name == "chapter" and corpus == "fra-eng":
+        changes = {"max_pairs": 1001, **changes}
+    return dataclasses.replace(PRESETS[name], **changes)

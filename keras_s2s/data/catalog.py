@@ -1,0 +1,194 @@
+"""The corpora that are known by name: where each is, and its text, downloaded when need be."""
+
+import contextlib
+import dataclasses
+import hashlib
+import os
+import sys
+from pathlib import Path
+from typing import NamedTuple
+
+from keras_s2s.data.compressed_files import read_bytes, unpack
+from keras_s2s.utils.errors import InputError, did_you_mean
+from keras_s2s.utils.files import written_aside
+from keras_s2s.utils.text import shown
+
+
+@dataclasses.dataclass(frozen=True)
+class CatalogueEntry:
+    """A corpus that is known by name.
+
+    Args:
+        name: what users call it.
+        description: what it is, in one line.
+        languages: of the source and of the target, as ISO 639-1 codes.
+        license: under which licence, and whom to name.
+        file_name: of the bundled file, or of the archive that is looked for.
+        url: where to download the archive; None for a bundled file.
+        text_sha256: of the text in the archive, since archives of the same text may differ.
+    """
+
+    name: str
+    description: str
+    languages: tuple[str, str]
+    license: str
+    file_name: str
+    url: str | None = None
+    text_sha256: str | None = None
+
+
+CATALOGUE: dict[str, CatalogueEntry] = {
+    entry.name: entry
+    for entry in (
+        CatalogueEntry(
+            name="phrasebook",
+            description="a small phrasebook, for a first model in minutes and for tests",
+            languages=("en", "fr"),
+            license="see LICENSE-phrasebook.txt beside it",
+            file_name="phrasebook.tsv",
+        ),
+        CatalogueEntry(
+            name="fra-eng",
+            description="167,130 pairs from Tatoeba by manythings.org/anki, release of 2019-04-07",
+            languages=("en", "fr"),
+            license="CC BY 2.0 FR (www.manythings.org/anki, tatoeba.org)",
+            file_name="fra-eng.zip",
+            url="https://d2l-data.s3-accelerate.amazonaws.com/fra-eng.zip",
+            text_sha256="0bb85dbaa1c896844649094d7eaf2e34bee34e84fe362b26ce7e8f2e12aae104",
+        ),
+    )
+}
+
+BUNDLED = "bundled"
+IN_DATA_FOLDER = "in KERAS_S2S_DATA"
+IN_CACHE = "in the cache"
+NOT_HERE = "not here yet"
+
+
+class Location(NamedTuple):
+    """Where a corpus of the catalogue is, from `locate`."""
+
+    where: str
+    path: Path | None
+
+
+def locate(name: str) -> Location:
+    """Says where a corpus of the catalogue is, without downloading or checking it.
+
+    Args:
+        name: a key of `CATALOGUE`.
+
+    Returns:
+        A `Location`: `where` is one of `BUNDLED`, `IN_DATA_FOLDER`, `IN_CACHE` and `NOT_HERE`;
+        `path` is the file, or None for `NOT_HERE`.
+
+    Raises:
+        InputError: the catalogue has no such name.
+
+    Example:
+
+    >>> locate("phrasebook").where
+    'bundled'
+    """
+    if name not in CATALOGUE:
+        raise unknown_name(name)
+    entry = CATALOGUE[name]
+    if entry.url is None:
+        return Location(BUNDLED, Path(__file__).parent / entry.file_name)
+    for where, folder in ((IN_DATA_FOLDER, _data_folder()), (IN_CACHE, _cache_folder())):
+        if folder is not None and os.path.exists(folder / entry.file_name):
+            return Location(where, folder / entry.file_name)
+    return Location(NOT_HERE, None)
+
+
+def read_text(name: str) -> bytes:
+    """Returns the text of a corpus of the catalogue; downloads it when it is not here yet.
+
+    Args:
+        name: a key of `CATALOGUE`.
+
+    Returns:
+        Tab-separated pairs in UTF-8: for a name with a URL, to the byte the text that the
+        catalogue knows, wherever it was found.
+
+    Raises:
+        InputError: the catalogue has no such name, `KERAS_S2S_DATA` names no folder though the
+            corpus may be in it, or the corpus cannot be read or downloaded or is another text.
+    """
+    where, path = locate(name)
+    entry = CATALOGUE[name]
+    if where != BUNDLED and (folder := _data_folder()) and not os.path.isdir(folder):
+        # Surely a typo, and going on would download what is on the disk already.
+        raise InputError(
+            f"{shown(folder)}: no such folder, though KERAS_S2S_DATA names it; "
+            f"name the one that holds {entry.file_name}, or unset KERAS_S2S_DATA"
+        )
+    if path is None:
+        return _download(entry)
+    content = read_bytes(path)
+    if where == BUNDLED:
+        return content
+    try:
+        return _verified_text(content, str(path), entry)
+    except InputError as error:
+        if where == IN_DATA_FOLDER:
+            advice = "to use another release, give the path of the file itself as corpus"
+        else:
+            try:
+                path.unlink()
+                advice = "it has been removed from the cache, so ask again to download it"
+            except OSError:
+                advice = "remove it from the cache and ask again to download it"
+        raise InputError(f"{error}; {advice}") from error
+
+
+def unknown_name(name: str) -> InputError:
+    """Returns the error for a corpus that is neither a file nor in the catalogue."""
+    advice = did_you_mean(name, CATALOGUE) or "; check the name"
+    return InputError(
+        f"{shown(name)}: no such file, and not in the catalogue ({', '.join(CATALOGUE)}){advice}"
+    )
+
+
+def _data_folder() -> Path | None:
+    folder = os.environ.get("KERAS_S2S_DATA")
+    return Path(os.path.expanduser(folder)) if folder else None
+
+
+def _cache_folder() -> Path:
+    # In Keras's home as Keras finds it, without importing Keras, which takes seconds. A folder of
+    # our own, because what is in `datasets` there may be another program's file of the same name.
+    home = os.environ.get("KERAS_HOME") or os.path.join("~", ".keras")
+    return Path(os.path.expanduser(home)).absolute() / "keras_s2s"
+
+
+def _verified_text(content: bytes, name: str, entry: CatalogueEntry) -> bytes:
+    text = unpack(content, name)
+    found = hashlib.sha256(text).hexdigest()
+    if found != entry.text_sha256:
+        raise InputError(
+            f"{shown(name)}: is not the {entry.name} of the catalogue: "
+            f"the text inside has sha256 {found}, not {entry.text_sha256}"
+        )
+    return text
+
+
+def _download(entry: CatalogueEntry) -> bytes:
+    import keras  # here, because it takes seconds and nothing else in this module needs it
+
+    assert entry.url is not None
+    by_hand = f"put {entry.file_name} into a folder and name that in KERAS_S2S_DATA"
+    with written_aside(_cache_folder() / entry.file_name) as aside:
+        try:
+            # Keras draws its progress bar on stdout, which is for results.
+            with contextlib.redirect_stdout(sys.stderr):
+                keras.utils.get_file(aside.name, entry.url, cache_subdir=str(aside.parent))
+        except Exception as error:  # Keras raises no narrower class when a download fails
+            reason = " ".join(str(error).split())
+            raise InputError(
+                f"{entry.name}: cannot be downloaded ({reason}); try again, or {by_hand}"
+            ) from error
+        try:
+            return _verified_text(aside.read_bytes(), entry.url, entry)
+        except InputError as error:
+            raise InputError(f"{error}; nothing was kept: ask again, or {by_hand}") from error

@@ -1,0 +1,218 @@
+"""Bytes out of plain, zip and gz files, safely: nothing is ever extracted to disk."""
+
+import contextlib
+import gzip
+import io
+import os
+import re
+import struct
+import zipfile
+import zlib
+from collections.abc import Iterator
+from typing import IO, Any
+
+from keras_s2s.utils.errors import InputError
+from keras_s2s.utils.text import shown
+
+_MEBIBYTE = 1 << 20
+_TEXT_SUFFIXES = (".txt", ".tsv", ".csv", ".tab")
+# What the standard library raises on a damaged archive, depending on the byte that is wrong.
+_DAMAGE = (
+    zipfile.BadZipFile,
+    gzip.BadGzipFile,
+    zlib.error,
+    struct.error,
+    EOFError,
+    NotImplementedError,
+    OverflowError,
+    ValueError,
+)
+
+
+def read_bytes(path: str | os.PathLike[str]) -> bytes:
+    """Returns the content of a file as it lies on the disk.
+
+    Args:
+        path: a file, or a pipe such as `/dev/stdin`.
+
+    Raises:
+        InputError: there is no such file, it is a folder, or it cannot be read.
+    """
+    with _reading_reported(path), open(path, "rb") as file:
+        return file.read()
+
+
+@contextlib.contextmanager
+def _reading_reported(path: str | os.PathLike[str]) -> Iterator[None]:
+    if os.path.isdir(path):
+        raise InputError(f"{shown(path)}: is a folder, and no prepared corpus; give a file")
+    try:
+        yield
+    except FileNotFoundError as error:
+        raise InputError(f"{shown(path)}: no such file; check the name") from error
+    except (OSError, ValueError) as error:  # ValueError: a NUL character in the name
+        reason = getattr(error, "strerror", None) or error
+        raise InputError(
+            f"{shown(path)}: cannot be read ({reason}); check the file and its permissions"
+        ) from error
+
+
+def unpack(content: bytes, name: str | os.PathLike[str]) -> bytes:
+    """Returns the text inside a zip or gz file; any other content comes back as it is.
+
+    A zip may hold other things beside the text, such as folders, `__MACOSX/` and members whose
+    names start with "." or "_". The one member is taken whose first lines hold two texts with a
+    tab between them.
+
+    Args:
+        content: the whole file, as from `read_bytes`.
+        name: what the file is called: for the messages, and because a name that ends in `.zip`
+            or `.gz` promises an archive.
+
+    Raises:
+        InputError: the file is empty, or the archive is damaged, encrypted, unpacks to far too
+            much, has a member whose name points outside of it, or does not hold exactly one file
+            of pairs.
+
+    Example:
+
+    >>> unpack(gzip.compress(b"Go.\\tVa !"), "pairs.tsv.gz")
+    b'Go.\\tVa !'
+    """
+    with _unpacked(io.BufferedReader(io.BytesIO(content)), len(content), name) as stream:
+        return stream.read()
+
+
+def _member_with_pairs(archive: zipfile.ZipFile, name: str) -> zipfile.ZipInfo:
+    with_pairs = []
+    for member in _visible_members(archive, name):
+        if member.flag_bits & 0x1:
+            raise InputError(
+                f"{name}: {member.filename!r} is encrypted; "
+                "unpack it with its password and give the file of pairs"
+            )
+        # Other methods are rare, and zipfile cannot bound how much they unpack at once.
+        if member.compress_type not in (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED):
+            raise InputError(
+                f"{name}: {member.filename!r} is compressed by a method that is not read here; "
+                "unpack it and give the file of pairs"
+            )
+        with archive.open(member) as stream:
+            if _starts_with_pairs(stream.read(1 << 16)):
+                with_pairs.append(member)
+    with_pairs = [
+        member for member in with_pairs if member.filename.lower().endswith(_TEXT_SUFFIXES)
+    ] or with_pairs
+    if not with_pairs:
+        raise InputError(
+            f"{name}: holds no pairs: no file in it is UTF-8 text with a tab between two "
+            "sentences; unpack it and give the file of pairs"
+        )
+    if len(with_pairs) > 1:
+        names = ", ".join(repr(member.filename) for member in with_pairs[:5])
+        raise InputError(
+            f"{name}: holds {len(with_pairs)} files of pairs "
+            f"({names}{', ...' if len(with_pairs) > 5 else ''}); unpack it and give one of them"
+        )
+    return with_pairs[0]
+
+
+@contextlib.contextmanager
+def open_unpacked(path: str | os.PathLike[str]) -> Iterator[IO[bytes]]:
+    """Opens the text that `unpack` would give, to be read a part at a time.
+
+    Args:
+        path: a file as for `read_bytes`.
+
+    Yields:
+        A binary stream. What is wrong with an archive may show only while it is read, which has
+        to be done within the block.
+
+    Raises:
+        InputError: as `read_bytes` and `unpack`.
+    """
+    with contextlib.ExitStack() as opened:
+        with _reading_reported(path):
+            file = opened.enter_context(open(path, "rb"))
+        size = os.fstat(file.fileno()).st_size
+        yield opened.enter_context(_unpacked(file, size, path))
+
+
+@contextlib.contextmanager
+def _unpacked(
+    file: io.BufferedReader, size: int, path: str | os.PathLike[str]
+) -> Iterator[IO[bytes]]:
+    name, suffix, head = shown(path), os.path.splitext(path)[1].lower(), file.peek(4)
+    if not head:
+        raise InputError(f"{name}: is empty; give a file with sentence pairs")
+    with contextlib.ExitStack() as opened:
+        stream: IO[bytes] = file
+        # The content counts too: a spreadsheet is a zip file whatever its name says.
+        if suffix == ".zip" or head.startswith((b"PK\x03\x04", b"PK\x05\x06")):
+            opened.enter_context(_damage_reported(name))
+            archive = opened.enter_context(zipfile.ZipFile(file))
+            member = opened.enter_context(archive.open(_member_with_pairs(archive, name)))
+            stream = io.BufferedReader(_Bounded(member, size, name), _MEBIBYTE)
+        elif suffix == ".gz" or head.startswith(b"\x1f\x8b"):
+            opened.enter_context(_damage_reported(name))
+            unpacked = opened.enter_context(gzip.open(file))
+            stream = io.BufferedReader(_Bounded(unpacked, size, name), _MEBIBYTE)
+            if stream.peek(512)[257:262] == b"ustar":
+                raise InputError(
+                    f"{name}: holds a tar archive; unpack it and give the file of pairs"
+                )
+        yield stream
+
+
+class _Bounded(io.RawIOBase):
+    """A stream that refuses to unpack to far too much."""
+
+    def __init__(self, stream: Any, packed_size: int, name: str) -> None:
+        self._stream, self._name, self._size = stream, name, 0
+        # The sizes in the headers may be lies.
+        self._limit = max(64 * _MEBIBYTE, 100 * packed_size)
+
+    def readable(self) -> bool:
+        return True
+
+    def readinto(self, buffer: Any) -> int:
+        part = self._stream.read(len(buffer))
+        self._size += len(part)
+        if self._size > self._limit:
+            raise InputError(
+                f"{self._name}: unpacks to more than {self._limit // _MEBIBYTE} MiB; refusing, "
+                "since text does not compress that well; unpack it and give the file of pairs"
+            )
+        buffer[: len(part)] = part
+        return len(part)
+
+
+def _visible_members(archive: zipfile.ZipFile, name: str) -> Iterator[zipfile.ZipInfo]:
+    """Yields the members that may be text; refuses an archive made to write outside its folder."""
+    for member in archive.infolist():
+        # The name as it is in the archive, before zipfile makes it fit for this machine.
+        parts = re.split(r"[/\\]", member.orig_filename)
+        if parts[0] == "" or re.match("[A-Za-z]:", parts[0]) or ".." in parts:
+            raise InputError(
+                f"{name}: refused, since the member {member.orig_filename!r} points outside of "
+                "the archive; get the archive from a place that you trust"
+            )
+        if parts[-1] and not parts[-1].startswith((".", "_")) and "__MACOSX" not in parts:
+            yield member
+
+
+def _starts_with_pairs(head: bytes) -> bool:
+    if b"\0" in head:
+        return False
+    fields = (line.partition(b"\t") for line in head.split(b"\n")[:10])
+    return any(left.strip() and right.strip() for left, _, right in fields)
+
+
+@contextlib.contextmanager
+def _damage_reported(name: str) -> Iterator[None]:
+    try:
+        yield
+    except InputError:  # is a ValueError too, and says more
+        raise
+    except _DAMAGE as error:
+        raise InputError(f"{name}: is cut off or damaged; get it again") from error

@@ -1,0 +1,5 @@
+from .attention_map import Explained as Explained
+from .evaluate import compare as compare
+from .evaluate import evaluate as evaluate
+from .metrics import bleu as bleu
+from .report import write_report as write_report

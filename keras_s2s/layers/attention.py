@@ -1,0 +1,145 @@
+"""Attention: the decoder looks back at all steps of the encoder."""
+
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+import keras
+import tensorflow as tf
+
+from keras_s2s.layers.initializers import initializer
+
+SCORES = ("luong", "luong-dot", "bahdanau")
+
+
+class Memory(NamedTuple):
+    """What of a batch of sources is attended to, the same for all steps of the decoder.
+
+    Attributes:
+        keys: (batch, source steps, width), what queries are compared with.
+        values: (batch, source steps, num_hiddens), the encoder's outputs.
+        mask: bool, (batch, source steps), true at tokens and false at padding.
+    """
+
+    keys: tf.Tensor
+    values: tf.Tensor
+    mask: tf.Tensor
+
+
+def by_rows(layer: Callable[[tf.Tensor], tf.Tensor], values: tf.Tensor) -> tf.Tensor:
+    """A dense layer, or the like, on the last dimension of a tensor, as one product of matrices.
+
+    Of more than two dimensions Keras finds out again in each step how to fold them, and XLA makes
+    no gradient of that in a loop.
+    """
+    if values.shape.rank == 2:
+        return layer(values)
+    rows = layer(tf.reshape(values, (-1, values.shape[-1])))
+    shape = tf.concat([tf.shape(values)[:-1], [rows.shape[-1]]], axis=0)
+    result = tf.reshape(rows, shape)
+    result.set_shape((*values.shape[:-1], rows.shape[-1]))
+    return result
+
+
+class Attention(keras.layers.Layer):
+    """Scores of queries against the encoder's outputs, and what they select of them.
+
+    Args:
+        score: how a query q is compared with an output m of the encoder:
+
+            - `"luong"`: q · W m, Luong's "general";
+            - `"luong-dot"`: q · m, without weights; both need the same width;
+            - `"bahdanau"`: v · tanh(W q + U m), "additive".
+
+        num_hiddens: width of the queries.
+        memory_size: width of the encoder's outputs.
+        init_scale: None, or within which bounds weights begin; see `Seq2SeqEncoder`.
+
+    Raises:
+        ValueError: an unknown score, or widths that have no dot product.
+
+    Reference: Luong, Pham and Manning, 2015; Bahdanau, Cho and Bengio, 2015.
+    """
+
+    def __init__(
+        self,
+        score: str,
+        num_hiddens: int,
+        memory_size: int,
+        init_scale: float | None = None,
+        **kwargs: Any,
+    ) -> None:
+        super().__init__(**kwargs)
+        if score not in SCORES:
+            raise ValueError(f"attention is {score!r}; give one of {', '.join(SCORES)}, or None")
+        if score == "luong-dot" and num_hiddens != memory_size:
+            raise ValueError(
+                f"attention 'luong-dot' compares the decoder's {num_hiddens} values with the "
+                f"encoder's {memory_size}; give both the same num_hiddens, or take 'luong'"
+            )
+        self.score = score
+        self._sizes = num_hiddens, memory_size
+
+        def dense(name: str, units: int) -> keras.layers.Dense:
+            return keras.layers.Dense(
+                units,
+                use_bias=False,
+                kernel_initializer=initializer(init_scale),
+                dtype=self.dtype_policy,
+                name=name,
+            )
+
+        self.key_dense = None if score == "luong-dot" else dense("keys", num_hiddens)
+        additive = score == "bahdanau"
+        self.query_dense = dense("queries", num_hiddens) if additive else None
+        self.score_dense = dense("score", 1) if additive else None
+
+    def build(self, input_shape: Any = None) -> None:
+        num_hiddens, memory_size = self._sizes
+        for layer, width in (
+            (self.key_dense, memory_size),
+            (self.query_dense, num_hiddens),
+            (self.score_dense, num_hiddens),
+        ):
+            # Those of `remember` can have been used, and so built, before the layer is called.
+            if layer is not None and not layer.built:
+                layer.build((None, width))
+        self.built = True
+
+    def remember(self, outputs: tf.Tensor, valid_length: tf.Tensor | None) -> Memory:
+        """Prepares the encoder's outputs, once for all queries.
+
+        Args:
+            outputs: (batch, source steps, memory_size).
+            valid_length: integers, (batch,): what lies past it gets no attention. All steps get
+                some when it is left out.
+        """
+        outputs = tf.cast(outputs, self.compute_dtype)
+        if valid_length is None:
+            mask = tf.fill(tf.shape(outputs)[:2], True)
+        else:
+            mask = tf.sequence_mask(valid_length, tf.shape(outputs)[1])
+        keys = outputs if self.key_dense is None else by_rows(self.key_dense, outputs)
+        return Memory(keys, outputs, mask)
+
+    def call(self, queries: tf.Tensor, memory: Memory) -> tuple[tf.Tensor, tf.Tensor]:
+        """Attends.
+
+        Args:
+            queries: (batch, queries, num_hiddens).
+            memory: of the same batch.
+
+        Returns:
+            Contexts, (batch, queries, memory_size), and the weights of the memory's steps in
+            them, float32, (batch, queries, source steps). They sum to 1, or to 0 for a source
+            without a token.
+        """
+        if self.query_dense is None or self.score_dense is None:
+            scores = tf.matmul(queries, memory.keys, transpose_b=True)
+        else:
+            sums = by_rows(self.query_dense, queries)[:, :, None] + memory.keys[:, None]
+            scores = tf.squeeze(by_rows(self.score_dense, tf.tanh(sums)), -1)
+        # A softmax in half precision would lose the small weights; padding gets exactly none.
+        mask = tf.cast(memory.mask[:, None], tf.float32)
+        scores = tf.cast(scores, tf.float32) + (mask - 1) * 1e9
+        weights = tf.nn.softmax(scores) * mask
+        return tf.matmul(tf.cast(weights, memory.values.dtype), memory.values), weights

@@ -1,0 +1,118 @@
+"""Embedding and recurrent layers, which encoder and decoder have in common."""
+
+from typing import Any
+
+import keras
+import tensorflow as tf
+
+from keras_s2s.layers.initializers import initializer
+from keras_s2s.layers.stacked_rnn import StackedRNN
+from keras_s2s.utils.checks import check_share, check_whole_numbers
+
+# How many times as large as other weights those of an embedding begin.
+EMBEDDING_SCALE = 3.0
+
+
+class EmbeddingRNN(keras.layers.Layer):
+    """Embedding and recurrent layers: what encoder and decoder have in common.
+
+    Args:
+        vocab_size: number of tokens.
+        embed_size: width of the embedding.
+        num_hiddens: width of each recurrent layer.
+        num_layers: number of recurrent layers.
+        dropout: share of the values set to zero between two layers in training.
+        embed_dropout: the same of the embedding.
+        recurrent_dropout: see `StackedRNN`; so are `cell`, `residual` and `bidirectional`.
+        cell: `"lstm"` or `"gru"`.
+        residual: whether layers from the second on add their inputs to their outputs.
+        bidirectional: whether half of the units read backwards.
+        init_scale: None, or within which bounds weights begin; see `Seq2SeqEncoder`.
+        fed_size: width of what is fed to the first layer besides the embedding.
+    """
+
+    def __init__(
+        self,
+        vocab_size: int,
+        embed_size: int,
+        num_hiddens: int,
+        num_layers: int,
+        dropout: float = 0.0,
+        embed_dropout: float = 0.0,
+        recurrent_dropout: float = 0.0,
+        cell: str = "lstm",
+        residual: bool = False,
+        bidirectional: bool = False,
+        init_scale: float | None = None,
+        fed_size: int = 0,
+        **kwargs: Any,
+    ) -> None:
+        check_whole_numbers(
+            vocab_size=vocab_size,
+            embed_size=embed_size,
+            num_hiddens=num_hiddens,
+            num_layers=num_layers,
+        )
+        for name, share in (
+            ("dropout", dropout),
+            ("embed_dropout", embed_dropout),
+            ("recurrent_dropout", recurrent_dropout),
+        ):
+            check_share(name, share)
+        super().__init__(**kwargs)
+        self.vocab_size = vocab_size
+        self.embed_size = embed_size
+        self.num_hiddens = num_hiddens
+        self.num_layers = num_layers
+        self.dropout = dropout
+        self.embed_dropout = embed_dropout
+        self.recurrent_dropout = recurrent_dropout
+        self.cell = cell
+        self.residual = residual
+        self.init_scale = init_scale
+        self._input_size = embed_size + fed_size
+        self.embedding = keras.layers.Embedding(
+            vocab_size,
+            embed_size,
+            embeddings_initializer=initializer(init_scale and EMBEDDING_SCALE * init_scale),
+            dtype=self.dtype_policy,
+            name="embedding",
+        )
+        self.embed_dropout_layer = keras.layers.Dropout(embed_dropout, dtype=self.dtype_policy)
+        self.rnn = StackedRNN(
+            num_hiddens,
+            num_layers,
+            dropout,
+            recurrent_dropout,
+            cell,
+            residual,
+            bidirectional,
+            init_scale,
+            dtype=self.dtype_policy,
+            name="rnn",
+        )
+
+    def build(self, input_shape: Any = None) -> None:
+        # All sizes are known beforehand, so a model can be built before it sees data.
+        self.embedding.build((None, None))
+        self.rnn.build((None, None, self._input_size))
+        self.built = True
+
+    def embed(self, ids: tf.Tensor, training: bool | None) -> tf.Tensor:
+        """Embeddings of ids, of any shape, with dropout in training."""
+        return self.embed_dropout_layer(self.embedding(ids), training=training)
+
+    def get_config(self) -> dict[str, Any]:
+        names = (
+            "vocab_size",
+            "embed_size",
+            "num_hiddens",
+            "num_layers",
+            "dropout",
+            "embed_dropout",
+            "recurrent_dropout",
+            "cell",
+            "residual",
+            "init_scale",
+        )
+        return {**super().get_config(), **{name: getattr(self, name) for name in names}}

@@ -1,0 +1,341 @@
+"""Text to text: the one object to save, load and export."""
+
+import functools
+import logging
+import os
+import tempfile
+import zipfile
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+import keras
+import numpy as np
+import tensorflow as tf
+
+# A file may hold one of its tokenizers, and Keras knows only classes that have been imported.
+import keras_s2s.tokenizers.sentence_piece_tokenizer  # noqa: F401
+from keras_s2s.models.mixed_precision import in_full_precision, is_in_half_precision
+from keras_s2s.models.seq2seq import Seq2Seq
+from keras_s2s.serving.contract import require_contract
+from keras_s2s.serving.verification import prove, sample_sentences
+from keras_s2s.serving.warmup import write_warmup_requests
+from keras_s2s.serving.writer import Signature, write_saved_model
+from keras_s2s.tokenizers.tokenizer import SPECIAL_TOKENS, Tokenizer
+from keras_s2s.tokenizers.word_tokenizer import WordTokenizer
+from keras_s2s.translation.base import SentenceTranslator
+from keras_s2s.translation.graph_functions import Answers, Outputs
+from keras_s2s.utils.checks import check_kind, check_whole_numbers
+from keras_s2s.utils.errors import InputError
+from keras_s2s.utils.files import written_aside
+from keras_s2s.utils.text import as_list, as_tensor
+
+_logger = logging.getLogger("keras_s2s")
+
+TEXT = tf.TensorSpec([None], tf.string, name="text")
+NUM_SAMPLES = 600
+NUM_WARMUP_SENTENCES = 64
+REFERENCE = tf.TensorSpec([None], tf.string, name="reference")
+
+
+@keras.saving.register_keras_serializable(package="keras_s2s")
+class Translator(Answers, SentenceTranslator, keras.Model):
+    """A trained model between two tokenizers: raw sentences in, raw sentences out.
+
+    Args:
+        model: a trained `Seq2Seq`.
+        source_tokenizer: the tokenizer of the sentences it reads.
+        target_tokenizer: the tokenizer of the sentences it writes.
+        num_steps: longer sources are cut to so many tokens, and an answer has so many at most.
+        beam_size: how many translations the signature `beam` of an export has.
+        length_penalty: how much beam search favours long translations; see `beam_search`.
+        coverage_penalty: how much it minds words of the source that are left out; needs attention.
+        replace_unknown: whether to put the source word that is attended to most in place of an
+            `<unk>` (Luong et al., 2015, "Addressing the Rare Word Problem"); needs attention and a
+            `WordTokenizer` on both sides.
+
+    Raises:
+        ValueError: the tokenizers and the model know different numbers of tokens, or an option
+            needs what they have not.
+
+    Example:
+
+    >>> import keras_s2s as s2s
+    >>> corpus = s2s.ParallelCorpus(["Go.", "I won!"], ["Va !", "J'ai gagné !"], name="two pairs")
+    >>> source = s2s.WordTokenizer.fit(corpus.source)
+    >>> target = s2s.WordTokenizer.fit(corpus.target)
+    >>> model = s2s.Seq2Seq(
+    ...     s2s.Seq2SeqEncoder(len(source), embed_size=8, num_hiddens=8, num_layers=1),
+    ...     s2s.Seq2SeqDecoder(len(target), embed_size=8, num_hiddens=8, num_layers=1),
+    ... )
+    >>> model.compile(keras.optimizers.Adam(0.05, global_clipnorm=1.0))
+    >>> _ = model.fit(s2s.make_dataset(corpus, source, target), epochs=60, verbose=0)
+    >>> translator = Translator(model, source, target)
+    >>> translator.translate(["Go.", "i won !", ""])
+    ['va !', "j'ai gagné !", '']
+    """
+
+    def __init__(
+        self,
+        model: Seq2Seq,
+        source_tokenizer: Tokenizer,
+        target_tokenizer: Tokenizer,
+        num_steps: int = 10,
+        beam_size: int = 5,
+        length_penalty: float = 0.6,
+        coverage_penalty: float = 0.0,
+        replace_unknown: bool = False,
+        **kwargs: Any,
+    ) -> None:
+        super().__init__(**kwargs)
+        check_kind("model", model, Seq2Seq, "a trained one")
+        for side, tokenizer in (("source", source_tokenizer), ("target", target_tokenizer)):
+            check_kind(f"{side}_tokenizer", tokenizer, Tokenizer, "that of the model")
+        check_whole_numbers(num_steps=num_steps, beam_size=beam_size)
+        attends = model.decoder.attention is not None
+        for name, needed in (
+            ("coverage_penalty", coverage_penalty),
+            ("replace_unknown", replace_unknown),
+        ):
+            if needed and not attends:
+                raise ValueError(
+                    f"{name} needs a decoder with attention, and this one has none; leave it out, "
+                    "or give the decoder attention='luong'"
+                )
+        if replace_unknown and not (
+            isinstance(source_tokenizer, WordTokenizer)
+            and isinstance(target_tokenizer, WordTokenizer)
+        ):
+            raise ValueError("replace_unknown needs a WordTokenizer on both sides; leave it out")
+        for side, tokenizer, layer in (
+            ("source", source_tokenizer, model.encoder),
+            ("target", target_tokenizer, model.decoder),
+        ):
+            # While Keras loads a file, the vocabulary comes after the object.
+            if len(tokenizer) and len(tokenizer) != layer.vocab_size:
+                raise ValueError(
+                    f"the {side} tokenizer has {len(tokenizer)} tokens and the model "
+                    f"{layer.vocab_size}; they do not belong together, so give the one that it was "
+                    "trained with"
+                )
+        self.model = model
+        self.source_tokenizer = source_tokenizer
+        self.target_tokenizer = target_tokenizer
+        self.num_steps = num_steps
+        self.beam_size = beam_size
+        self.length_penalty = length_penalty
+        self.coverage_penalty = coverage_penalty
+        self.replace_unknown = replace_unknown
+        self.built = True
+        self._answer = _graph_of(self.answer, [TEXT])
+        self._score = _graph_of(self.score, [TEXT, REFERENCE])
+        self._explain = _graph_of(self.explain, [TEXT]) if attends else None
+        self._beams: dict[str, Callable[[tf.Tensor], Outputs]] = {}
+
+    def build(self, input_shape: Any = None) -> None:
+        self.built = True
+
+    def call(self, text: tf.Tensor) -> tf.Tensor:
+        """Translations of a string tensor of shape (batch,)."""
+        return self.answer(text)["translation"]
+
+    def _beam(self, beam_size: int, n_best: int) -> Callable[[tf.Tensor], Outputs]:
+        name = f"{beam_size}/{n_best}"  # TensorFlow saves no attributes with other keys
+        if name not in self._beams:
+            self._beams[name] = _graph_of(self.beam, [TEXT], beam_size=beam_size, n_best=n_best)
+        return self._beams[name]
+
+    def other_answers(self, sentences: Sequence[bytes]) -> dict[str, dict[str, np.ndarray]]:
+        """What an export's signatures besides `serving_default` and `score` should answer.
+
+        Args:
+            sentences: raw text.
+
+        Returns:
+            For each signature its outputs, as arrays.
+        """
+        functions = {"beam": self._beam(self.beam_size, self.beam_size)}
+        if self._explain is not None:
+            functions["explain"] = self._explain
+        answers = {}
+        for name, function in functions.items():
+            parts = [
+                {
+                    key: value.numpy()
+                    for key, value in function(as_tensor(sentences[start : start + 64])).items()
+                }
+                for start in range(0, len(sentences), 64)
+            ]
+            answers[name] = {key: np.concatenate([part[key] for part in parts]) for key in parts[0]}
+        return answers
+
+    def save(self, filepath: str | os.PathLike[str], **kwargs: Any) -> None:
+        """Writes one `.keras` file with the weights and both vocabularies inside.
+
+        A file of that name is replaced once the new one is complete.
+
+        Args:
+            filepath: ends in `.keras`.
+            **kwargs: those of `keras.Model.save`.
+
+        Raises:
+            InputError: another ending, or a folder that cannot be written to.
+        """
+        if Path(filepath).suffix != ".keras":
+            raise InputError(
+                f"{filepath}: the name of a translator's file ends in .keras; give such a name"
+            )
+        with written_aside(filepath) as aside:
+            super().save(aside, **kwargs)
+
+    @staticmethod
+    def load(filepath: str | os.PathLike[str]) -> "Translator":
+        """Reads a file that `save` wrote.
+
+        Raises:
+            InputError: no such file, or not a translator's.
+        """
+        path = Path(filepath)
+        if not path.is_file():
+            raise InputError(f"{path}: no such file; check the name")
+        not_ours = f"{path}: not a translator saved by keras_s2s"
+        if path.suffix != ".keras":
+            raise InputError(
+                f"{not_ours}; give model.keras of a run, or another file that ends in .keras"
+            )
+        if not zipfile.is_zipfile(path):
+            raise InputError(f"{not_ours}; it is not a .keras file, or is cut off; give another")
+        try:
+            loaded = keras.saving.load_model(path, compile=False)
+        except Exception as error:
+            reason = str(error).strip().split("\n")[0]
+            raise InputError(
+                f"{not_ours}, or damaged ({reason}); give model.keras of a run"
+            ) from error
+        if not isinstance(loaded, Translator):
+            raise InputError(
+                f"{not_ours}; it holds a {type(loaded).__name__}; give model.keras of a run"
+            )
+        return loaded
+
+    def export(
+        self,
+        folder: str | os.PathLike[str],
+        version: int | None = None,
+        sentences: Sequence[str | bytes] | None = None,
+    ) -> Path:
+        """Writes a SavedModel for TF Serving: a raw sentence in, a raw sentence out.
+
+        A model that computes in half precision is exported in full precision, since with less
+        digits an answer depends on the sentences that a server asks in the same batch. It has the
+        same weights; scores differ in their last digits from those of this translator, and so
+        may a translation.
+
+        Args:
+            folder: the model's folder, for example `export/models/en-fr`; versions are numbered
+                folders in it, and its name is the model's.
+            version: the number; the next free one when left out.
+            sentences: real ones, to prove the export with and to warm a server up; made up from
+                the vocabulary when left out.
+
+        Returns:
+            The version's folder. Its signatures are `serving_default` (see `answer`), `beam`,
+            `score` and, where the model attends, `explain`; the vocabularies are files in
+            `assets/`; `assets.extra/` has the record of the proof and, where
+            `tensorflow-serving-api` is installed, warm-up requests.
+
+        Raises:
+            InputError: the version exists or the folder cannot be written to.
+            ExportError: the export, loaded as a server loads it, does not answer as this
+                translator does; nothing is left on disk then.
+        """
+        if is_in_half_precision(self.model):
+            return self._in_full_precision().export(folder, version, sentences)
+        if sentences is not None and not len(sentences):
+            raise InputError(
+                "sentences: there is none to prove the export with; give some, or leave them out"
+            )
+        texts = as_list(self._made_up_sentences() if sentences is None else sentences)
+
+        def complete(written: Path) -> None:
+            if not write_warmup_requests(written, Path(folder).name, texts[:NUM_WARMUP_SENTENCES]):
+                _logger.warning(
+                    "the export has no warm-up requests; for them: pip install 'keras-s2s[serving]'"
+                )
+            prove(written, self, texts)
+            require_contract(written)
+
+        with tempfile.TemporaryDirectory() as assets:
+            source, target = (
+                tokenizer.as_asset(Path(assets, f"{side}_vocabulary{tokenizer.file_suffix}"))
+                for side, tokenizer in (
+                    ("source", self.source_tokenizer),
+                    ("target", self.target_tokenizer),
+                )
+            )
+            served = Translator(self.model, source, target, **self._search_options())
+            signatures: dict[str, tuple[Signature, list[tf.TensorSpec]]] = {
+                "serving_default": (served.answer, [TEXT]),
+                "beam": (served.beam, [TEXT]),
+                "score": (served.score, [TEXT, REFERENCE]),
+            }
+            if self.model.decoder.attention is not None:
+                signatures["explain"] = (served.explain, [TEXT])
+            return write_saved_model(
+                folder,
+                signatures,
+                tracked=[served.source_tokenizer, served.target_tokenizer],
+                version=version,
+                complete=complete,
+            )
+
+    def _in_full_precision(self) -> "Translator":
+        """The same weights and vocabularies, as `keras-s2s train` leaves them."""
+        return Translator(
+            in_full_precision(self.model),
+            self.source_tokenizer,
+            self.target_tokenizer,
+            **self._search_options(),
+        )
+
+    def _made_up_sentences(self) -> list[str]:
+        # Subwords that begin a word have the sign of a space before it.
+        words = (token.strip("▁") for token in self.source_tokenizer.vocabulary)
+        return sample_sentences(list(filter(None, words))[len(SPECIAL_TOKENS) :], NUM_SAMPLES)
+
+    def get_config(self) -> dict[str, Any]:
+        return {
+            **super().get_config(),
+            "model": keras.saving.serialize_keras_object(self.model),
+            "source_tokenizer": keras.saving.serialize_keras_object(self.source_tokenizer),
+            "target_tokenizer": keras.saving.serialize_keras_object(self.target_tokenizer),
+            **self._search_options(),
+        }
+
+    def _search_options(self) -> dict[str, Any]:
+        names = (
+            "num_steps",
+            "beam_size",
+            "length_penalty",
+            "coverage_penalty",
+            "replace_unknown",
+        )
+        return {name: getattr(self, name) for name in names}
+
+    @classmethod
+    def from_config(cls, config: dict[str, Any], custom_objects: Any = None) -> "Translator":
+        parts = {
+            name: keras.saving.deserialize_keras_object(config[name], custom_objects)
+            for name in ("model", "source_tokenizer", "target_tokenizer")
+        }
+        return cls(**{**config, **parts})
+
+
+def _graph_of(
+    function: Callable[..., Outputs], signature: list[tf.TensorSpec], **options: Any
+) -> Callable[..., Outputs]:
+    """A method of a translator as a graph, traced once."""
+    # As a partial, because TensorFlow counts the traces of a method for all objects together: of
+    # a few translators in a process it would say that one function is traced again and again.
+    bound = functools.partial(function, **options)
+    return tf.function(bound, input_signature=signature, autograph=False)

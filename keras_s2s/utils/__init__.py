@@ -1,0 +1,1 @@
+"""Utilities without a domain: errors, checks, files, console output, signals, processes."""

@@ -1,0 +1,296 @@
+"""Pictures show the figures that they are given."""
+
+import csv
+import itertools
+import shutil
+import subprocess
+import sys
+
+import pytest
+
+from keras_s2s.evaluation import plots
+from keras_s2s.evaluation.attention_map import Explained
+from keras_s2s.utils.errors import InputError
+
+pytest.importorskip("matplotlib")
+
+ROWS = [
+    {"epoch": "1", "loss": "3.5", "accuracy": "0.25", "val_loss": "3.75", "val_bleu": "2"},
+    {"epoch": "2", "loss": "2.5", "accuracy": "0.5", "val_loss": "nan", "val_bleu": "12"},
+    {"epoch": "3", "loss": "2", "accuracy": "0.625", "val_loss": "3.25", "val_bleu": "9"},
+]
+SENTENCE = Explained(
+    ["he", "didn't", "pay", "$5", "or", "$6", "<unk>"],
+    ["il", "n'a", "pas", "payé", "l'œuvre", "où", "ça", "<eos>"],
+    [[0.125] * 6 + [0.25]] * 8,
+)
+
+
+def curves(axes):
+    return {line.get_label(): line.get_xydata().tolist() for line in axes.get_lines()}
+
+
+def texts(labels):
+    return [label.get_text() for label in labels]
+
+
+def test_history():
+    loss, accuracy, scores = plots.plot_history(ROWS).axes
+    assert curves(loss) == {
+        "training": [[1, 3.5], [2, 2.5], [3, 2]],
+        # What is no number is left out.
+        "validation": [[1, 3.75], [3, 3.25]],
+    }
+    assert texts(loss.get_legend().get_texts()) == ["training", "validation"]
+    assert curves(accuracy) == {"training": [[1, 0.25], [2, 0.5], [3, 0.625]]}
+    assert curves(scores) == {"BLEU": [[1, 2], [2, 12], [3, 9]]}
+    assert loss.get_xlabel() == "epoch"
+
+
+def test_history_of_one_epoch(tmp_path):
+    figure = plots.plot_history(ROWS[:1])
+    plots.save(figure, tmp_path / "history.png")
+    assert curves(figure.axes[0])["training"] == [[1, 3.5]]
+
+
+def test_attention_has_both_sentences_on_its_axes(tmp_path):
+    figure = plots.plot_attention(SENTENCE)
+    [axes] = figure.axes
+    assert texts(axes.get_xticklabels()) == SENTENCE.source
+    assert texts(axes.get_yticklabels()) == SENTENCE.target
+    [image] = axes.get_images()
+    assert image.get_array().tolist() == SENTENCE.attention
+    plots.save(figure, tmp_path / "attention.svg")
+    written = (tmp_path / "attention.svg").read_text(encoding="utf-8")
+    # As texts, so that they can be searched; dollars make no formulas.
+    for token in ("n'a", "l'œuvre", "où", "ça", "payé", "$5", "$6", "&lt;unk&gt;", "&lt;eos&gt;"):
+        assert f">{token}</text>" in written
+
+
+def test_attention_of_what_explain_returns():
+    explained = {
+        "source_tokens": [["a", "b"], ["c", ""]],
+        "target_tokens": [["d", ""], ["e", "<eos>"]],
+        "attention": [[[0.5, 0.5], [0, 0]], [[1.0, 0.0], [0.75, 0.0]]],
+    }
+    [axes] = plots.plot_attention(explained, row=1).axes
+    assert texts(axes.get_xticklabels()) == ["c"]
+    assert texts(axes.get_yticklabels()) == ["e", "<eos>"]
+    assert axes.get_images()[0].get_array().tolist() == [[1.0], [0.75]]
+
+
+@pytest.mark.parametrize("source", [[], ["a"]])
+def test_attention_to_next_to_nothing(source, tmp_path):
+    explained = Explained(source, ["<eos>"], [[1.0] * len(source)])
+    plots.save(plots.plot_attention(explained), tmp_path / "attention.png")
+
+
+def test_labels_of_long_sentences_do_not_overlap():
+    words = ["wörter" * (1 + place % 4) for place in range(40)]
+    figure = plots.plot_attention(Explained(words, words, [[0.025] * 40] * 40))
+    figure.draw_without_rendering()
+    [axes] = figure.axes
+    for labels, low, high in (
+        (axes.get_xticklabels(), "x0", "x1"),
+        (axes.get_yticklabels()[::-1], "y0", "y1"),
+    ):
+        boxes = [label.get_window_extent() for label in labels]
+        for first, second in itertools.pairwise(boxes):
+            assert getattr(first, high) <= getattr(second, low)
+    whole = figure.bbox
+    for label in (*axes.get_xticklabels(), *axes.get_yticklabels()):
+        box = label.get_window_extent()
+        assert whole.x0 <= box.x0
+        assert whole.x1 >= box.x1
+        assert whole.y0 <= box.y0
+        assert whole.y1 >= box.y1
+
+
+def heights(axes):
+    """Of the bars of filled histograms, by label, as far as they are not 0."""
+    found = {}
+    for patch in axes.patches:
+        if (patch.get_label() or "_").startswith("_"):
+            continue
+        corners = patch.get_xy()
+        middles = zip(corners[1::2], corners[2::2], strict=False)
+        found[patch.get_label()] = {
+            (left[0] + right[0]) / 2: left[1] for left, right in middles if left[1] > 0
+        }
+    return found
+
+
+def test_lengths():
+    [axes] = plots.plot_lengths([2, 3, 3, 7], [4, 4, 5, 9], limit=6).axes
+    assert heights(axes) == {
+        "source, 3.8 on average": {2: 1, 3: 2, 7: 1},
+        "target, 5.5 on average": {4: 2, 5: 1, 9: 1},
+    }
+    assert "limit of 6: 25.0% of the pairs have more" in texts(axes.get_legend().get_texts())
+    assert axes.get_xlim()[0] == 0
+
+
+@pytest.mark.parametrize(("longest", "share"), [(5, "none"), (7, "less than 0.1%")])
+def test_next_to_no_pair_over_the_limit(longest, share):
+    [axes] = plots.plot_lengths([*[3] * 1999, longest], [4] * 2000, limit=6).axes
+    assert f"limit of 6: {share} of the pairs have more" in texts(axes.get_legend().get_texts())
+    axes.figure.canvas.draw()
+    assert "2,000" in texts(axes.get_yticklabels())
+
+
+def test_scores():
+    [axes] = plots.plot_scores({"translations": [-0.5, -0.25], "references": [-2.0, -1.0, 0]}).axes
+    assert texts(axes.get_legend().get_texts()) == [
+        "translations, median −0.38",
+        "references, median −1.00",
+    ]
+    by_label = heights(axes)
+    assert [sum(bars.values()) for bars in by_label.values()] == [2, 3]
+
+
+def test_bleu_by_length():
+    rows = {
+        "1-5": {"score": 40.0, "num_sentences": 1234},
+        ">15": {"score": 12.5, "num_sentences": 1},
+    }
+    [axes] = plots.plot_bleu_by_length(rows, bleu=38.0).axes
+    assert [bar.get_height() for bar in axes.patches] == [40.0, 12.5]
+    assert texts(axes.get_xticklabels()) == ["1-5\n1,234 sentences", ">15\n1 sentence"]
+    assert {"40.0", "12.5"} <= set(texts(axes.texts))
+    assert texts(axes.get_legend().get_texts()) == ["all sentences: 38.0"]
+
+
+@pytest.mark.parametrize(
+    "draw",
+    [
+        lambda: plots.plot_history([]),
+        lambda: plots.plot_history([{"epoch": "1", "loss": "nan"}]),
+        lambda: plots.plot_lengths([], []),
+        lambda: plots.plot_scores({"translations": []}),
+        lambda: plots.plot_bleu_by_length({}),
+    ],
+)
+def test_nothing_to_draw(draw):
+    with pytest.raises(InputError, match="at least"):
+        draw()
+
+
+def test_the_same_figure_gives_the_same_bytes(tmp_path):
+    for name in ("first.svg", "second.svg"):
+        plots.save(plots.plot_history(ROWS), tmp_path / name)
+    assert (tmp_path / "first.svg").read_bytes() == (tmp_path / "second.svg").read_bytes()
+
+
+def test_a_sign_without_a_font_is_no_reason_to_warn(tmp_path):
+    explained = Explained(["\U000143fa", "日本"], ["\U000143fb"], [[0.5, 0.5]])
+    plots.save(plots.plot_attention(explained), tmp_path / "attention.png")
+
+
+def test_without_matplotlib(monkeypatch, refused, trained_run):
+    monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
+    line = "pictures need matplotlib, which is not installed; pip install 'keras-s2s[plots]'"
+    with pytest.raises(InputError) as error:
+        plots.plot_history(ROWS)
+    assert str(error.value) == line
+    assert refused("plot", trained_run) == line
+
+
+def test_matplotlib_comes_only_when_something_is_drawn():
+    code = """
+import sys
+sys.argv = ["keras-s2s"]
+from keras_s2s import cli, plots
+print("matplotlib" in sys.modules, "tensorflow" in sys.modules)
+"""
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.split() == ["False", "False"]
+
+
+@pytest.fixture(scope="module")
+def attending_run(pairs_file, tiny, tmp_path_factory):
+    """A finished run with attention, whose pairs are all learned from."""
+    from keras_s2s.cli.main import main
+
+    run_dir = tmp_path_factory.mktemp("runs") / "attending"
+    options = ["--epochs", "2", *tiny, "--attention", "luong"]
+    assert main(["train", str(pairs_file), "--run-dir", str(run_dir), *options]) == 0
+    return run_dir
+
+
+def test_the_command_draws_everything(command, attending_run, tmp_path):
+    outcome = command("plot", attending_run, "--output", tmp_path / "out")
+    assert outcome.status == 0, outcome.err
+    names = ["history", "lengths", "scores", "bleu_by_length"]
+    names += [f"attention-{number}" for number in range(1, 5)]
+    files = [f"{name}{suffix}" for name in names for suffix in (".png", ".svg")]
+    expected = [str(tmp_path / "out" / name) for name in [*files, "report.html"]]
+    assert outcome.out.splitlines() == expected
+    for name in names:
+        assert (tmp_path / "out" / f"{name}.png").read_bytes().startswith(b"\x89PNG")
+        assert b"<svg" in (tmp_path / "out" / f"{name}.svg").read_bytes()
+    page = (tmp_path / "out" / "report.html").read_text(encoding="utf-8")
+    assert "distinct sentences of the pairs it learned from, since none were held out" in page
+    assert page.count("<img ") == 3
+    assert page.count('<table class="attention">') == 4
+    assert "BLEU" in page
+    assert not (attending_run / "plots").exists()
+
+
+@pytest.fixture
+def run(trained_run, tmp_path):
+    """A finished run without attention, with pairs held out, that may be changed."""
+    return shutil.copytree(trained_run, tmp_path / "run")
+
+
+def test_where_the_files_go_by_themselves(command, run):
+    outcome = command("plot", run)
+    assert outcome.status == 0, outcome.err
+    assert outcome.err == ""
+    drawn = {path.name for path in (run / "plots").iterdir()}
+    names = ("history", "lengths", "scores", "bleu_by_length")
+    assert drawn == {f"{name}{suffix}" for name in names for suffix in (".png", ".svg")}
+    page = (run / "report.html").read_text(encoding="utf-8")
+    assert "of the pairs held out for validation" in page
+
+
+def test_another_corpus(command, run, tmp_path):
+    other = tmp_path / "other.tsv"
+    other.write_text("Go.\tVa !\nStop.\tArrête !\n", encoding="utf-8")
+    outcome = command("plot", run, other)
+    assert outcome.status == 0, outcome.err
+    page = (run / "report.html").read_text(encoding="utf-8")
+    assert f"2 distinct sentences of {other}, which is not the corpus of the run" in page
+
+
+def test_a_run_without_a_model_has_its_history(command, run):
+    (run / "model.keras").unlink()
+    outcome = command("plot", run)
+    assert outcome.status == 0
+    assert "no model yet" in outcome.err
+    names = ["plots/history.png", "plots/history.svg", "report.html"]
+    assert outcome.out.splitlines() == [str(run / name) for name in names]
+    with open(run / "history.csv", newline="", encoding="utf-8") as file:
+        epochs = [row["epoch"] for row in csv.DictReader(file)]
+    assert f"{len(epochs)} of 2 epochs" in (run / "report.html").read_text(encoding="utf-8")
+
+
+def test_a_corpus_that_is_gone(command, run, pairs_file, tmp_path):
+    record = (run / "run.json").read_text(encoding="utf-8")
+    moved = record.replace(str(pairs_file), str(tmp_path / "gone.tsv"))
+    assert moved != record
+    (run / "run.json").write_text(moved, encoding="utf-8")
+    outcome = command("plot", run)
+    assert outcome.status == 0
+    assert "gone.tsv: no such file" in outcome.err
+    assert len(outcome.out.splitlines()) == 3
+    assert command("plot", run, pairs_file).status == 0
+    page = (run / "report.html").read_text(encoding="utf-8")
+    assert "of the pairs held out for validation" in page
+
+
+def test_what_the_command_refuses(refused, trained_run, tmp_path):
+    assert "holds no run" in refused("plot", tmp_path)
+    assert "missing.tsv: no such file" in refused("plot", trained_run, tmp_path / "missing.tsv")
+    (tmp_path / "file").write_text("", encoding="utf-8")
+    message = refused("plot", trained_run, "--output", tmp_path / "file")
+    assert f"{tmp_path / 'file'}: is a file; give a folder as --output" in message

@@ -1,0 +1,610 @@
+"""Training: the loss and step that are meant, in every way Keras can run them."""
+
+import json
+
+import keras
+import numpy as np
+import pytest
+import tensorflow as tf
+
+import keras_s2s as s2s
+from keras_s2s.losses import label_smoothed_loss
+from keras_s2s.training.checkpoints import CheckpointFolder, TrainingState
+
+# Options of the encoder, of the decoder, and of both; each is in one of them.
+OPTIONS = {
+    "plain": ({}, {}, {}),
+    "luong": ({"bidirectional": True}, {"attention": "luong", "tie_embeddings": True}, {}),
+    "fed": ({}, {"attention": "bahdanau", "input_feeding": True}, {"residual": True}),
+    "gru": (
+        {"bidirectional": True, "num_hiddens": 6, "num_layers": 1},
+        {
+            "attention": "luong",
+            "input_feeding": True,
+            "encoder_num_hiddens": 6,
+            "encoder_num_layers": 1,
+        },
+        {"cell": "gru"},
+    ),
+}
+DROPOUT = {"dropout": 0.2, "embed_dropout": 0.2, "recurrent_dropout": 0.2}
+
+# Reads the pairs in a process of its own, given the file of `arrays`.
+READ_BATCHES = """
+import json, sys
+import numpy as np, tensorflow as tf, keras
+import keras_s2s as s2s
+
+def read_batches():
+    a, b, c, d = np.load(sys.argv[1]).values()
+    return tf.data.Dataset.from_tensor_slices(((a, b), (c, d))).batch(4)
+"""
+
+
+@pytest.fixture
+def arrays(batches, tmp_path):
+    """A file with the pairs of all batches."""
+    parts = zip(*(tf.nest.flatten(element) for element in batches), strict=True)
+    np.savez(tmp_path / "arrays.npz", *(np.concatenate(part) for part in parts))
+    return tmp_path / "arrays.npz"
+
+
+@pytest.fixture
+def make_kind(tokenizers):
+    """Builds a small model of one of `OPTIONS` for the pairs, with the same weights each time."""
+
+    def make(kind, seed=0, output_dropout=0.0, **options):
+        keras.utils.set_random_seed(seed)
+        of_encoder, of_decoder, of_both = OPTIONS[kind]
+        both = {"embed_size": 6, "num_hiddens": 8, "num_layers": 2, **of_both, **options}
+        source, target = tokenizers
+        return s2s.Seq2Seq(
+            s2s.Seq2SeqEncoder(len(source), **{**both, **of_encoder}),
+            s2s.Seq2SeqDecoder(len(target), **both, **of_decoder, output_dropout=output_dropout),
+        )
+
+    return make
+
+
+@pytest.fixture
+def policy(request):
+    keras.config.set_dtype_policy(request.param)
+    yield request.param
+    keras.config.set_dtype_policy("float32")
+
+
+def clipping_sgd(clip=0.5):
+    # Unlike Adam it does not blow up what differs by rounding.
+    return keras.optimizers.SGD(0.5, momentum=0.9, global_clipnorm=clip)
+
+
+def fit(model, data, **options):
+    return model.fit(data, verbose=0, **options).history
+
+
+def norm(arrays):
+    return float(np.sqrt(sum(np.square(array, dtype="float64").sum() for array in arrays)))
+
+
+def step_of(model, element):
+    """What one training step takes away from each weight."""
+    before = model.get_weights()
+    model.train_step(element)
+    return [old - new for old, new in zip(before, model.get_weights(), strict=True)]
+
+
+def plain_loss_and_gradients(model, element):
+    """By the model's call and the chapter's loss."""
+    _, (target_ids, target_valid_length) = element
+    with tf.GradientTape() as tape:
+        logits = model(element, training=True)
+        valid_length = tf.maximum(target_valid_length - 1, 0)
+        loss = s2s.MaskedSoftmaxCELoss()(target_ids[:, 1:], logits, valid_length)
+    gradients = tape.gradient(loss, model.trainable_weights)
+    return float(loss), [tf.convert_to_tensor(gradient).numpy() for gradient in gradients]
+
+
+# The model
+
+
+def test_a_decoder_that_cannot_take_the_encoders_state_is_refused():
+    encoder = s2s.Seq2SeqEncoder(10, 8, num_hiddens=16, num_layers=2)
+    with pytest.raises(ValueError, match=r"num_layers is 2 .* expects 1"):
+        s2s.Seq2Seq(encoder, s2s.Seq2SeqDecoder(10, 8, num_hiddens=16, num_layers=1))
+    with pytest.raises(ValueError, match=r"is 16 in .* expects 8; .*encoder_num_hiddens=16"):
+        s2s.Seq2Seq(encoder, s2s.Seq2SeqDecoder(10, 8, num_hiddens=8, num_layers=2))
+    s2s.Seq2Seq(encoder, s2s.Seq2SeqDecoder(99, 4, num_hiddens=16, num_layers=2))
+
+
+def test_initial_weights_are_the_chapters():
+    model = s2s.Seq2Seq(s2s.Seq2SeqEncoder(30, 20, 16, 2), s2s.Seq2SeqDecoder(40, 20, 16, 2))
+    # An embedding each, three weights for each LSTM layer, and the dense layer's two.
+    assert len(model.weights) == 2 + 2 * 2 * 3 + 2
+    for weight in model.weights:
+        value = weight.numpy()
+        if value.ndim == 1:
+            assert (value == 0).all(), f"{weight.path}: the forget gate's bias too"
+        else:
+            limit = np.sqrt(6 / sum(value.shape))
+            assert np.abs(value).max() <= limit, weight.path
+            assert np.std(value) == pytest.approx(limit / np.sqrt(3), rel=0.1), weight.path
+
+
+def test_predict_gives_the_logits_of_each_next_token(make_model, batches, pairs):
+    model = make_model()
+    model.compile()
+    logits = model.predict(batches, verbose=0)
+    assert logits.shape == (len(pairs), 7, model.decoder.vocab_size)
+    assert logits.dtype == "float32"
+    called = np.concatenate([model(element) for element in batches])
+    np.testing.assert_allclose(logits, called, atol=1e-6)
+
+
+def test_compiled_with_nothing_it_is_the_chapters_optimizer(make_model):
+    model = make_model()
+    model.compile()
+    assert isinstance(model.optimizer, keras.optimizers.Adam)
+    assert float(model.optimizer.learning_rate) == pytest.approx(0.005)
+    assert model.optimizer.global_clipnorm == 1
+
+
+def test_compiling_decides_which_lstm_runs(make_model):
+    model = make_model()
+    for jit_compile, fused in ((True, False), (False, True), ("auto", True)):
+        model.compile(jit_compile=jit_compile)
+        assert (model.encoder.rnn.fused, model.decoder.rnn.fused) == (fused, fused)
+
+
+@pytest.mark.parametrize("kind", OPTIONS)
+def test_encoding_is_the_first_half_of_a_call(make_kind, batches, kind):
+    model = make_kind(kind)
+    element = next(iter(batches))
+    source, (target_ids, _) = element
+    state, memory = model.encode(source)
+    logits, _ = model.decoder(target_ids[:, :-1], state, memory)
+    np.testing.assert_array_equal(logits, model(element))
+    assert (memory is None) == (kind == "plain")
+
+
+def test_adam_is_the_one_of_one_operation(make_model):
+    model = make_model()
+    model.compile("adam")
+    assert "update_step" in vars(model.optimizer)
+    assert type(model.optimizer) is keras.optimizers.Adam
+
+
+# One step
+
+
+@pytest.mark.parametrize("kind", OPTIONS)
+@pytest.mark.parametrize("jit_compile", [False, True])
+def test_the_step_of_every_kind_of_model_is_the_gradient(make_kind, batches, kind, jit_compile):
+    model = make_kind(kind)
+    model.compile(keras.optimizers.SGD(1.0), jit_compile=jit_compile)
+    element = next(iter(batches))
+    loss, gradients = plain_loss_and_gradients(model, element)
+    step = step_of(model, element)
+    assert float(model.loss_metric.result()) == pytest.approx(loss, rel=1e-6)
+    for found, gradient in zip(step, gradients, strict=True):
+        np.testing.assert_allclose(found, gradient, atol=1e-6)
+        assert np.abs(gradient).max() > 0, "every weight learns"
+
+
+@pytest.mark.parametrize("jit_compile", [False, True])
+def test_labels_are_smoothed_in_what_is_learned_and_not_in_what_is_told(
+    make_model, batches, jit_compile
+):
+    model = make_model()
+    model.compile(keras.optimizers.SGD(1.0), label_smoothing=0.2, jit_compile=jit_compile)
+    # A model that knows nothing has nothing to lose by smoothing.
+    bias = model.decoder.dense.bias
+    bias.assign(np.arange(bias.shape[0]) / 10)
+    element = next(iter(batches))
+    loss, _ = plain_loss_and_gradients(model, element)
+    _, (target_ids, target_length) = element
+    with tf.GradientTape() as tape:
+        logits = model(element, training=True)
+        valid = tf.sequence_mask(target_length - 1, 7)
+        losses, _ = label_smoothed_loss(target_ids[:, 1:][valid], logits[valid], 0.2)
+        smoothed = tf.reduce_mean(losses)
+    gradients = map(tf.convert_to_tensor, tape.gradient(smoothed, model.trainable_weights))
+    assert abs(float(smoothed) - loss) > 0.01
+    for found, gradient in zip(step_of(model, element), gradients, strict=True):
+        np.testing.assert_allclose(found, gradient, atol=1e-6)
+    assert float(model.loss_metric.result()) == pytest.approx(loss, rel=1e-6)
+    with pytest.raises(ValueError, match="label_smoothing is 1; give 0 or more and less than 1"):
+        model.compile(label_smoothing=1)
+
+
+@pytest.mark.parametrize("clip", [None, 0.1, 100.0])
+@pytest.mark.parametrize("jit_compile", [False, True])
+def test_a_step_is_the_gradient_of_the_token_mean_clipped_as_a_whole(
+    make_model, batches, jit_compile, clip
+):
+    # Run outside of `fit`, `jit_compile` takes the code for XLA but does not compile it.
+    model = make_model()
+    model.compile(keras.optimizers.SGD(1.0, global_clipnorm=clip), jit_compile=jit_compile)
+    for element in batches:
+        loss, gradients = plain_loss_and_gradients(model, element)
+        assert 0.1 < norm(gradients) < 100, "one limit clips and the other does not"
+        scale = min(1, (clip or np.inf) / norm(gradients))
+        model.reset_metrics()
+        step = step_of(model, element)
+        assert float(model.loss_metric.result()) == pytest.approx(loss, rel=1e-6)
+        for found, gradient in zip(step, gradients, strict=True):
+            np.testing.assert_allclose(found, scale * gradient, atol=1e-6)
+
+
+def test_a_word_used_twice_is_one_gradient_to_adam(make_model, batches):
+    model = make_model()
+    model.compile(keras.optimizers.Adam(0.01))
+    element = next(iter(batches))
+    _, gradients = plain_loss_and_gradients(model, element)
+    step_of(model, element)
+    velocities = model.optimizer._velocities
+    for velocity, gradient in zip(velocities, gradients, strict=True):
+        np.testing.assert_allclose(velocity, 0.001 * gradient**2, rtol=1e-3, atol=1e-12)
+
+
+@pytest.mark.parametrize("kind", OPTIONS)
+def test_rows_without_any_token_change_nothing(make_kind, batches, kind):
+    (source_ids, source_length), (target_ids, target_length) = next(iter(batches))
+    zeros = tf.zeros((3, 8), tf.int32), tf.zeros((3,), tf.int32)
+    padded = (
+        (tf.concat([source_ids, zeros[0]], 0), tf.concat([source_length, zeros[1]], 0)),
+        (tf.concat([target_ids, zeros[0]], 0), tf.concat([target_length, zeros[1]], 0)),
+    )
+    steps = []
+    for element in (((source_ids, source_length), (target_ids, target_length)), padded):
+        model = make_kind(kind)
+        model.compile(keras.optimizers.SGD(1.0))
+        steps.append(step_of(model, element))
+    for found, expected in zip(*steps, strict=True):
+        np.testing.assert_allclose(found, expected, atol=2e-7)
+    assert norm(step_of(model, (zeros, zeros))) == 0, "nothing to learn is no division by zero"
+
+
+# Halves
+
+
+def test_small_models_take_batches_in_halves(make_kind):
+    def in_halves(kind, **options):
+        model = make_kind(kind)
+        model.compile(**options)
+        return model._in_halves
+
+    assert [in_halves(kind) for kind in OPTIONS] == [True, True, False, False]
+    assert not in_halves("plain", jit_compile=True)
+    large = s2s.Seq2Seq(s2s.Seq2SeqEncoder(9, 4, 128, 1), s2s.Seq2SeqDecoder(9, 4, 128, 1))
+    large.compile()
+    assert not large._in_halves
+
+
+@pytest.mark.parametrize("kind", ["plain", "luong"])
+def test_both_halves_are_the_whole(make_kind, batches, kind):
+    # Among these is one of a single row, of which one half gets none.
+    for element in batches:
+        results = []
+        for in_halves in (True, False):
+            model = make_kind(kind)
+            model.compile(keras.optimizers.SGD(1.0), label_smoothing=0.1)
+            model._in_halves = in_halves
+            step = step_of(model, element)
+            results.append([*step, *model.get_metrics_result().values()])
+        for found, expected in zip(*results, strict=True):
+            np.testing.assert_allclose(found, expected, rtol=1e-6, atol=2e-7)
+
+
+def test_epochs_in_halves_have_the_same_losses(chapter_pairs):
+    source, target = (
+        s2s.WordTokenizer.fit(texts, min_freq=3)
+        for texts in (chapter_pairs.source, chapter_pairs.target)
+    )
+    data = s2s.make_dataset(chapter_pairs, source, target, batch_size=64, num_steps=10)
+    losses = []
+    for in_halves in (True, False):
+        keras.utils.set_random_seed(0)
+        model = s2s.Seq2Seq(
+            s2s.Seq2SeqEncoder(len(source), 32, 32, 2), s2s.Seq2SeqDecoder(len(target), 32, 32, 2)
+        )
+        model.compile(steps_per_execution=16)
+        model._in_halves = in_halves
+        losses.append(fit(model, data, epochs=2)["loss"])
+    assert losses[0] == pytest.approx(losses[1], rel=1e-5)
+
+
+# Ways to run
+
+
+@pytest.fixture(scope="module")
+def trained():
+    """The losses and weights of the default way, once for all others."""
+    return {}
+
+
+@pytest.mark.parametrize(
+    "way",
+    [
+        {},
+        {"run_eagerly": True},
+        {"steps_per_execution": 3},
+        {"jit_compile": True},
+    ],
+    ids=str,
+)
+def test_all_ways_to_run_train_the_same(make_model, batches, trained, way):
+    model = make_model()
+    model.compile(clipping_sgd(), **way)
+    history = fit(model, batches, epochs=3)
+    del history["tokens_per_second"]
+    result = history, model.get_weights()
+    losses, weights = trained.setdefault("default", result)
+    assert history["loss"][-1] < history["loss"][0] - 0.1
+    for name, values in history.items():
+        np.testing.assert_allclose(values, losses[name], rtol=1e-5)
+    for found, expected in zip(result[1], weights, strict=True):
+        np.testing.assert_allclose(found, expected, atol=1e-5)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("kind", [kind for kind in OPTIONS if kind != "plain"])
+def test_every_kind_of_model_trains_the_same_under_xla(make_kind, batches, kind):
+    results = []
+    for way in ({}, {"jit_compile": True}):
+        model = make_kind(kind)
+        model.compile(clipping_sgd(), **way)
+        results.append([fit(model, batches, epochs=2)["loss"], *model.get_weights()])
+    for found, expected in zip(*results, strict=True):
+        np.testing.assert_allclose(found, expected, rtol=1e-5, atol=1e-5)
+
+
+@pytest.mark.parametrize("kind", ["plain", "gru"])
+def test_batches_by_length_train_every_kind_of_model(make_kind, pairs, tokenizers, kind):
+    data = s2s.make_dataset(
+        pairs,
+        *tokenizers,
+        num_steps=8,
+        shuffle=True,
+        bucket_by_length=True,
+        batch_tokens=16,
+        seed=0,
+    )
+    model = make_kind(kind)
+    model.compile(keras.optimizers.Adam(0.02, global_clipnorm=1.0), label_smoothing=0.1)
+    losses = fit(model, data, epochs=15)["loss"]
+    assert losses[-1] < 0.7 * losses[0]
+
+
+def test_the_same_seed_trains_the_same_weights_to_the_bit(make_model, pairs, tokenizers):
+    def train(seed):
+        model = make_model(dropout=0.3, seed=seed)
+        data = s2s.make_dataset(
+            pairs, *tokenizers, batch_size=4, num_steps=8, shuffle=True, seed=seed
+        )
+        model.compile()
+        fit(model, data, epochs=3)
+        return np.concatenate([weight.ravel() for weight in model.get_weights()])
+
+    one = train(1)
+    np.testing.assert_array_equal(train(1), one)
+    assert np.abs(train(2) - one).max() > 0.1
+
+
+@pytest.mark.parametrize("policy", ["mixed_bfloat16", "mixed_float16"], indirect=True)
+def test_mixed_precision_learns(make_model, batches, policy):
+    model = make_model()
+    model.compile(keras.optimizers.Adam(0.02, global_clipnorm=1.0))
+    scaled = isinstance(model.optimizer, keras.optimizers.LossScaleOptimizer)
+    assert scaled == (policy == "mixed_float16")
+    losses = fit(model, batches, epochs=15)["loss"]
+    assert np.isfinite(losses).all()
+    assert losses[-1] < 0.7 * losses[0]
+    assert {weight.dtype for weight in model.weights} == {"float32"}
+    assert model(next(iter(batches))).dtype == "float32"
+
+
+@pytest.mark.parametrize("kind", ["luong", "gru"])
+def test_mixed_precision_learns_with_all_options(make_kind, batches, kind):
+    model = make_kind(kind, dtype="mixed_bfloat16", output_dropout=0.1, **DROPOUT)
+    model.compile(keras.optimizers.Adam(0.02, global_clipnorm=1.0), label_smoothing=0.1)
+    losses = fit(model, batches, epochs=12)["loss"]
+    assert np.isfinite(losses).all()
+    assert losses[-1] < 0.8 * losses[0]
+
+
+@pytest.mark.parametrize("policy", ["mixed_float16"], indirect=True)
+def test_clipping_is_of_the_gradient_before_its_scaling(make_model, batches, policy):
+    model = make_model()
+    model.compile(keras.optimizers.SGD(1.0, global_clipnorm=0.1))
+    assert norm(step_of(model, next(iter(batches)))) == pytest.approx(0.1, rel=1e-3)
+
+
+# Random generators
+
+
+@pytest.mark.parametrize(
+    ("kind", "fused"), [("luong", True), ("luong", False), ("fed", True), ("gru", True)]
+)
+def test_a_checkpoint_holds_every_random_generator(make_kind, batches, tmp_path, kind, fused):
+    def make(seed):
+        model = make_kind(kind, seed, output_dropout=0.2, **DROPOUT)
+        # What is not compiled for XLA takes the code for it, and does not wait for the compiler.
+        model.compile(clipping_sgd(), run_eagerly=True, jit_compile=False)
+        for layer in (model.encoder, model.decoder):
+            layer.rnn.fused = fused
+        return model
+
+    elements = list(batches.take(2))
+    model, other = make(seed=1), make(seed=2)
+    generators = {
+        id(generator.state)
+        for layer in model._flatten_layers()
+        for generator in getattr(layer, "_seed_generators", [])
+    }
+    assert len(generators) >= 6
+    assert generators <= {id(state) for state in model.variables}
+
+    model.train_step(elements[0])
+    CheckpointFolder(tmp_path).save(model, TrainingState())
+    CheckpointFolder(tmp_path).restore(other)
+    for each in (model, other):
+        for element in elements:
+            each.train_step(element)
+    for found, expected in zip(other.get_weights(), model.get_weights(), strict=True):
+        np.testing.assert_array_equal(found, expected)
+
+
+# Several devices
+
+MIRRORED = """
+cpu = tf.config.list_physical_devices("CPU")[0]
+tf.config.set_logical_device_configuration(cpu, [tf.config.LogicalDeviceConfiguration()] * 2)
+
+def load(path):
+    with tf.distribute.MirroredStrategy(["CPU:0", "CPU:1"]).scope():
+        model = keras.saving.load_model(path)
+        model.compile(keras.optimizers.SGD(0.5, momentum=0.9, global_clipnorm=0.05))
+    return model
+
+data = read_batches()
+model, half = map(load, sys.argv[2:])
+history = model.fit(data, epochs=4, verbose=0, validation_data=data.take(2)).history
+print(json.dumps({
+    "replicas": model.distribute_strategy.num_replicas_in_sync,
+    "tokens_per_second": history.pop("tokens_per_second"),
+    "history": history,
+    "evaluated": model.evaluate(data, verbose=0, return_dict=True),
+    "predicted": model.predict(data, verbose=0).tolist(),
+    "weights": [weight.numpy().tolist() for weight in model.weights],
+    "scaled": isinstance(half.optimizer, keras.optimizers.LossScaleOptimizer),
+    "losses in half precision": half.fit(data, epochs=4, verbose=0).history["loss"],
+}))
+"""
+
+
+def test_two_devices_train_as_one_does(make_model, batches, arrays, tmp_path, fresh_python):
+    # The last batch has one row, so that one of the devices gets none.
+    files = [tmp_path / "full.keras", tmp_path / "half.keras"]
+    make_model().save(files[0])
+    make_model(dtype="mixed_float16").save(files[1])
+    two = json.loads(fresh_python(READ_BATCHES + MIRRORED, arrays, *files))
+    assert two["replicas"] == 2
+    assert min(two["tokens_per_second"]) > 0
+
+    model = make_model()
+    model.compile(clipping_sgd(0.05))
+    history = fit(model, batches, epochs=4, validation_data=batches.take(2))
+    del history["tokens_per_second"]
+    for name, values in history.items():
+        np.testing.assert_allclose(two["history"][name], values, rtol=1e-5, err_msg=name)
+    weights = model.get_weights()
+    for found, expected in zip(two["weights"], weights, strict=True):
+        np.testing.assert_allclose(found, expected, atol=1e-5)
+    evaluated = model.evaluate(batches, verbose=0, return_dict=True)
+    assert two["evaluated"] == pytest.approx(evaluated, rel=1e-5)
+    np.testing.assert_allclose(two["predicted"], model.predict(batches, verbose=0), atol=1e-5)
+
+    unclipped = make_model()
+    unclipped.compile(clipping_sgd(None))
+    fit(unclipped, batches, epochs=4)
+    difference = [a - b for a, b in zip(unclipped.get_weights(), weights, strict=True)]
+    assert norm(difference) > 1, "without clipping at work there is nothing to compare"
+
+    # With loss scaling, half precision goes the same way within its own precision.
+    assert two["scaled"]
+    losses = two["losses in half precision"]
+    np.testing.assert_allclose(losses, history["loss"], rtol=1e-2)
+    fall = history["loss"][0] - history["loss"][-1]
+    assert losses[0] - losses[-1] == pytest.approx(fall, rel=0.05)
+
+
+# Files
+
+LOAD = """
+model = keras.saving.load_model(sys.argv[2])
+np.save(sys.argv[3], model.predict(read_batches(), verbose=0))
+iterations = int(model.optimizer.iterations)
+losses = model.fit(read_batches(), epochs=1, verbose=0).history["loss"]
+print(json.dumps([iterations, losses]))
+"""
+
+
+def test_a_saved_model_goes_on_in_a_fresh_process(
+    make_model, batches, arrays, tmp_path, fresh_python
+):
+    model = make_model()
+    model.compile()
+    fit(model, batches, epochs=3)
+    model.save(tmp_path / "model.keras")
+    logits = model.predict(batches, verbose=0)
+    printed = fresh_python(
+        READ_BATCHES + LOAD, arrays, tmp_path / "model.keras", tmp_path / "logits.npy"
+    )
+    iterations, losses = json.loads(printed)
+    np.testing.assert_array_equal(np.load(tmp_path / "logits.npy"), logits)
+    assert iterations == 12
+    weights = model.get_weights()
+    expected = fit(model, batches)["loss"]
+    assert losses == pytest.approx(expected, rel=1e-6)
+    model.set_weights(weights)
+    model.compile()
+    assert fit(model, batches)["loss"] != pytest.approx(expected, rel=1e-4), (
+        "an optimizer that begins anew would have been noticed"
+    )
+
+
+def test_a_saved_model_is_compiled_as_it_was(make_model, tmp_path):
+    model = make_model(dropout=0.2)
+    model.compile(clipping_sgd(0.25), steps_per_execution=3, jit_compile=True, label_smoothing=0.1)
+    model.save(tmp_path / "model.keras")
+    loaded = keras.saving.load_model(tmp_path / "model.keras")
+    assert isinstance(loaded.optimizer, keras.optimizers.SGD)
+    assert loaded.optimizer.global_clipnorm == 0.25
+    assert (loaded.steps_per_execution, loaded.jit_compile) == (3, True)
+    assert loaded.label_smoothing == 0.1
+    assert not loaded.encoder.rnn.fused
+    assert loaded.get_config() == model.get_config()
+
+
+def test_a_saved_model_keeps_its_precision(make_model, batches, tmp_path):
+    model = make_model(dtype="mixed_bfloat16")
+    model.save(tmp_path / "model.keras")
+    loaded = keras.saving.load_model(tmp_path / "model.keras")
+    element = next(iter(batches))
+    np.testing.assert_array_equal(loaded(element), model(element))
+    assert np.abs(loaded(element) - make_model()(element)).max() > 0
+
+
+@pytest.mark.parametrize("kind", ["luong", "gru"])
+def test_every_kind_of_model_goes_on_from_its_file(make_kind, batches, tmp_path, kind):
+    model = make_kind(kind)
+    model.compile(label_smoothing=0.1)
+    fit(model, batches, epochs=1)
+    model.save(tmp_path / "model.keras")
+    loaded = keras.saving.load_model(tmp_path / "model.keras")
+    assert loaded.get_config() == model.get_config()
+    element = next(iter(batches))
+    np.testing.assert_array_equal(loaded(element), model(element))
+    for each in (loaded, model):
+        each.train_step(element)
+    for found, expected in zip(loaded.get_weights(), model.get_weights(), strict=True):
+        np.testing.assert_allclose(found, expected, atol=1e-7)
+
+
+def test_encoder_and_decoder_the_wrong_way_round():
+    sizes = {"vocab_size": 10, "embed_size": 8, "num_hiddens": 8, "num_layers": 1}
+    encoder, decoder = s2s.Seq2SeqEncoder(**sizes), s2s.Seq2SeqDecoder(**sizes)
+    with pytest.raises(s2s.InputError, match="encoder is a Seq2SeqDecoder, no Seq2SeqEncoder"):
+        s2s.Seq2Seq(decoder, encoder)
+
+
+def test_data_of_a_larger_vocabulary():
+    sizes = {"vocab_size": 5, "embed_size": 8, "num_hiddens": 8, "num_layers": 1}
+    model = s2s.Seq2Seq(s2s.Seq2SeqEncoder(**sizes), s2s.Seq2SeqDecoder(**sizes))
+    model.compile()
+    corpus = s2s.ParallelCorpus(["a b c d", "e"], ["f g h", "i j"])
+    source, target = s2s.WordTokenizer.fit(corpus.source), s2s.WordTokenizer.fit(corpus.target)
+    data = s2s.make_dataset(corpus, source, target)
+    for run in (model.fit, model.evaluate):
+        with pytest.raises(s2s.InputError, match="which knows 5 source tokens and 5 target tokens"):
+            run(data, verbose=0)

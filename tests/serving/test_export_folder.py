@@ -1,0 +1,431 @@
+"""The files of `export/`: parsed as the server parses them, and consistent with each other."""
+
+import json
+import re
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import yaml
+from google.protobuf import (
+    descriptor_pb2,
+    descriptor_pool,
+    json_format,
+    message_factory,
+    text_format,
+    wrappers_pb2,
+)
+from imitation_server import Models, start_grpc, start_rest
+from tensorflow_serving.config import model_server_config_pb2
+
+from keras_s2s.client.__main__ import TranslationClient
+from keras_s2s.serving.serving_protos import load_serving_api
+from keras_s2s.serving.session import SavedModelSession
+from keras_s2s.serving.warmup import BATCH_SIZES
+
+ROOT = Path(__file__).parents[2]
+EXPORT = ROOT / "export"
+IMAGE = re.compile(r"tensorflow/serving:(2\.\d+\.\d+)")
+
+
+def message_class(package, name, fields, nested=()):
+    """The class of a message that `tensorflow-serving-api` does not have.
+
+    The server reads batching.config and monitoring.config by messages that are in its source
+    only (`session_bundle_config.proto`, `monitoring_config.proto`). Their fields are repeated
+    here, as name, number, type and label, so that a slip in a file is found.
+    """
+    pool = descriptor_pool.DescriptorPool()
+    pool.AddSerializedFile(wrappers_pb2.DESCRIPTOR.serialized_pb)
+    file = descriptor_pb2.FileDescriptorProto(
+        name=f"{name}.proto", package=package, syntax="proto3",
+        dependency=[wrappers_pb2.DESCRIPTOR.name],
+    )  # fmt: skip
+    for message_name, message_fields in [*nested, (name, fields)]:
+        message = file.message_type.add(name=message_name)
+        for field_name, (number, kind) in message_fields.items():
+            field = message.field.add(name=field_name, number=number, label="LABEL_OPTIONAL")
+            if kind.startswith("repeated "):
+                field.label = field.LABEL_REPEATED
+                kind = kind.removeprefix("repeated ")
+            if kind.startswith("."):
+                field.type, field.type_name = field.TYPE_MESSAGE, kind
+            else:
+                field.type = getattr(field, f"TYPE_{kind.upper()}")
+    pool.Add(file)
+    return message_factory.GetMessageClass(pool.FindMessageTypeByName(f"{package}.{name}"))
+
+
+WHOLE = ".google.protobuf.Int64Value"
+BatchingParameters = message_class(
+    "tensorflow.serving",
+    "BatchingParameters",
+    {
+        "max_batch_size": (1, WHOLE),
+        "batch_timeout_micros": (2, WHOLE),
+        "max_enqueued_batches": (3, WHOLE),
+        "num_batch_threads": (4, WHOLE),
+        "thread_pool_name": (5, ".google.protobuf.StringValue"),
+        "allowed_batch_sizes": (6, "repeated int64"),
+        "pad_variable_length_inputs": (7, "bool"),
+    },
+)
+MonitoringConfig = message_class(
+    "tensorflow.serving",
+    "MonitoringConfig",
+    {"prometheus_config": (1, ".tensorflow.serving.PrometheusConfig")},
+    nested=[("PrometheusConfig", {"enable": (1, "bool"), "path": (2, "string")})],
+)
+
+
+def parsed(name, message):
+    return text_format.Parse((EXPORT / name).read_text(encoding="utf-8"), message)
+
+
+@pytest.fixture(scope="module")
+def model():
+    config = parsed("models.config", model_server_config_pb2.ModelServerConfig())
+    [model] = config.model_config_list.config
+    return model
+
+
+@pytest.fixture(scope="module")
+def batching():
+    return parsed("batching.config", BatchingParameters())
+
+
+@pytest.fixture(scope="module")
+def service():
+    """The service of docker-compose.yml."""
+    content = yaml.safe_load((EXPORT / "docker-compose.yml").read_text(encoding="utf-8"))
+    [service] = content["services"].values()
+    return service
+
+
+@pytest.fixture(scope="module")
+def manifests():
+    """The objects of kubernetes/serving.yaml, by kind and name."""
+    text = (EXPORT / "kubernetes" / "serving.yaml").read_text(encoding="utf-8")
+    return {
+        (content["kind"], content["metadata"]["name"]): content
+        for content in yaml.safe_load_all(text)
+    }
+
+
+@pytest.fixture(scope="module")
+def container(manifests):
+    [container] = manifests["Deployment", "translation"]["spec"]["template"]["spec"]["containers"]
+    return container
+
+
+@pytest.fixture(scope="module")
+def kserve():
+    content = (EXPORT / "kubernetes" / "kserve.yaml").read_text(encoding="utf-8")
+    return yaml.safe_load(content)
+
+
+def flags(arguments):
+    return dict(argument.removeprefix("--").split("=", 1) for argument in arguments)
+
+
+class TestServerConfiguration:
+    def test_models(self, model):
+        assert (model.name, model.model_platform) == ("en-fr", "tensorflow")
+        assert model.base_path == f"/models/{model.name}"
+        versions = list(model.model_version_policy.specific.versions)
+        assert versions == [1]
+        assert set(model.version_labels) == {"stable", "canary"}
+        assert set(model.version_labels.values()) <= set(versions)
+
+    def test_batching(self, batching):
+        assert batching.max_batch_size.value >= max(BATCH_SIZES), "or the warm-up would fail"
+        sizes = list(batching.allowed_batch_sizes)
+        assert sizes == sorted(set(sizes))
+        assert sizes[-1] == batching.max_batch_size.value
+        assert batching.batch_timeout_micros.value < 10_000
+        assert 0 < batching.max_enqueued_batches.value <= 1000
+        assert not batching.pad_variable_length_inputs
+
+    def test_the_client_sends_no_more_than_a_batch(self, batching):
+        with TranslationClient("localhost", "en-fr", protocol="rest") as client:
+            assert client.batch_size <= batching.max_batch_size.value
+
+    def test_monitoring(self, manifests):
+        config = parsed("monitoring.config", MonitoringConfig()).prometheus_config
+        assert config.enable
+        notes = manifests["Deployment", "translation"]["spec"]["template"]["metadata"]
+        assert notes["annotations"]["prometheus.io/path"] == config.path
+        assert config.path in (EXPORT / "README.md").read_text(encoding="utf-8")
+
+    @pytest.mark.parametrize("slip", ["max_batch_sise { value: 1 }", "max_batch_size: 32"])
+    def test_a_slip_would_be_found(self, slip):
+        with pytest.raises(text_format.ParseError):
+            text_format.Parse(slip, BatchingParameters())
+
+
+class TestCompose:
+    def test_the_image_is_pinned_and_the_same_everywhere(self, service, container, kserve):
+        [version] = IMAGE.fullmatch(service["image"]).groups()
+        assert container["image"] == service["image"]
+        assert str(kserve["spec"]["predictor"]["model"]["runtimeVersion"]) == version
+
+    def test_what_the_server_is_told(self, service, batching):
+        told = flags(service["command"])
+        assert service["entrypoint"] == ["/usr/bin/tensorflow_model_server"]
+        assert (told["port"], told["rest_api_port"]) == ("8500", "8501")
+        assert told["allow_version_labels_for_unavailable_models"] == "true"
+        assert told["enable_batching"] == "true"
+        processors = service["deploy"]["resources"]["limits"]["cpus"]
+        assert told["tensorflow_intra_op_parallelism"] == processors
+        assert told["tensorflow_inter_op_parallelism"] == processors
+        assert str(batching.num_batch_threads.value) == processors
+        # Not both ways of saying it.
+        assert "tensorflow_session_parallelism" not in told
+        assert service["environment"]["LC_ALL"] == "C.UTF-8"
+
+    def test_its_files_are_there(self, service, model):
+        places = {}
+        for volume in service["volumes"]:
+            source, target, mode = volume.split(":")
+            assert mode == "ro"
+            places[target] = (EXPORT / source).resolve()
+        for name, value in flags(service["command"]).items():
+            if name.endswith("_file"):
+                [folder] = [target for target in places if value.startswith(f"{target}/")]
+                assert (places[folder] / value.removeprefix(f"{folder}/")).is_file()
+        assert places[str(Path(model.base_path).parent)] == EXPORT / "models"
+
+    def test_ports_are_for_this_machine(self, service):
+        assert service["ports"] == ["127.0.0.1:8500:8500", "127.0.0.1:8501:8501"]
+
+    def test_it_may_do_little(self, service):
+        assert service["user"] == "1000:1000"
+        assert service["read_only"] is True
+        assert service["cap_drop"] == ["ALL"]
+        assert service["security_opt"] == ["no-new-privileges:true"]
+        assert [place.split(":")[0] for place in service["tmpfs"]] == ["/tmp"]
+        assert {"cpus", "memory", "pids"} <= service["deploy"]["resources"]["limits"].keys()
+
+    def test_the_health_check_finds_out(self, service, model):
+        """With this machine's bash, against an imitation of the server."""
+        kind, *command = service["healthcheck"]["test"]
+        assert kind == "CMD"
+        if shutil.which(command[0]) is None:
+            pytest.skip("the check is a line of bash, which is not installed")
+        models = Models(model.name, {1: None}, {})
+        server, address = start_rest(models)
+        command[-1] = command[-1].replace("127.0.0.1/8501", address.replace(":", "/"))
+        assert address.replace(":", "/") in command[-1]
+
+        def status():
+            return subprocess.run(command, capture_output=True, timeout=10, check=False).returncode
+
+        assert status() == 0
+        models.versions.clear()
+        assert status() != 0, "the server has no version of the model"
+        server.shutdown()
+        server.server_close()
+        assert status() != 0, "there is no server"
+
+
+class TestKubernetes:
+    def test_the_server_is_told_the_same(self, service, container):
+        told = flags(container["args"])
+        assert told.pop("enable_grpc_healthcheck_service") == "true"
+        assert told == flags(service["command"])
+        assert container["command"] == service["entrypoint"]
+        assert {"name": "LC_ALL", "value": "C.UTF-8"} in container["env"]
+
+    def test_probes_ask_for_the_model(self, container, model):
+        ports = {port["name"]: port["containerPort"] for port in container["ports"]}
+        assert ports == {"grpc": 8500, "http": 8501}
+        for probe in ("startupProbe", "readinessProbe"):
+            assert container[probe]["httpGet"] == {
+                "path": f"/v1/models/{model.name}",
+                "port": "http",
+            }
+        assert container["livenessProbe"]["grpc"]["port"] == ports["grpc"]
+
+    def test_it_may_do_little(self, manifests, container):
+        pod = manifests["Deployment", "translation"]["spec"]["template"]["spec"]
+        assert pod["securityContext"]["runAsNonRoot"] is True
+        assert pod["securityContext"]["seccompProfile"] == {"type": "RuntimeDefault"}
+        assert pod["automountServiceAccountToken"] is False
+        assert container["securityContext"] == {
+            "allowPrivilegeEscalation": False,
+            "readOnlyRootFilesystem": True,
+            "capabilities": {"drop": ["ALL"]},
+        }
+        assert container["resources"].keys() == {"requests", "limits"}
+
+    def test_volumes(self, manifests, container, model):
+        pod = manifests["Deployment", "translation"]["spec"]["template"]["spec"]
+        mounted = {mount["mountPath"]: mount for mount in container["volumeMounts"]}
+        assert mounted.keys() == {"/models", "/etc/tfserving", "/tmp"}
+        assert mounted["/models"]["readOnly"]
+        assert str(Path(model.base_path).parent) in mounted
+        assert {volume["name"] for volume in pod["volumes"]} == {
+            mount["name"] for mount in mounted.values()
+        }
+
+    def test_names_lead_to_the_pods(self, manifests):
+        labels = {"app.kubernetes.io/name": "translation"}
+        deployment = manifests["Deployment", "translation"]["spec"]
+        assert deployment["template"]["metadata"]["labels"] == labels
+        assert deployment["selector"]["matchLabels"] == labels
+        for name in ("translation", "translation-pods"):
+            assert manifests["Service", name]["spec"]["selector"] == labels
+        assert manifests["Service", "translation-pods"]["spec"]["clusterIP"] == "None"
+        scaler = manifests["HorizontalPodAutoscaler", "translation"]["spec"]
+        assert scaler["scaleTargetRef"]["name"] == "translation"
+        assert "replicas" not in deployment, "that is the autoscaler's to say"
+
+    def test_kserve(self, kserve, model):
+        assert kserve["metadata"]["name"] == model.name
+        served = kserve["spec"]["predictor"]["model"]
+        assert served["storageUri"].endswith(f"/{model.name}")
+        assert served["readinessProbe"]["httpGet"]["path"] == f"/v1/models/{model.name}"
+        assert {"name": "LC_ALL", "value": "C.UTF-8"} in served["env"]
+        assert served["securityContext"]["runAsNonRoot"] is True
+
+
+def test_another_name_is_one_line_away(tmp_path):
+    guide = (EXPORT / "README.md").read_text(encoding="utf-8")
+    [command] = re.findall(r"^sed -i .*$", guide, re.MULTILINE)
+    folder = tmp_path / "export"
+    shutil.copytree(EXPORT, folder, ignore=shutil.ignore_patterns("models"))
+    subprocess.run(command.replace("NAME", "de-en"), shell=True, cwd=folder, check=True)
+    files = [folder / "models.config", folder / "docker-compose.yml", *folder.glob("*/*.yaml")]
+    for file in files:
+        text = file.read_text(encoding="utf-8")
+        assert "en-fr" not in text
+        assert "de-en" in text
+
+
+def test_the_notebook_configures_its_server_as_this_folder_does(model):
+    notebook = json.loads((ROOT / "notebooks" / "03_serving.ipynb").read_text(encoding="utf-8"))
+    shown = [
+        "".join(line for output in cell.get("outputs", ()) for line in output.get("text", ()))
+        for cell in notebook["cells"]
+    ]
+    text = next(text for text in shown if text.startswith("model_config_list"))
+    config = text_format.Parse(text, model_server_config_pb2.ModelServerConfig())
+    assert list(config.model_config_list.config) == [model]
+
+
+def test_exports_are_not_for_git():
+    if not (ROOT / ".git").exists() or shutil.which("git") is None:
+        pytest.skip("this is no git working tree")
+    ignored = ["export/models/en-fr/1/saved_model.pb", "export/serving.protoset"]
+    command = ["git", "check-ignore", *ignored]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, encoding="utf-8", check=False)
+    assert done.stdout.splitlines() == ignored
+
+
+@pytest.fixture(scope="module")
+def guide():
+    return (EXPORT / "README.md").read_text(encoding="utf-8")
+
+
+@pytest.fixture(scope="module")
+def models(exports):
+    with SavedModelSession(exports / "1") as session:
+        yield Models("en-fr", {1: session}, {"stable": 1, "canary": 1})
+
+
+class TestGuide:
+    """The requests of README.md are sent as they stand there, to an imitation of the server."""
+
+    def test_curl(self, guide, models):
+        if shutil.which("curl") is None:
+            pytest.skip("curl is not installed")
+        commands = re.findall(r"^curl -s http://localhost:8501(?:.*\\\n)*.*$", guide, re.MULTILINE)
+        assert len(commands) >= 6
+        server, address = start_rest(models)
+        answers = []
+        for command in commands:
+            if "/monitoring/" not in command:
+                there = command.replace("localhost:8501", address)
+                done = subprocess.run(there, shell=True, capture_output=True, check=True)
+                answers.append(json.loads(done.stdout))
+        server.shutdown()
+        server.server_close()
+        rows, columns, scores, status, metadata = answers
+        assert len(rows["predictions"]) == 2
+        assert rows["predictions"][0].keys() == {"translation", "score", "num_tokens"}
+        texts = [row["translation"] for row in rows["predictions"]]
+        assert columns["outputs"]["translation"] == texts
+        assert scores["predictions"][0].keys() == {"score", "num_tokens"}
+        assert status["model_version_status"][0]["state"] == "AVAILABLE"
+        assert "signature_def" in metadata["metadata"]
+
+    def test_grpcurl(self, guide, models, tmp_path):
+        """Without grpcurl: what it would send, by the protocol that `protoset.py` writes."""
+        import grpc
+
+        protoset = tmp_path / "serving.protoset"
+        subprocess.run(
+            [sys.executable, EXPORT / "protoset.py", protoset], check=True, capture_output=True
+        )
+        pool = descriptor_pool.DescriptorPool()
+        for file in descriptor_pb2.FileDescriptorSet.FromString(protoset.read_bytes()).file:
+            pool.Add(file)
+        calls = re.findall(r"-d '([^']*)' \\\n *localhost:8500 (\S+)/(\S+)", guide)
+        assert [method for _, _, method in calls] == ["Predict", "GetModelStatus"]
+        server, address = start_grpc(models)
+        answers = []
+        with grpc.insecure_channel(address) as channel:
+            for body, service, method in calls:
+                found = pool.FindServiceByName(service).FindMethodByName(method)
+                request = message_factory.GetMessageClass(found.input_type)()
+                json_format.Parse(body, request)
+                answers.append(
+                    channel.unary_unary(
+                        f"/{service}/{method}",
+                        request_serializer=lambda message: message.SerializeToString(),
+                        response_deserializer=message_factory.GetMessageClass(
+                            found.output_type
+                        ).FromString,
+                    )(request, timeout=10)
+                )
+        server.stop(None)
+        translations = answers[0].outputs["translation"].string_val
+        expected = models.versions[1].run(text=["Go.", "I won!"])["translation"]
+        assert list(translations) == expected.tolist()
+        assert answers[1].model_version_status[0].version == 1
+
+    def test_python(self, guide, models, capsys):
+        [code] = re.findall(r"^```python\n(.*?)^```$", guide, re.MULTILINE | re.DOTALL)
+        server, address = start_grpc(models)
+        exec(code.replace("localhost:8500", address), {})
+        server.stop(None)
+        assert "ScoredPair" in capsys.readouterr().out
+
+    def test_the_first_step_of_a_new_version_is_a_configuration(self, guide):
+        [step] = re.findall(
+            r"^```\n( +model_version_policy.*?)^```$", guide, re.MULTILINE | re.DOTALL
+        )
+        model = text_format.Parse(step, model_server_config_pb2.ModelConfig())
+        assert list(model.model_version_policy.specific.versions) == [1, 2]
+        assert dict(model.version_labels) == {"stable": 1, "canary": 1}
+
+    def test_its_words_are_those_of_the_files(self, guide, service, manifests):
+        for name, port in (("translation", 8501), ("translation-pods", 8500)):
+            ports = manifests["Service", name]["spec"]["ports"]
+            assert port in [entry["port"] for entry in ports]
+            assert f"{name}:{port}`" in guide
+        pod = manifests["Deployment", "translation"]["spec"]["template"]["spec"]
+        volumes = {volume["name"]: volume for volume in pod["volumes"]}
+        assert volumes["config"]["configMap"]["name"] in guide
+        assert volumes["models"]["persistentVolumeClaim"]["claimName"] in guide
+        for file in re.findall(r"--from-file=(\S+)", guide):
+            assert (EXPORT / file).is_file()
+        for option in re.findall(r"keras_s2s\.client .*", guide):
+            assert "--rest" in option or ":8501" not in option
+
+
+def test_the_official_protocol_is_what_is_used():
+    # Or the tests above would prove less than they say.
+    assert load_serving_api().predict_pb2.DESCRIPTOR.package == "tensorflow.serving"

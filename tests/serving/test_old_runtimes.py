@@ -1,0 +1,48 @@
+"""Exports on the C++ libraries of older TensorFlows, which servers are built of.
+
+`make test-old-runtimes` downloads them and names them in `KERAS_S2S_OLD_RUNTIMES`, a folder with an
+unpacked `tensorflow` package for each version.
+"""
+
+import os
+from pathlib import Path
+
+import pytest
+
+from keras_s2s.serving.contract import inspect_export
+from keras_s2s.serving.session import SavedModelSession
+from keras_s2s.serving.verification import ODD_TEXTS
+from keras_s2s.utils.text import as_list
+
+pytestmark = pytest.mark.slow
+
+FOLDER = os.environ.get("KERAS_S2S_OLD_RUNTIMES")
+RUNTIMES = sorted(Path(FOLDER).glob("*/tensorflow")) if FOLDER else []
+
+
+@pytest.fixture(params=RUNTIMES or [None], ids=lambda path: path.parent.name if path else "none")
+def libraries(request):
+    if request.param is None:
+        pytest.skip("KERAS_S2S_OLD_RUNTIMES names no older TensorFlow; make test-old-runtimes does")
+    return request.param
+
+
+@pytest.fixture(scope="module")
+def export(translator, tmp_path_factory):
+    return translator.export(tmp_path_factory.mktemp("models") / "en-fr")
+
+
+def test_translates_as_the_model_does(libraries, export, translator, phrasebook):
+    texts = as_list([*ODD_TEXTS, *phrasebook.source[::4]])
+    expected = translator.translate(texts)
+    with SavedModelSession(export, libraries=libraries) as session:
+        assert session.tensorflow_version == libraries.parent.name
+        for start in range(0, len(texts), 29):
+            batch = slice(start, start + 29)
+            answers = session.run(text=texts[batch])["translation"]
+            assert [text.decode() for text in answers] == expected[batch]
+
+
+def test_keeps_the_contract(libraries, export):
+    inspection = inspect_export(export, libraries=libraries)
+    assert inspection.passed, inspection.report()

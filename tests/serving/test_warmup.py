@@ -1,0 +1,106 @@
+"""Warm-up requests: records of the official protocol, which the export runs without an error."""
+
+import importlib.util
+import sys
+
+import pytest
+import tensorflow as tf
+
+from keras_s2s.serving.serving_protos import load_serving_api
+from keras_s2s.serving.session import SavedModelSession
+from keras_s2s.serving.warmup import BATCH_SIZES, WARMUP_FILE, write_warmup_requests
+
+SENTENCES = [b"Go.", b"I won!", "Ça va ? 🙂".encode(), b"", b"invalid \xff UTF-8"]
+
+
+@pytest.fixture
+def requests(tmp_path):
+    """The requests that a server would run, parsed with the official protocol buffers."""
+    assert write_warmup_requests(tmp_path, "en-fr", SENTENCES)
+    assert WARMUP_FILE.as_posix() == "assets.extra/tf_serving_warmup_requests"
+    parse = load_serving_api().prediction_log_pb2.PredictionLog.FromString
+    records = tf.data.TFRecordDataset(str(tmp_path / WARMUP_FILE)).as_numpy_iterator()
+    logs = [parse(record) for record in records]
+    assert {log.WhichOneof("log_type") for log in logs} == {"predict_log"}
+    return [log.predict_log.request for log in logs]
+
+
+def test_a_request_for_each_signature_and_batch_size(requests):
+    asked = [
+        (request.model_spec.signature_name, tensor.tensor_shape.dim[0].size)
+        for request in requests
+        for tensor in request.inputs.values()
+    ]
+    assert sorted(set(asked)) == sorted(
+        (signature, size) for signature in ("serving_default", "score") for size in BATCH_SIZES
+    )
+    assert len(requests) == 2 * len(BATCH_SIZES)
+    assert {request.model_spec.name for request in requests} == {"en-fr"}
+    # A version in them would be wrong as soon as somebody copies the folder.
+    assert not any(request.model_spec.HasField("version") for request in requests)
+
+
+def test_texts_are_string_tensors_of_rank_one(requests):
+    for request in requests:
+        for tensor in request.inputs.values():
+            assert tensor.dtype == tf.string.as_datatype_enum
+            assert tf.make_ndarray(tensor).shape == (len(tensor.string_val),)
+            assert set(tensor.string_val) <= set(SENTENCES)
+
+
+def test_the_export_runs_each_of_them(requests, exports):
+    with SavedModelSession(exports / "1") as session:
+        for request in requests:
+            inputs = {name: tf.make_ndarray(tensor) for name, tensor in request.inputs.items()}
+            answer = session.run(request.model_spec.signature_name, **inputs)
+            size = len(inputs["text"])
+            assert {len(values) for values in answer.values()} == {size}
+
+
+def test_references_are_those_that_were_given(tmp_path):
+    references = [text[::-1] for text in SENTENCES]
+    write_warmup_requests(tmp_path, "en-fr", SENTENCES, references, batch_sizes=[5])
+    (_, score) = tf.data.TFRecordDataset(str(tmp_path / WARMUP_FILE)).as_numpy_iterator()
+    log = load_serving_api().prediction_log_pb2.PredictionLog.FromString(score)
+    inputs = log.predict_log.request.inputs
+    assert list(inputs["text"].string_val) == SENTENCES
+    assert list(inputs["reference"].string_val) == references
+
+
+def test_the_same_sentences_give_the_same_file(tmp_path):
+    for name in ("first", "second"):
+        (tmp_path / name).mkdir()
+        write_warmup_requests(tmp_path / name, "en-fr", SENTENCES)
+    first, second = ((tmp_path / name / WARMUP_FILE).read_bytes() for name in ("first", "second"))
+    assert first == second
+
+
+def test_without_the_protocol_nothing_is_written(tmp_path, monkeypatch):
+    monkeypatch.setitem(sys.modules, "tensorflow_serving.apis", None)
+    assert write_warmup_requests(tmp_path, "en-fr", SENTENCES) is False
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_what_cannot_be_asked(tmp_path):
+    with pytest.raises(ValueError, match="0 sentences"):
+        write_warmup_requests(tmp_path, "en-fr", [])
+    with pytest.raises(ValueError, match="5 sentences and 1 references"):
+        write_warmup_requests(tmp_path, "en-fr", SENTENCES, [b"Va !"])
+
+
+def test_the_protocol_comes_without_tensorflow(fresh_python):
+    code = """
+        import sys
+        sys.modules["keras_s2s"] = type(sys)("keras_s2s")
+        sys.modules["keras_s2s"].__path__ = sys.argv[1:]
+        from keras_s2s.serving_api import load_serving_api
+        api = load_serving_api()
+        assert "tensorflow" not in sys.modules and "tensorflow.python" not in sys.modules
+        import tensorflow as tf  # the real one, later
+        request = api.predict_pb2.PredictRequest()
+        request.inputs["text"].CopyFrom(tf.make_tensor_proto(["Go."]))
+        print(tf.make_ndarray(request.inputs["text"]))
+    """
+    [folder] = importlib.util.find_spec("keras_s2s").submodule_search_locations
+    code = "\n".join(line.strip() for line in code.strip().splitlines())
+    assert fresh_python(code, folder) == "[b'Go.']\n"

@@ -1,0 +1,256 @@
+"""Exports: their contract, and that they answer on a server's path as Python does."""
+
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import keras
+import numpy as np
+import pytest
+import tensorflow as tf
+
+import keras_s2s as s2s
+from keras_s2s.serving.session import SavedModelSession
+from keras_s2s.serving.verification import ODD_TEXTS, prove
+from keras_s2s.serving.writer import versions, write_saved_model
+from keras_s2s.utils.text import as_list
+
+CLI = [sys.executable, "-m", "tensorflow.python.tools.saved_model_cli"]
+
+
+@pytest.fixture(scope="module")
+def export(translator, tmp_path_factory):
+    return translator.export(tmp_path_factory.mktemp("models") / "en-fr")
+
+
+@pytest.fixture(scope="module")
+def session(export, tmp_path_factory):
+    """The export as a server sees it: another folder, a fresh process, no Python TensorFlow."""
+    moved = tmp_path_factory.mktemp("elsewhere") / "7"
+    shutil.copytree(export, moved)
+    with SavedModelSession(moved) as session:
+        yield session
+
+
+def test_at_least_500_sentences_are_translated_as_in_python(translator, session, phrasebook):
+    texts = as_list([*ODD_TEXTS, *phrasebook.source[:700]])
+    expected, scores = translator.translate(texts, return_scores=True)
+    assert len(set(expected)) > 100, "a model that always says the same proves nothing"
+    for start in range(0, len(texts), 37):
+        batch = slice(start, start + 37)
+        answer = session.run(text=texts[batch])
+        assert [text.decode() for text in answer["translation"]] == expected[batch]
+        np.testing.assert_allclose(answer["score"], scores[batch], rtol=1e-4, atol=1e-4)
+
+
+def test_signatures_are_the_contract(session):
+    text, number = ("string", (-1,)), ("int32", (-1,))
+    serving = session.signatures["serving_default"]
+    assert serving.inputs == {"text": text}
+    assert serving.outputs == {
+        "translation": text,
+        "score": ("float32", (-1,)),
+        "num_tokens": number,
+    }
+    score = session.signatures["score"]
+    assert score.inputs == {"text": text, "reference": text}
+    assert score.outputs == {"score": ("float32", (-1,)), "num_tokens": number}
+
+
+def test_vocabularies_are_assets(export, translator):
+    for side in ("source", "target"):
+        file = export / "assets" / f"{side}_vocabulary.txt"
+        tokenizer = s2s.WordTokenizer.load(file)
+        assert tokenizer.vocabulary == getattr(translator, f"{side}_tokenizer").vocabulary
+    graph = (export / "saved_model.pb").read_bytes()
+    # The words are in the files alone, not in the graph as well.
+    assert b"aujourd'hui" in (export / "assets" / "target_vocabulary.txt").read_bytes()
+    assert b"aujourd'hui" not in graph
+
+
+def test_no_path_of_this_machine_in_the_export(export):
+    for part in ("saved_model.pb", "assets.extra/proof.json"):
+        content = (export / part).read_bytes()
+        assert str(Path.home()).encode() + b"/" not in content
+        assert str(Path(s2s.__file__).parent).encode() not in content
+        assert b"/tmp/" not in content
+
+
+def test_only_core_operations(export):
+    from tensorflow.core.protobuf import saved_model_pb2
+
+    proto = saved_model_pb2.SavedModel.FromString((export / "saved_model.pb").read_bytes())
+    graph = proto.meta_graphs[0].graph_def
+    nodes = [*graph.node, *(node for f in graph.library.function for node in f.node_def)]
+    operations = {node.op for node in nodes}
+    assert "While" in operations, "the whole search should be one loop in the graph"
+    assert not {op for op in operations if "PyFunc" in op or "Cudnn" in op or "Xla" in op}
+    assert not [f for f in graph.library.function if f.attr["_XlaMustCompile"].b]
+    # TensorFlow's own saver names the CPU in every SavedModel; nothing else names a device.
+    assert {node.device for node in nodes} <= {"", "/device:CPU:0", "/device:CPU:*"}
+
+
+def test_saved_model_cli_shows_and_runs_it(export, translator):
+    def run(*arguments: str) -> str:
+        command = [*CLI, *arguments, "--dir", str(export)]
+        result = subprocess.run(command, capture_output=True, text=True, check=True)
+        return result.stdout
+
+    shown = run("show", "--all")
+    assert "signature_def['serving_default']" in shown
+    assert "inputs['text']" in shown
+    assert "outputs['translation']" in shown
+    ran = run(
+        "run", "--tag_set", "serve", "--signature_def", "serving_default",
+        "--input_exprs", 'text=["Go .","I won !"]',
+    )  # fmt: skip
+    for answer in translator.translate(["Go .", "I won !"]):
+        assert repr(answer.encode()) in ran
+
+
+def test_versions_count_up_and_are_never_replaced(translator, tmp_path, monkeypatch):
+    monkeypatch.setattr("keras_s2s.translation.translator.NUM_SAMPLES", 5)
+    folder = tmp_path / "en-fr"
+    assert translator.export(folder, version=3).name == "3"
+    assert translator.export(folder).name == "4"
+    assert versions(folder) == [3, 4]
+    before = (folder / "3" / "saved_model.pb").read_bytes()
+    with pytest.raises(s2s.InputError, match=r"3: this version exists already"):
+        translator.export(folder, version=3)
+    with pytest.raises(s2s.InputError, match="1 or more"):
+        translator.export(folder, version=0)
+    assert (folder / "3" / "saved_model.pb").read_bytes() == before
+    assert sorted(path.name for path in folder.iterdir()) == ["3", "4"]
+
+
+def test_an_exported_translator_answers_the_same(export, translator, phrasebook):
+    exported = s2s.ExportedTranslator(export)
+    sentences = phrasebook.source[:64]
+    assert exported.translate(sentences) == translator.translate(sentences)
+    ours = translator.score_pairs(sentences, phrasebook.target[:64])
+    theirs = exported.score_pairs(sentences, phrasebook.target[:64])
+    np.testing.assert_allclose([p.score for p in theirs], [p.score for p in ours], rtol=1e-4)
+    assert [p.num_tokens for p in theirs] == [p.num_tokens for p in ours]
+
+
+def test_exported_translator_says_what_is_wrong(tmp_path):
+    with pytest.raises(s2s.InputError, match=r"no saved_model\.pb in this folder"):
+        s2s.ExportedTranslator(tmp_path)
+    other = tf.Module()
+    tf.saved_model.save(other, tmp_path / "other")
+    with pytest.raises(s2s.InputError, match="no signature serving_default"):
+        s2s.ExportedTranslator(tmp_path / "other")
+    (tmp_path / "other").rename(tmp_path / "7")
+    with pytest.raises(s2s.InputError, match=r"give one of its versions: .*/7$"):
+        s2s.ExportedTranslator(tmp_path)
+    with pytest.raises(s2s.InputError, match="nowhere: no such folder"):
+        s2s.ExportedTranslator(tmp_path / "nowhere")
+
+
+class TestProof:
+    """The proof refuses what a server would not run or would answer differently."""
+
+    @staticmethod
+    def refuse(translator, folder, answer, tracked, match, score=None):
+        text = tf.TensorSpec([None], tf.string, name="text")
+        reference = tf.TensorSpec([None], tf.string, name="reference")
+        with pytest.raises(s2s.ExportError, match=match):
+            write_saved_model(
+                folder / "model",
+                {
+                    "serving_default": (answer, [text]),
+                    "score": (score or translator.score, [text, reference]),
+                },
+                tracked=tracked,
+                complete=lambda written: prove(written, translator, ["Go.", "I won!", "I know."]),
+            )
+        assert list(folder.iterdir()) == []
+
+    def test_another_answer(self, translator, tmp_path):
+        def shouting(text):
+            answer = translator.answer(text)
+            return {**answer, "translation": tf.strings.upper(answer["translation"])}
+
+        self.refuse(translator, tmp_path, shouting, [translator], "translates")
+
+    def test_another_score(self, translator, tmp_path):
+        def generous(text):
+            answer = translator.answer(text)
+            return {**answer, "score": answer["score"] * 0.99}
+
+        self.refuse(translator, tmp_path, generous, [translator], "serving_default .* scores")
+
+    def test_an_answer_that_depends_on_the_batch(self, translator, tmp_path):
+        def following_the_first(text):
+            answer = translator.answer(text)
+            words = answer["translation"]
+            return {**answer, "translation": tf.where(tf.size(words) > 30, words[0], words)}
+
+        self.refuse(translator, tmp_path, following_the_first, [translator], "translates")
+
+    def test_a_compiled_function(self, translator, tmp_path):
+        @tf.function(jit_compile=True)
+        def compiled(score):
+            return score + 0.0
+
+        def answer(text):
+            answer = translator.answer(text)
+            return {**answer, "score": compiled(answer["score"])}
+
+        self.refuse(translator, tmp_path, answer, [translator], "as a server would run it")
+
+
+def test_a_kill_while_writing_leaves_no_version(translator, tmp_path, monkeypatch):
+    def interrupted(folder, *_):
+        assert (folder / "saved_model.pb").is_file()
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("keras_s2s.translation.translator.prove", interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        translator.export(tmp_path / "en-fr")
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_plain_module_that_only_python_can_load_would_be_refused(tmp_path):
+    """The trap that makes the session path necessary; see the proof's module."""
+
+    class Served(tf.Module):
+        def __init__(self):
+            super().__init__()
+            self.layer = keras.layers.Embedding(4, 2)
+            self.layer.build(None)
+
+        @tf.function(input_signature=[tf.TensorSpec([None], tf.int32, name="ids")])
+        def serve(self, ids):
+            return {"vectors": self.layer(ids)}
+
+    module = Served()
+    tf.saved_model.save(module, tmp_path / "1", signatures={"serving_default": module.serve})
+    loaded = tf.saved_model.load(tmp_path / "1")
+    assert loaded.serve(tf.constant([1]))["vectors"].shape == (1, 2)
+    from keras_s2s.serving.session import SessionError
+
+    with pytest.raises(SessionError, match="Could not find variable"):  # noqa: SIM117
+        with SavedModelSession(tmp_path / "1") as session:
+            session.run(ids=np.array([1], "int32"))
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        OSError(28, "No space left on device"),
+        tf.errors.ResourceExhaustedError(None, None, "a/part-0; No space left on device"),
+    ],
+)
+def test_a_full_disk_is_one_line_and_leaves_nothing(translator, tmp_path, monkeypatch, error):
+    def full(self, filepath, **kwargs):
+        Path(filepath).mkdir()
+        (Path(filepath) / "saved_model.pb").write_bytes(b"half")
+        raise error
+
+    # What Keras makes is of a class of its backend.
+    monkeypatch.setattr(type(keras.export.ExportArchive()), "write_out", full)
+    with pytest.raises(s2s.InputError, match="No space left on device"):
+        translator.export(tmp_path / "en-fr")
+    assert list(tmp_path.iterdir()) == []

@@ -1,0 +1,342 @@
+"""A server with TensorFlow Serving's protocol, in this process, that answers from real exports.
+
+It is there to test the client, and says nothing about TensorFlow Serving: `test_tfserving.py`
+does. The protocol buffers and stubs are the official ones, the forms of REST those of its guide,
+the answers come from SavedModels through `SavedModelSession`.
+"""
+
+import base64
+import json
+import threading
+from collections.abc import Callable
+from concurrent import futures
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from typing import Any
+
+import grpc
+import numpy as np
+
+from keras_s2s.serving.serving_protos import load_serving_api
+from keras_s2s.serving.session import SavedModelSession, SessionError
+
+api = load_serving_api()
+
+HTTP_STATUS = {
+    "INVALID_ARGUMENT": 400,
+    "FAILED_PRECONDITION": 400,
+    "NOT_FOUND": 404,
+    "RESOURCE_EXHAUSTED": 429,
+    "INTERNAL": 500,
+    "UNAVAILABLE": 503,
+    "DEADLINE_EXCEEDED": 504,
+}
+NUMBER_OF_TYPE = {"float32": 1, "int32": 3, "string": 7}
+
+
+class Failure(Exception):
+    """A status that is not OK."""
+
+    def __init__(self, code: str, message: str) -> None:
+        super().__init__(message)
+        self.code = code
+
+
+class Models:
+    """One model in its versions, and what happens before it answers.
+
+    Attributes:
+        requests: signature and number of sentences of each request, as they came.
+        headers: what came with each of them besides: metadata or headers.
+        troubles: called before a request is answered, each once and in turn; they sleep or raise
+            a `Failure`.
+    """
+
+    def __init__(
+        self, name: str, versions: dict[int, SavedModelSession], labels: dict[str, int]
+    ) -> None:
+        self.name, self.versions, self.labels = name, versions, labels
+        self.requests: list[tuple[str, int]] = []
+        self.headers: list[dict[str, str]] = []
+        self.troubles: list[Callable[[], None]] = []
+        self._lock = threading.Lock()
+
+    def version(self, name: str, version: int | None, label: str | None) -> int:
+        if name != self.name or not self.versions:
+            raise Failure("NOT_FOUND", f"Servable not found for request: Latest({name})")
+        if label is not None:
+            if label not in self.labels:
+                raise Failure("INVALID_ARGUMENT", f"Unrecognized servable version label: {label}")
+            version = self.labels[label]
+        if version is None:
+            version = max(self.versions)
+        if version not in self.versions:
+            raise Failure(
+                "NOT_FOUND", f"Servable not found for request: Specific({name}, {version})"
+            )
+        return version
+
+    def predict(
+        self,
+        name: str,
+        version: int | None,
+        label: str | None,
+        signature: str,
+        inputs: dict[str, list[bytes]],
+        headers: dict[str, str],
+    ) -> dict[str, np.ndarray]:
+        self.headers.append(headers)
+        if self.troubles:
+            self.troubles.pop(0)()
+        self.requests.append((signature, len(next(iter(inputs.values())))))
+        session = self.versions[self.version(name, version, label)]
+        try:
+            with self._lock:  # a session is for one thread at a time
+                return session.run(signature, **inputs)
+        except SessionError as error:
+            raise Failure(grpc_name(error.code), str(error)) from error
+
+    def status(self, name: str) -> list[int]:
+        if name != self.name or not self.versions:
+            raise Failure("NOT_FOUND", f"Could not find any versions of model {name}")
+        return sorted(self.versions, reverse=True)
+
+
+def grpc_name(code: int | None) -> str:
+    names = {status.value[0]: status.name for status in grpc.StatusCode}
+    return names[13 if code is None else code]
+
+
+class GrpcServices:
+    """The prediction service and the model service."""
+
+    def __init__(self, models: Models) -> None:
+        self._models = models
+
+    def Predict(self, request: Any, context: grpc.ServicerContext) -> Any:
+        inputs = {name: list(tensor.string_val) for name, tensor in request.inputs.items()}
+        with aborting(context):
+            outputs = self._models.predict(
+                *self._choice(request.model_spec),
+                request.model_spec.signature_name or "serving_default",
+                inputs,
+                dict(context.invocation_metadata()),
+            )
+        response = api.predict_pb2.PredictResponse()
+        for name, values in outputs.items():
+            tensor = response.outputs[name]
+            kind = "string" if values.dtype == object else values.dtype.name
+            tensor.dtype = NUMBER_OF_TYPE[kind]
+            for size in values.shape:
+                tensor.tensor_shape.dim.add(size=size)
+            field = {"string": "string_val", "float32": "float_val", "int32": "int_val"}[kind]
+            getattr(tensor, field).extend(values.ravel().tolist())
+        return response
+
+    def GetModelMetadata(self, request: Any, context: grpc.ServicerContext) -> Any:
+        response = api.get_model_metadata_pb2.GetModelMetadataResponse()
+        with aborting(context):
+            version = self._models.version(*self._choice(request.model_spec))
+        response.model_spec.name = request.model_spec.name
+        response.model_spec.version.value = version
+        signatures = api.get_model_metadata_pb2.SignatureDefMap()
+        for name, signature in self._models.versions[version].signatures.items():
+            entry = signatures.signature_def[name]
+            for side in ("inputs", "outputs"):
+                for tensor, spec in getattr(signature, side).items():
+                    info = getattr(entry, side)[tensor]
+                    info.dtype = NUMBER_OF_TYPE[spec.dtype]
+                    for size in spec.shape:
+                        info.tensor_shape.dim.add(size=size)
+        signatures.signature_def["__saved_model_init_op"].outputs["init"].dtype = 0
+        response.metadata["signature_def"].Pack(signatures)
+        return response
+
+    def GetModelStatus(self, request: Any, context: grpc.ServicerContext) -> Any:
+        response = api.get_model_status_pb2.GetModelStatusResponse()
+        with aborting(context):
+            for version in self._models.status(request.model_spec.name):
+                response.model_version_status.add(version=version, state=30)  # AVAILABLE
+        return response
+
+    @staticmethod
+    def _choice(spec: Any) -> tuple[str, int | None, str | None]:
+        return (
+            spec.name,
+            spec.version.value if spec.HasField("version") else None,
+            spec.version_label or None,
+        )
+
+
+class aborting:
+    """Turns a `Failure` into the status of the call."""
+
+    def __init__(self, context: grpc.ServicerContext) -> None:
+        self._context = context
+
+    def __enter__(self) -> None:
+        pass
+
+    def __exit__(self, kind: object, error: object, traceback: object) -> None:
+        if isinstance(error, Failure):
+            self._context.abort(grpc.StatusCode[error.code], str(error))
+
+
+def start_grpc(
+    models: Models, credentials: grpc.ServerCredentials | None = None, port: int = 0
+) -> tuple[grpc.Server, str]:
+    """A running server and its address."""
+    server = grpc.server(futures.ThreadPoolExecutor(4))
+    services = GrpcServices(models)
+    api.prediction_service_pb2_grpc.add_PredictionServiceServicer_to_server(
+        _with_all_methods(services, api.prediction_service_pb2_grpc.PredictionServiceServicer),
+        server,
+    )
+    api.model_service_pb2_grpc.add_ModelServiceServicer_to_server(
+        _with_all_methods(services, api.model_service_pb2_grpc.ModelServiceServicer), server
+    )
+    address = f"127.0.0.1:{port}"
+    if credentials is None:
+        port = server.add_insecure_port(address)
+    else:
+        port = server.add_secure_port(address, credentials)
+    server.start()
+    return server, f"127.0.0.1:{port}"
+
+
+def _with_all_methods(services: GrpcServices, base: type) -> Any:
+    """The services, with the methods that they do not have from the official class."""
+    return type("Services", (GrpcServices, base), {})(services._models)
+
+
+def as_json(value: Any) -> Any:
+    """Lists of any depth, with text instead of bytes."""
+    if isinstance(value, list):
+        return list(map(as_json, value))
+    return value.decode() if isinstance(value, bytes) else value
+
+
+class RestHandler(BaseHTTPRequestHandler):
+    """The forms of REST: status, metadata, and `:predict` in rows and columns."""
+
+    protocol_version = "HTTP/1.1"
+    # A small answer would wait for the acknowledgement of its header.
+    disable_nagle_algorithm = True
+    models: Models
+
+    def log_message(self, *arguments: object) -> None:
+        pass
+
+    def do_GET(self) -> None:
+        def answer() -> dict[str, Any]:
+            name, version, label, rest = self._choice()
+            if rest == "metadata":
+                return self._metadata(name, self.models.version(name, version, label))
+            status = {"error_code": "OK", "error_message": ""}
+            return {
+                "model_version_status": [
+                    {"version": str(number), "state": "AVAILABLE", "status": status}
+                    for number in self.models.status(name)
+                ]
+            }
+
+        self._reply(answer)
+
+    def do_POST(self) -> None:
+        body = json.loads(self.rfile.read(int(self.headers["content-length"])))
+
+        def answer() -> dict[str, Any]:
+            name, version, label, rest = self._choice()
+            if rest != "predict":
+                raise Failure("INVALID_ARGUMENT", f"Malformed request: POST {self.path}")
+            columns = body["inputs"] if "inputs" in body else as_columns(body["instances"])
+            inputs = {
+                name: [
+                    base64.b64decode(text["b64"]) if isinstance(text, dict) else text.encode()
+                    for text in texts
+                ]
+                for name, texts in columns.items()
+            }
+            headers = {name.lower(): value for name, value in self.headers.items()}
+            signature = body.get("signature_name", "serving_default")
+            values = {
+                name: as_json(column.tolist())
+                for name, column in self.models.predict(
+                    name, version, label, signature, inputs, headers
+                ).items()
+            }
+            if "inputs" in body:
+                return {"outputs": values}
+            rows = zip(*values.values(), strict=True)
+            return {"predictions": [dict(zip(values, row, strict=True)) for row in rows]}
+
+        self._reply(answer)
+
+    def _choice(self) -> tuple[str, int | None, str | None, str]:
+        path, _, method = self.path.removeprefix("/v1/models/").partition(":")
+        name, *parts = path.split("/")
+        if parts and parts[-1] == "metadata":
+            method = parts.pop()
+        given = dict(zip(parts[::2], parts[1::2], strict=True))
+        version = given.get("versions")
+        return name, None if version is None else int(version), given.get("labels"), method
+
+    def _metadata(self, name: str, version: int) -> dict[str, Any]:
+        def tensors(specs: dict[str, Any]) -> dict[str, Any]:
+            names = {"float32": "DT_FLOAT", "int32": "DT_INT32", "string": "DT_STRING"}
+            return {
+                tensor: {
+                    "dtype": names[spec.dtype],
+                    "tensor_shape": {
+                        "dim": [{"size": str(size), "name": ""} for size in spec.shape],
+                        "unknown_rank": False,
+                    },
+                    "name": f"{tensor}:0",
+                }
+                for tensor, spec in specs.items()
+            }
+
+        signatures = {
+            signature: {"inputs": tensors(spec.inputs), "outputs": tensors(spec.outputs)}
+            for signature, spec in self.models.versions[version].signatures.items()
+        }
+        return {
+            "model_spec": {"name": name, "signature_name": "", "version": str(version)},
+            "metadata": {"signature_def": {"signature_def": signatures}},
+        }
+
+    def _reply(self, answer: Callable[[], dict[str, Any]]) -> None:
+        try:
+            status, content = 200, answer()
+        except Failure as failure:
+            status, content = HTTP_STATUS[failure.code], {"error": str(failure)}
+        # With spaces at the starts of lines, as the server writes it.
+        encoded = json.dumps(content, indent=1, ensure_ascii=False).encode()
+        self.send_response(status)
+        self.send_header("content-type", "application/json")
+        self.send_header("content-length", str(len(encoded)))
+        self.end_headers()
+        self.wfile.write(encoded)
+
+
+def as_columns(instances: list[Any]) -> dict[str, list[Any]]:
+    """The inputs of a request in rows. A string is the only input, which is `text` here."""
+    rows = [row if isinstance(row, dict) else {"text": row} for row in instances]
+    return {name: [row[name] for row in rows] for name in rows[0]}
+
+
+class RestServer(ThreadingHTTPServer):
+    """Ends without waiting for connections that clients keep."""
+
+    daemon_threads = True
+    block_on_close = False
+
+    def handle_error(self, request: object, client_address: object) -> None:
+        """Says nothing about clients that went away."""
+
+
+def start_rest(models: Models, port: int = 0) -> tuple[RestServer, str]:
+    """A running server and its address."""
+    handler = type("Handler", (RestHandler,), {"models": models})
+    server = RestServer(("127.0.0.1", port), handler)
+    threading.Thread(target=server.serve_forever, args=[0.05], daemon=True).start()
+    return server, f"127.0.0.1:{server.server_address[1]}"

@@ -1,0 +1,179 @@
+"""Presets, and the values that a training run can be given."""
+
+import dataclasses
+import json
+
+import pytest
+
+from keras_s2s.config import PRESETS, Recipe, preset
+from keras_s2s.utils.checks import check_seed
+from keras_s2s.utils.errors import InputError
+from keras_s2s.utils.fields import value_type
+
+# What a field needs others for, to be given at all.
+NEEDED = {
+    "joint_vocabulary": {"tokenizer": "sentencepiece"},
+    "subword_sampling": {"tokenizer": "sentencepiece", "bucket_by_length": True},
+    "input_feeding": {"attention": "luong"},
+    "replace_unknown": {"attention": "luong"},
+    "batch_tokens": {"bucket_by_length": True, "num_steps": 3},
+    "schedule": {"valid_fraction": 0.1},
+    "early_stopping": {"valid_fraction": 0.1},
+}
+
+
+def test_the_chapter():
+    chapter = {
+        "embed_size": 32,
+        "num_hiddens": 32,
+        "num_layers": 2,
+        "min_freq": 3,
+        "num_steps": 10,
+        "batch_size": 64,
+        "epochs": 300,
+        "learning_rate": 0.005,
+        "clip_norm": 1.0,
+        "tokenizer": "word",
+        "lowercase": True,
+        "cell": "lstm",
+        "schedule": "constant",
+        "precision": "float32",
+        "accumulate": 1,
+    }
+    # These have no part in its training.
+    others = {"patience", "beam_size", "length_penalty", "keep_checkpoints", "nonfinite"}
+    assert PRESETS["chapter"] == Recipe()
+    for name, value in dataclasses.asdict(Recipe()).items():
+        if name in chapter:
+            assert value == chapter[name], name
+        elif name not in others:
+            assert value in (None, False, 0, "none"), f"{name} is on in the chapter"
+
+
+def test_the_chapter_reads_1001_pairs_of_its_own_corpus():
+    assert preset("chapter", "fra-eng").max_pairs == 1001
+    assert preset("chapter", "fra-eng", max_pairs=5).max_pairs == 5
+    assert preset("chapter", "pairs.tsv").max_pairs is None
+    changed = preset("chapter", "pairs.tsv", epochs=7, dropout=0.5)
+    assert changed == dataclasses.replace(Recipe(), epochs=7, dropout=0.5)
+
+
+def test_unknown_presets():
+    with pytest.raises(InputError, match=r"no preset 'Chapter'; .* did you mean chapter\?"):
+        preset("Chapter", "fra-eng")
+    with pytest.raises(InputError, match=r"no preset 'xyz'; there is chapter, small, base$"):
+        preset("xyz", "fra-eng")
+
+
+@pytest.mark.parametrize("item", dataclasses.fields(Recipe), ids=lambda item: item.name)
+def test_every_value_is_checked(item):
+    needed = NEEDED.get(item.name, {})
+
+    def refused(value):
+        with pytest.raises(InputError, match=f"^{item.name} is .*; give "):
+            Recipe(**{**needed, item.name: value})
+
+    def taken(value):
+        assert getattr(Recipe(**{**needed, item.name: value}), item.name) == value
+
+    kind, limits = value_type(item), item.metadata["limits"]
+    for value in ("3", [3], float("nan"), float("inf"), 10**400, -1):
+        refused(value)
+    if item.default is not None:
+        refused(None)
+    if kind is bool:
+        refused(1)
+        taken(True)
+        return
+    refused(True)
+    if kind is str:
+        for value in item.metadata["choices"]:
+            taken(value)
+        return
+    refused(kind(limits["at_most"] + 1))
+    if kind is int:
+        refused(3.0)
+        taken(limits["at_least"])
+        refused(limits["at_least"] - 1)
+    else:
+        taken(0.5)
+    for border in {"above", "below"} & limits.keys():
+        refused(kind(limits[border]))
+
+
+@pytest.mark.parametrize(
+    ("given", "message"),
+    [
+        ({"joint_vocabulary": True}, "joint_vocabulary needs tokenizer sentencepiece; give that"),
+        ({"subword_sampling": 0.2}, "subword_sampling needs tokenizer sentencepiece"),
+        (
+            {"subword_sampling": 0.2, "tokenizer": "sentencepiece"},
+            "subword_sampling needs bucket_by_length",
+        ),
+        ({"lowercase": False}, "lowercase off needs tokenizer sentencepiece"),
+        ({"input_feeding": True}, "input_feeding needs attention luong"),
+        ({"replace_unknown": True}, "replace_unknown needs attention luong"),
+        (
+            {"replace_unknown": True, "attention": "luong", "tokenizer": "sentencepiece"},
+            "replace_unknown needs tokenizer word",
+        ),
+        ({"batch_tokens": 4096}, "batch_tokens needs bucket_by_length"),
+        (
+            {"batch_tokens": 9, "bucket_by_length": True},
+            r"batch_tokens is 9; give num_steps \(10\) or more",
+        ),
+        ({"schedule": "plateau"}, "schedule plateau needs a valid_fraction of 0.05"),
+        (
+            {"schedule": "plateau", "valid_fraction": 0.1, "warmup_steps": 5},
+            "schedule plateau has no warmup_steps; leave one of them out",
+        ),
+        ({"early_stopping": "bleu"}, "early_stopping needs a valid_fraction of 0.05"),
+        ({"bidirectional": True, "num_hiddens": 31}, "give an even num_hiddens"),
+        ({"bidirectional": True, "encoder_num_hiddens": 31}, "give an even num_hiddens"),
+        (
+            {"attention": "luong-dot", "encoder_num_hiddens": 16},
+            "luong-dot compares 32 values with the encoder's 16; leave encoder_num_hiddens out",
+        ),
+    ],
+)
+def test_options_that_do_not_go_together(given, message):
+    with pytest.raises(InputError, match=message):
+        Recipe(**given)
+
+
+def test_options_that_do():
+    Recipe(bidirectional=True, num_hiddens=31, encoder_num_hiddens=16)
+    Recipe(attention="luong-dot", encoder_num_hiddens=32)
+    Recipe(batch_tokens=10, bucket_by_length=True)
+
+
+def test_a_preset_is_changed_where_it_is_told():
+    for name, recipe in PRESETS.items():
+        assert preset(name, "pairs.tsv") == recipe
+        assert preset(name, "pairs.tsv", epochs=3).epochs == 3
+    small, base = PRESETS["small"], PRESETS["base"]
+    assert small.num_hiddens < base.num_hiddens
+    assert base.attention == small.attention == "luong"
+    assert preset("base", "fra-eng").max_pairs is None, "only the chapter reads part of the corpus"
+
+
+def test_a_whole_number_will_do_for_any_number():
+    assert Recipe(clip_norm=2).clip_norm == 2
+
+
+def test_fractions_leave_something_to_train_on():
+    Recipe(valid_fraction=0.5, test_fraction=0.4)
+    with pytest.raises(InputError, match="leave nothing to train on"):
+        Recipe(valid_fraction=0.5, test_fraction=0.5)
+
+
+def test_a_recipe_survives_its_record():
+    recipe = Recipe(max_tokens=50, dropout=0.1, drop_long=True)
+    assert Recipe(**json.loads(json.dumps(dataclasses.asdict(recipe)))) == recipe
+
+
+def test_seeds():
+    assert [check_seed(seed) for seed in (0, 2**32 - 1)] == [0, 2**32 - 1]
+    for seed in (-1, 2**32, 1.0, "1", None):
+        with pytest.raises(InputError, match="give a whole number from 0 to 4294967295"):
+            check_seed(seed)

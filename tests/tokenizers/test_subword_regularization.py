@@ -1,0 +1,155 @@
+"""Subwords drawn at random: as often as they should be, and as SentencePiece draws them."""
+
+import collections
+import io
+import itertools
+import math
+
+import pytest
+import sentencepiece
+
+from keras_s2s.tokenizers.subword_regularization import (
+    LONGEST_WORD,
+    BpeSampler,
+    Pieces,
+    UnigramSampler,
+    draw_subwords,
+)
+
+
+def learn(texts, vocab_size, **options):
+    model = io.BytesIO()
+    sentencepiece.SentencePieceTrainer.train(
+        sentence_iterator=iter(texts),
+        model_writer=model,
+        vocab_size=vocab_size,
+        hard_vocab_limit=False,
+        minloglevel=2,
+        **options,
+    )
+    return sentencepiece.SentencePieceProcessor(model_proto=model.getvalue())
+
+
+@pytest.fixture(scope="module")
+def texts(phrasebook):
+    return [text.encode() for text in phrasebook.source + phrasebook.target]
+
+
+@pytest.fixture(scope="module", params=["unigram", "bpe"])
+def processor(request, texts):
+    return learn(texts, 400, model_type=request.param)
+
+
+@pytest.fixture(scope="module")
+def unigram(texts):
+    return learn(texts, 400, model_type="unigram")
+
+
+@pytest.fixture(scope="module")
+def bpe(texts):
+    return learn(texts, 400, model_type="bpe")
+
+
+def all_ways(word, pieces):
+    """Every way to cut a word into pieces."""
+    for cuts in itertools.product([False, True], repeat=len(word) - 1):
+        places = [0, *(place for place, cut in enumerate(cuts, start=1) if cut), len(word)]
+        way = [word[start:end] for start, end in itertools.pairwise(places)]
+        if all(part in pieces.ids for part in way):
+            yield way
+
+
+@pytest.mark.parametrize("alpha", [0, 0.2, 0.5, 1])
+def test_ways_are_drawn_by_their_probability(unigram, alpha):
+    pieces = Pieces(unigram)
+    weights = {
+        tuple(pieces.ids[part] for part in way): math.exp(
+            alpha * sum(pieces.scores[part] for part in way)
+        )
+        for way in all_ways("▁vous", pieces)
+    }
+    assert len(weights) >= 5
+    sampler = UnigramSampler(pieces, seed=0, alpha=alpha)
+    draws = 20_000
+    drawn = collections.Counter(tuple(sampler.draw("▁vous")) for _ in range(draws))
+    assert drawn.keys() <= weights.keys()
+    for way, weight in weights.items():
+        probability = weight / sum(weights.values())
+        # Five standard deviations.
+        allowed = 5 * math.sqrt(probability * (1 - probability) / draws)
+        assert drawn[way] / draws == pytest.approx(probability, abs=max(allowed, 1e-9))
+
+
+def test_merges_are_left_out_by_chance():
+    processor = learn(["aab"] * 20, 9, model_type="bpe", add_dummy_prefix=False)
+    pieces = Pieces(processor)
+    assert {"aa", "ab", "aab"} <= pieces.ids.keys()
+    ways = sorted([("aa", "b"), ("a", "ab")], key=lambda way: -pieces.scores[max(way, key=len)])
+    sampler = BpeSampler(pieces, seed=0, alpha=0.3)
+    draws = 20_000
+    drawn = collections.Counter(tuple(sampler.draw("aab")) for _ in range(draws))
+    for way, probability in {
+        ways[0]: 0.7 * 0.3,
+        ways[1]: 0.3 * 0.7 * 0.3,
+        ("a", "a", "b"): 0.3 * 0.3,
+        ("aab",): 0.7 * 0.7 + 0.3 * 0.7 * 0.7,
+    }.items():
+        ids = tuple(pieces.ids[part] for part in way)
+        assert drawn[ids] / draws == pytest.approx(probability, abs=0.015)
+
+
+@pytest.mark.parametrize("alpha", [0.1, 0.3, 0.7])
+def test_as_sentencepiece_draws(processor, texts, alpha):
+    """On average: its own draws cannot be made the same ones."""
+    ours = draw_subwords(processor, texts, seed=0, alpha=alpha)
+    theirs = processor.encode(texts, enable_sampling=True, alpha=alpha, nbest_size=-1)
+    assert sum(map(len, ours)) == pytest.approx(sum(map(len, theirs)), rel=0.05)
+    best = processor.encode(texts)
+    same = [sum(map(list.__eq__, rows, best)) / len(texts) for rows in (ours, theirs)]
+    assert same[0] == pytest.approx(same[1], abs=0.1)
+    assert processor.decode(ours) == processor.decode(best)
+
+
+def test_nothing_left_out_is_the_best_way(bpe, texts):
+    assert draw_subwords(bpe, texts, seed=0, alpha=0) == bpe.encode(texts)
+
+
+@pytest.mark.parametrize("byte_fallback", [False, True])
+@pytest.mark.parametrize("model_type", ["unigram", "bpe"])
+def test_unknown_characters(texts, model_type, byte_fallback):
+    processor = learn(texts, 700, model_type=model_type, byte_fallback=byte_fallback)
+    odd = ["漢字 a漢b 🙂🙃", "", "漢" * 50, "▁ ▁a"]
+    odd = [text.encode() for text in odd]
+    # Nothing but unknown characters can be cut in one way only.
+    assert draw_subwords(processor, odd[1:3], 0, 0.5) == processor.encode(odd[1:3])
+    for seed in range(20):
+        drawn = draw_subwords(processor, odd, seed, 0.5)
+        assert processor.decode(drawn) == processor.decode(processor.encode(odd))
+
+
+def test_sentences_with_endless_words_are_cut_in_the_best_way(processor, texts):
+    endless = [b"go " + b"on" * LONGEST_WORD, b"x" * 100_000]
+    assert draw_subwords(processor, endless, 0, 0.5) == processor.encode(endless)
+    long_enough = [b"on" * (LONGEST_WORD // 2 - 1)]
+    assert draw_subwords(processor, long_enough, 0, 0.2) != processor.encode(long_enough)
+
+
+def test_pieces_that_go_across_words(texts):
+    processor = learn(texts, 400, split_by_whitespace=False, max_sentencepiece_length=30)
+    pieces = Pieces(processor)
+    assert [piece for piece in pieces.ids if "▁" in piece[1:]], "or this proves nothing"
+    assert list(pieces.words("▁go▁on")) == ["▁go▁on"]
+    drawn = draw_subwords(processor, texts, 0, 0.5)
+    assert processor.decode(drawn) == processor.decode(processor.encode(texts))
+    assert any("▁" in processor.id_to_piece(number)[1:] for row in drawn for number in row)
+
+
+def test_words(unigram):
+    pieces = Pieces(unigram)
+    for normalized, words in {
+        "": [],
+        "▁go▁on.": ["▁go", "▁on."],
+        "go▁on": ["go", "▁on"],
+        "▁▁go": ["▁", "▁go"],
+    }.items():
+        assert list(pieces.words(normalized)) == words

@@ -1,0 +1,189 @@
+"""From a configuration to what it stands for: tokenizers, model, optimizer."""
+
+import dataclasses
+
+import keras
+import numpy as np
+import pytest
+import tensorflow as tf
+
+import keras_s2s as s2s
+from keras_s2s.config import PRESETS, Recipe
+from keras_s2s.data.vocabulary import make_tokenizers
+from keras_s2s.schedules import WarmUp
+from keras_s2s.tokenizers.sentence_piece_tokenizer import SentencePieceTokenizer
+from keras_s2s.training.builders import make_model, make_optimizer
+
+SMALL = {"embed_size": 4, "num_hiddens": 6, "num_layers": 2}
+
+
+# Tokenizers
+
+
+def test_words_by_frequency_and_number(phrasebook):
+    source, target = make_tokenizers(Recipe(min_freq=2, max_tokens=50), phrasebook)
+    expected = s2s.WordTokenizer.fit(phrasebook.source, min_freq=2, max_tokens=50)
+    assert source.vocabulary == expected.vocabulary
+    assert len(target) == 50
+    assert "le" in target.vocabulary
+    assert "le" not in source.vocabulary
+
+
+def test_subwords_of_each_side_or_of_both(phrasebook):
+    recipe = Recipe(tokenizer="sentencepiece", max_tokens=120)
+    source, target = make_tokenizers(recipe, phrasebook)
+    for tokenizer, texts in ((source, phrasebook.source), (target, phrasebook.target)):
+        assert isinstance(tokenizer, SentencePieceTokenizer)
+        expected = SentencePieceTokenizer.fit(texts, vocab_size=120)
+        assert tokenizer.vocabulary == expected.vocabulary
+    joint, same = make_tokenizers(dataclasses.replace(recipe, joint_vocabulary=True), phrasebook)
+    assert joint is same
+    assert joint.vocabulary not in (source.vocabulary, target.vocabulary)
+
+
+def test_case(phrasebook):
+    for lowercase in (True, False):
+        recipe = Recipe(tokenizer="sentencepiece", max_tokens=150, lowercase=lowercase)
+        source, _ = make_tokenizers(recipe, phrasebook)
+        assert any(token != token.lower() for token in source.vocabulary) == (not lowercase)
+
+
+# Models
+
+
+def test_the_chapters_model():
+    model = make_model(Recipe(), 30, 40, "float32")
+    sizes = {"embed_size": 32, "num_hiddens": 32, "num_layers": 2}
+    plain = s2s.Seq2Seq(s2s.Seq2SeqEncoder(30, **sizes), s2s.Seq2SeqDecoder(40, **sizes))
+    shapes = [[weight.shape for weight in each.weights] for each in (model, plain)]
+    assert shapes[0] == shapes[1]
+
+
+def test_every_option_of_the_model_gets_where_it_belongs():
+    recipe = Recipe(
+        **SMALL,
+        cell="gru",
+        encoder_num_hiddens=8,
+        encoder_num_layers=3,
+        bidirectional=True,
+        attention="bahdanau",
+        input_feeding=True,
+        residual=True,
+        tie_embeddings=True,
+        dropout=0.1,
+        embed_dropout=0.2,
+        recurrent_dropout=0.3,
+        output_dropout=0.4,
+    )
+    model = make_model(recipe, 30, 40, "mixed_bfloat16")
+    encoder, decoder = model.encoder.get_config(), model.decoder.get_config()
+    both = {
+        "embed_size": 4,
+        "cell": "gru",
+        "residual": True,
+        "dropout": 0.1,
+        "embed_dropout": 0.2,
+        "recurrent_dropout": 0.3,
+    }
+    of_encoder = {"vocab_size": 30, "num_hiddens": 8, "num_layers": 3, "bidirectional": True}
+    of_decoder = {
+        "vocab_size": 40,
+        "num_hiddens": 6,
+        "num_layers": 2,
+        "encoder_num_hiddens": 8,
+        "encoder_num_layers": 3,
+        "attention": "bahdanau",
+        "input_feeding": True,
+        "tie_embeddings": True,
+        "output_dropout": 0.4,
+    }
+    assert {**encoder, **both, **of_encoder} == encoder
+    assert {**decoder, **both, **of_decoder} == decoder
+    for layer in (model, model.encoder, model.decoder, model.decoder.attention_layer):
+        assert layer.dtype_policy.name == "mixed_bfloat16"
+    # Weights are float32, and those of a model in full precision.
+    full = make_model(recipe, 30, 40, "float32")
+    full.set_weights(model.get_weights())
+    assert {weight.dtype for weight in model.weights} == {"float32"}
+    assert full.dtype_policy.name == "float32"
+
+
+@pytest.mark.parametrize("name", PRESETS)
+def test_presets_can_be_built(name):
+    recipe = dataclasses.replace(PRESETS[name], embed_size=4, num_hiddens=4)
+    model = make_model(recipe, 10, 12, "float32")
+    ids = np.ones((2, 3), "int32"), np.array([3, 1])
+    assert model((ids, ids)).shape == (2, 2, 12)
+
+
+# Optimizers
+
+
+def rate_after(recipe, batches, num_batches=10):
+    """The learning rate with which a batch is learned."""
+    optimizer = make_optimizer(recipe, num_batches)
+    variable = keras.Variable([0.0])
+    optimizer.build([variable])
+    optimizer._iterations.assign(batches)
+    return float(optimizer.learning_rate)
+
+
+def test_the_chapters_optimizer():
+    optimizer = make_optimizer(Recipe(), 16)
+    assert type(optimizer) is keras.optimizers.Adam
+    assert float(optimizer.learning_rate) == pytest.approx(0.005)
+    assert optimizer.global_clipnorm == 1.0
+    assert not optimizer.use_ema
+    assert optimizer.gradient_accumulation_steps is None
+    # What is not a schedule can be changed while training, as the schedule "plateau" does.
+    for schedule in ("constant", "plateau"):
+        optimizer = make_optimizer(Recipe(schedule=schedule, valid_fraction=0.1), 16)
+        optimizer.learning_rate = 0.5
+
+
+def test_averaging_clipping_and_accumulation():
+    recipe = Recipe(average=0.99, clip_norm=0.5, accumulate=4)
+    optimizer = make_optimizer(recipe, 16)
+    assert (optimizer.use_ema, optimizer.ema_momentum) == (True, 0.99)
+    assert optimizer.global_clipnorm == 0.5
+    assert optimizer.gradient_accumulation_steps == 4
+
+
+@pytest.mark.parametrize("accumulate", [1, 4])
+def test_cosine(accumulate):
+    recipe = Recipe(schedule="cosine", epochs=4, learning_rate=0.8, accumulate=accumulate)
+    # 40 batches in all, however many make a step.
+    rates = [rate_after(recipe, batches) for batches in (0, 10, 20, 40)]
+    expected = [0.4 * (1 + np.cos(np.pi * share)) for share in (0, 0.25, 0.5, 1)]
+    np.testing.assert_allclose(rates, expected, atol=1e-6)
+    recipe = dataclasses.replace(recipe, warmup_steps=10, epochs=12)
+    warm = 10 * accumulate
+    halfway = warm + (120 - warm) // 2
+    rates = [rate_after(recipe, batches) for batches in (0, warm // 5 * 2, warm, halfway, 120)]
+    np.testing.assert_allclose(rates, [0, 0.32, 0.8, 0.4, 0], atol=1e-6)
+
+
+@pytest.mark.parametrize("accumulate", [1, 4])
+@pytest.mark.parametrize("schedule", ["constant", "inverse-sqrt"])
+def test_warming_up(schedule, accumulate):
+    recipe = Recipe(schedule=schedule, warmup_steps=5, learning_rate=0.8, accumulate=accumulate)
+    assert isinstance(make_optimizer(recipe, 10)._learning_rate, WarmUp)
+    rates = [rate_after(recipe, steps * accumulate - 1) for steps in (1, 3, 5)]
+    np.testing.assert_allclose(rates, [0.16, 0.48, 0.8], rtol=1e-6)
+    later = 0.8 if schedule == "constant" else 0.4
+    assert rate_after(recipe, 20 * accumulate) == pytest.approx(later)
+
+
+def test_accumulated_gradients_are_their_mean():
+    recipe = Recipe(accumulate=3, clip_norm=100.0)
+    several, one = make_optimizer(recipe, 10), make_optimizer(Recipe(clip_norm=100.0), 10)
+    gradients = [tf.constant([[value, 1.0]]) for value in (1.0, -4.0, 9.0)]
+    results = []
+    for optimizer, given in ((several, gradients), (one, [sum(gradients) / 3])):
+        variable = keras.Variable([[5.0, 5.0]])
+        optimizer.build([variable])
+        for gradient in given:
+            optimizer.apply([gradient])
+        results.append(variable.numpy())
+    np.testing.assert_allclose(*results, rtol=1e-6)
+    assert np.abs(results[0] - 5).max() > 1e-3

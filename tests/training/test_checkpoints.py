@@ -1,0 +1,270 @@
+"""The state of a training: saved, damaged, and gone on from."""
+
+import math
+import random
+import shutil
+import subprocess
+import types
+
+import keras
+import numpy as np
+import pytest
+
+from keras_s2s.data.bucketing import Position
+from keras_s2s.training.checkpoint_callbacks import Checkpoints
+from keras_s2s.training.checkpoints import CHECKSUMS, CheckpointFolder, TrainingState, memory_of
+from keras_s2s.utils.errors import InputError
+from keras_s2s.utils.files import checksum_of
+from keras_s2s.utils.signals import StopRequest
+
+
+def state_of(model):
+    variables = [*model.variables, *model.optimizer.variables]
+    return [np.array(variable) for variable in variables]
+
+
+def equal(states, others):
+    return all(np.array_equal(a, b) for a, b in zip(states, others, strict=True))
+
+
+@pytest.fixture
+def small():
+    """A model whose checkpoints take no time."""
+    model = keras.Sequential([keras.Input((1,)), keras.layers.Dense(1)])
+    model.compile("adam", "mse")
+    return model
+
+
+def names_in(folder):
+    return [path.name for path in CheckpointFolder(folder).all()]
+
+
+def test_checkpoints_hold_the_whole_state(tmp_path, make_model, batches):
+    model = make_model(dropout=0.5)
+    model.compile()
+    model.fit(batches, epochs=1, verbose=0)
+    state = TrainingState(Position(1, 2), 1.5, [0.1, np.float32(1 / 3).tolist()])
+    CheckpointFolder(tmp_path).save(model, state)
+    saved = state_of(model)
+    model.fit(batches, epochs=1, verbose=0)
+    assert not equal(saved, state_of(model))
+    assert not equal(saved[-1:], state_of(model)[-1:])
+
+    other = make_model(dropout=0.5, seed=1)
+    other.compile()
+    assert CheckpointFolder(tmp_path).restore(other) == state
+    assert equal(saved, state_of(other))
+    # Not only are they equal: they go on alike.
+    other.fit(batches, epochs=1, verbose=0)
+    assert equal(state_of(model), state_of(other))
+
+
+def test_what_callbacks_remember(tmp_path, small):
+    stopping = keras.callbacks.EarlyStopping("loss", patience=3, restore_best_weights=True)
+    plateau = keras.callbacks.ReduceLROnPlateau("loss", patience=7)
+    for callback in (stopping, plateau):
+        callback.set_model(small)
+        callback.on_train_begin()
+        for epoch, loss in enumerate((2.0, np.float32(0.1), 1.0, 1.5)):
+            callback.on_epoch_end(epoch, {"loss": loss})
+    known, best_weights = memory_of([stopping, plateau])
+    CheckpointFolder(tmp_path).save(
+        small, TrainingState(Position(4), callbacks=known, best_weights=best_weights)
+    )
+    state = CheckpointFolder(tmp_path).restore(small)
+    others = [
+        keras.callbacks.EarlyStopping("loss", patience=3, restore_best_weights=True),
+        keras.callbacks.ReduceLROnPlateau("loss", patience=7),
+    ]
+    for callback in others:
+        callback.set_model(small)
+        callback.on_train_begin()
+    state.remember(others)
+    assert (others[0].wait, others[0].best, others[0].best_epoch) == (2, np.float32(0.1), 1)
+    assert (others[1].wait, others[1].best) == (2, np.float32(0.1))
+    assert equal(others[0].best_weights, stopping.best_weights)
+    assert not state.stopped
+    others[0].on_epoch_end(4, {"loss": 0.2})
+    assert small.stop_training
+    stopped = TrainingState(callbacks=memory_of(others)[0])
+    assert stopped.stopped
+    stopped.forget_end()
+    assert not stopped.stopped
+    assert stopped.callbacks["EarlyStopping"]["wait"] == 0
+
+
+def make_callback(folder, model, *, every=None, request=None, epochs=10, keep=3):
+    callback = Checkpoints(
+        CheckpointFolder(folder, keep), [], TrainingState(), every, request or StopRequest("a test")
+    )
+    callback.set_model(model)
+    callback.set_params({"epochs": epochs})
+    return callback
+
+
+@pytest.fixture
+def clock(monkeypatch):
+    now = types.SimpleNamespace(seconds=100.0)
+    monkeypatch.setattr(
+        "keras_s2s.training.checkpoint_callbacks.time.perf_counter", lambda: now.seconds
+    )
+    return now
+
+
+def test_checkpoints_are_saved_from_time_to_time(tmp_path, small, clock):
+    callback = make_callback(tmp_path, small)
+    for epoch in range(10):
+        callback.on_epoch_begin(epoch)
+        for batch in (0, 1):
+            clock.seconds += 6
+            callback.on_train_batch_end(batch)
+        callback.on_epoch_end(epoch)
+        if epoch == 4:
+            assert names_in(tmp_path) == [
+                "epoch-000002-batch-00000001",
+                "epoch-000004-batch-00000002",
+            ]
+    # The last three, and the last epoch's is one of them.
+    assert names_in(tmp_path) == [
+        "epoch-000007-batch-00000001",
+        "epoch-000009-batch-00000002",
+        "epoch-000010-batch-00000000",
+    ]
+    assert CheckpointFolder(tmp_path).newest() == Position(10, 0)
+
+
+def test_where_saving_takes_long_it_is_done_less_often(tmp_path, small, clock, monkeypatch):
+    def slowly(self, model, state):
+        clock.seconds += 4
+        saved.append(clock.seconds)
+
+    saved = []
+    monkeypatch.setattr(CheckpointFolder, "save", slowly)
+    callback = make_callback(tmp_path, small)
+    callback.on_epoch_begin(0)
+    for batch in range(1000):
+        clock.seconds += 1
+        callback.on_train_batch_end(batch)
+    # At most a fiftieth of the time.
+    assert np.diff(saved).tolist() == [204.0] * 4
+
+
+def test_an_interval_in_steps(tmp_path, small):
+    callback = make_callback(tmp_path, small, every=3, keep=100)
+    for epoch in range(2):
+        callback.on_epoch_begin(epoch)
+        for batch in range(4):
+            callback.on_train_batch_end(batch)
+        callback.on_epoch_end(epoch)
+    assert names_in(tmp_path) == ["epoch-000000-batch-00000003", "epoch-000001-batch-00000002"]
+
+
+def test_newest_is_that_of_most_epochs(tmp_path):
+    folder = CheckpointFolder(tmp_path)
+    assert CheckpointFolder(tmp_path / "missing").newest() == Position()
+    for name in ("000009-batch-00000001", "999999-batch-00000001", "1000000-batch-00000000", "7"):
+        (tmp_path / f"epoch-{name}").mkdir()
+    assert folder.newest() == Position(1_000_000, 0)
+
+
+def test_a_damaged_checkpoint_is_named_and_the_one_before_is_taken(
+    tmp_path, make_model, batches, capsys
+):
+    """At fifty random places: cut off there, or one bit of it turned."""
+    model = make_model()
+    model.compile()
+    folder = CheckpointFolder(tmp_path)
+    folder.save(model, TrainingState(Position(1)))
+    saved = state_of(model)
+    model.fit(batches, epochs=1, verbose=0)
+    folder.save(model, TrainingState(Position(2)))
+    older, newer = folder.all()
+    choices = random.Random(0)
+    files = sorted(newer.iterdir())
+    assert len(files) == 3
+    for number in range(50):
+        damaged = files[number % 3]
+        whole = damaged.read_bytes()
+        place = choices.randrange(len(whole))
+        if number % 2:
+            damaged.write_bytes(whole[:place])
+        else:
+            turned = whole[place] ^ 1 << choices.randrange(8)
+            damaged.write_bytes(whole[:place] + bytes([turned]) + whole[place + 1 :])
+        assert folder.restore(model).position == Position(1)
+        assert equal(saved, state_of(model))
+        message = capsys.readouterr().err
+        assert message.startswith(f"{newer}: left out, since its ")
+        assert damaged.name in message or CHECKSUMS in message
+        damaged.write_bytes(whole)
+    assert folder.restore(model).position == Position(2)
+    (newer / "variables.npz").unlink()
+    assert folder.restore(model).position == Position(1)
+    folder.remove_after(Position(1))
+    assert folder.all() == [older]
+    (older / CHECKSUMS).write_bytes(b"")
+    with pytest.raises(InputError, match="no checkpoint is whole; begin anew"):
+        folder.restore(model)
+
+
+def test_checksums_are_those_of_other_tools(tmp_path, small):
+    CheckpointFolder(tmp_path).save(small, TrainingState(Position(1)))
+    [folder] = CheckpointFolder(tmp_path).all()
+    lines = (folder / CHECKSUMS).read_text(encoding="ascii").splitlines()
+    assert lines == [
+        f"{checksum_of(folder / name)}  {name}" for name in ("state.json", "variables.npz")
+    ]
+    (tmp_path / "empty").write_bytes(b"")
+    empty = "e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855"
+    assert checksum_of(tmp_path / "empty") == empty
+
+
+def test_a_checkpoint_of_another_model_is_none(tmp_path, make_model, small):
+    CheckpointFolder(tmp_path).save(small, TrainingState(Position(1)))
+    model = make_model()
+    model.compile()
+    with pytest.raises(InputError, match="not of this model and version"):
+        CheckpointFolder(tmp_path).restore(model)
+
+
+def test_a_failed_save_leaves_the_others(tmp_path, small, monkeypatch):
+    folder = CheckpointFolder(tmp_path)
+    folder.save(small, TrainingState(Position(1)))
+
+    def full(path, *arrays):
+        path.write_bytes(b"half of it")
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(np, "savez", full)
+    with pytest.raises(InputError, match=r"No space left.* the last one is epoch-000001-batch-0"):
+        folder.save(small, TrainingState(Position(2)))
+    assert [path.name for path in tmp_path.iterdir()] == ["epoch-000001-batch-00000000"]
+    monkeypatch.undo()
+    assert folder.restore(small).position == Position(1)
+
+
+def test_a_real_full_disk(tmp_path):
+    if not shutil.which("mount"):
+        pytest.skip("no mount")
+    small_disk = tmp_path / "disk"
+    small_disk.mkdir()
+    command = ["mount", "-t", "tmpfs", "-o", "size=64k", "none", str(small_disk)]
+    if subprocess.run(command, capture_output=True).returncode:
+        pytest.skip("no permission to mount a small disk")
+    try:
+        model = keras.Sequential([keras.Input((200,)), keras.layers.Dense(200)])
+        model.compile("adam", "mse")
+        folder = CheckpointFolder(small_disk / "checkpoints")
+        with pytest.raises(
+            InputError, match=r"cannot be saved .*; there is none before it, so make"
+        ):
+            folder.save(model, TrainingState(Position(1)))
+        assert not list(small_disk.iterdir())
+    finally:
+        subprocess.run(["umount", str(small_disk)], check=True)
+
+
+def test_numbers_that_are_none_survive(tmp_path, small):
+    state = TrainingState(Position(0, 1), metrics=[math.inf], callbacks={"X": {"best": -math.inf}})
+    CheckpointFolder(tmp_path).save(small, state)
+    assert CheckpointFolder(tmp_path).restore(small) == state

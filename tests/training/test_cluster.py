@@ -1,0 +1,135 @@
+"""What `TF_CONFIG` says, and whether the others are there."""
+
+import json
+import socket
+
+import pytest
+from ports import free_ports
+
+from keras_s2s.training.cluster import EXAMPLE, listening, read_cluster
+from keras_s2s.training.devices import Devices
+from keras_s2s.training.worker_monitor import Lookout, answers
+from keras_s2s.utils.errors import InputError, WorkerLost
+
+
+def read(cluster, task):
+    return read_cluster({"TF_CONFIG": json.dumps({"cluster": cluster, "task": task})})
+
+
+def error_of(command, tmp_path):
+    words = "train", "phrasebook", "--run-dir", tmp_path / "run", "--strategy", "multiworker"
+    outcome = command(*words)
+    assert (outcome.status, outcome.out) == (2, "")
+    assert not (tmp_path / "run").exists()
+    assert outcome.err.count("\n") == 1
+    return outcome.err.removeprefix("keras-s2s: error: ").removesuffix("\n")
+
+
+def test_the_chief_is_the_first():
+    cluster = {"worker": ["one:2222", "two:2223"]}
+    first, second = (
+        read(cluster, {"type": "worker", "index": index})
+        # A shell that fills in a number often leaves the quotes around it.
+        for index in (0, "1")
+    )
+    assert (first.is_chief, second.is_chief) == (True, False)
+    assert [str(worker) for worker in first.others] == ["worker 1 (two:2223)"]
+    assert [str(worker) for worker in second.others] == ["worker 0 (one:2222)"]
+
+
+def test_a_chief_beside_the_workers():
+    # As Kubeflow's operator writes it.
+    cluster = {"worker": ["w0:2222", "[::1]:2222"], "chief": ["c:2222"], "evaluator": ["e:1"]}
+    config = {"cluster": cluster, "task": {"type": "worker", "index": 0}, "environment": "cloud"}
+    found = read_cluster({"TF_CONFIG": json.dumps(config)})
+    assert not found.is_chief
+    assert [worker.host for worker in found.workers] == ["c", "w0", "::1"]
+    assert read(cluster, {"type": "chief", "index": 0}).is_chief
+
+
+TWO = {"worker": ["one:2222", "two:2222"]}
+FIRST = {"type": "worker", "index": 0}
+
+
+@pytest.mark.parametrize(
+    ("config", "message"),
+    [
+        ("{cluster", "TF_CONFIG is no JSON (Expecting property name enclosed in double quotes:"),
+        ("[]", 'TF_CONFIG needs a "cluster" and a "task"; it looks like {"cluster'),
+        ({"cluster": TWO}, 'TF_CONFIG needs a "cluster" and a "task"'),
+        ({"cluster": {}, "task": FIRST}, 'TF_CONFIG has no "worker" in its cluster'),
+        (
+            {"cluster": {**TWO, "ps": ["p:1"]}, "task": FIRST},
+            "TF_CONFIG has a 'ps' in its cluster; there are only chief and worker here",
+        ),
+        ({"cluster": {"worker": "one:1"}, "task": FIRST}, "TF_CONFIG has for 'worker' 'one:1'"),
+        (
+            {"cluster": {"worker": ["one", "two:1"]}, "task": FIRST},
+            "TF_CONFIG has the address 'one' of worker 0; give host:port",
+        ),
+        (
+            {"cluster": {"worker": ["one:70000"]}, "task": FIRST},
+            "TF_CONFIG has the address 'one:70000' of worker 0; give host:port",
+        ),
+        (
+            {"cluster": {"worker": ["one:1", "one:1"]}, "task": FIRST},
+            "TF_CONFIG has one:1 twice; each worker needs its own port",
+        ),
+        *(
+            (
+                {"cluster": TWO, "task": {"type": job, "index": index}},
+                f"TF_CONFIG has the task {job} {index}, which is not in its cluster; "
+                "there is worker 0, worker 1",
+            )
+            for job, index in (("worker", 2), ("worker", None), ("chief", 0), ("worker", True))
+        ),
+    ],
+)
+def test_what_describes_no_workers(config, message, command, monkeypatch, tmp_path):
+    text = config if isinstance(config, str) else json.dumps(config)
+    monkeypatch.setenv("TF_CONFIG", text)
+    error = error_of(command, tmp_path)
+    assert error.startswith(message)
+    assert error.endswith(f"; it looks like {EXAMPLE}")
+
+
+def test_without_the_variable(command, monkeypatch, tmp_path):
+    monkeypatch.delenv("TF_CONFIG", raising=False)
+    error = error_of(command, tmp_path)
+    assert error == (
+        "--strategy multiworker needs the variable TF_CONFIG; set it on each machine, for example "
+        f"to {EXAMPLE}"
+    )
+    assert Devices().is_chief(), "nobody asks for it otherwise"
+
+
+def test_a_port_that_is_taken():
+    (port,) = free_ports(1)
+    worker = read({"worker": [f"localhost:{port}"]}, FIRST).workers[0]
+    assert not answers(worker)
+    with listening(worker):
+        assert answers(worker)
+    assert not answers(worker)
+    with socket.socket() as other:
+        other.bind(("127.0.0.1", port))
+        other.listen()
+        assert answers(worker)
+        with pytest.raises(InputError) as error, listening(worker):
+            pass
+    assert str(error.value) == (
+        f"port {port} of this machine, which TF_CONFIG gives to worker 0 (localhost:{port}), "
+        "cannot be used (Address already in use); end what uses it, or take another one in "
+        "TF_CONFIG of all workers"
+    )
+
+
+def test_one_that_does_not_come():
+    here, there = free_ports(2)
+    cluster = read({"worker": [f"localhost:{here}", f"localhost:{there}"]}, FIRST)
+    with pytest.raises(WorkerLost) as error:
+        Lookout(cluster, patience=0.5).wait_for_all()
+    assert str(error.value).startswith(
+        f"worker 1 (localhost:{there}) did not come within 0 seconds; start one process for each"
+    )
+    with listening(cluster.others[0]):
+        Lookout(cluster, patience=5).wait_for_all()

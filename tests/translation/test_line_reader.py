@@ -1,0 +1,88 @@
+import gzip
+import hashlib
+
+import pytest
+
+from keras_s2s.translation import line_reader as windows
+from keras_s2s.translation.line_reader import LineReader
+from keras_s2s.utils.errors import InputError
+
+CONTENT = "Go.\r\nWow!\n\n\rin\u2028side\u0085\x0b\n\xffNo end\r".encode("utf-8", "surrogateescape")
+LINES = [b"Go.", b"Wow!", b"", "\rin\u2028side\u0085\x0b".encode(), "\xffNo end\r".encode()]
+
+
+@pytest.fixture(params=["lines.txt", "lines.txt.gz"])
+def file(request, tmp_path):
+    path = tmp_path / request.param
+    path.write_bytes(gzip.compress(CONTENT) if path.suffix == ".gz" else CONTENT)
+    return path
+
+
+def all_windows(reader):
+    return list(iter(reader.window, []))
+
+
+@pytest.mark.parametrize("size", [1, 2, 5, 100])
+def test_all_lines_once(file, size):
+    with LineReader(file, size) as reader:
+        found = all_windows(reader)
+        assert [line for window in found for line in window] == LINES
+        assert {len(window) for window in found[:-1]} <= {size}
+        assert (reader.num_lines, reader.num_bytes) == (5, len(CONTENT))
+        assert reader.checksum == hashlib.sha256(CONTENT).hexdigest()
+        assert reader.share == 1
+
+
+def test_what_was_read_before_is_skipped(file):
+    with LineReader(file, 2) as reader, LineReader(file, 2) as other:
+        reader.window()
+        other.skip(reader.num_bytes, reader.num_lines)
+        assert (other.num_lines, other.checksum) == (2, reader.checksum)
+        assert all_windows(other) == all_windows(reader)
+        assert other.checksum == reader.checksum
+
+
+def test_a_last_line_that_goes_on_is_another(tmp_path):
+    file = tmp_path / "lines.txt"
+    file.write_bytes(b"one\ntwo")
+    with LineReader(file) as before:
+        before.window()
+    with LineReader(file) as again:
+        again.skip(before.num_bytes, 2)
+        assert again.checksum == before.checksum
+    file.write_bytes(b"one\ntwo more")
+    with LineReader(file) as longer:
+        longer.skip(before.num_bytes, 2)
+        assert longer.checksum != before.checksum
+
+
+def test_a_window_is_no_larger_than_memory(tmp_path, monkeypatch):
+    monkeypatch.setattr(windows, "WINDOW_BYTES", 10)
+    file = tmp_path / "lines.txt"
+    file.write_bytes(b"four\n" * 5)
+    with LineReader(file) as reader:
+        assert [len(window) for window in all_windows(reader)] == [2, 2, 1]
+
+
+def test_an_empty_file(tmp_path):
+    file = tmp_path / "lines.txt"
+    file.touch()
+    with LineReader(file) as reader:
+        assert (reader.window(), reader.share) == ([], None)
+
+
+def test_files_that_cannot_be_read(tmp_path):
+    with pytest.raises(InputError, match=r"none: no such file; check the name"):
+        LineReader(tmp_path / "none")
+    with pytest.raises(InputError, match=r"is a folder; give a file"):
+        LineReader(tmp_path)
+    file = tmp_path / "lines.gz"
+    file.write_bytes(gzip.compress(b"line\n" * 1000)[:-9])
+    with LineReader(file) as reader, pytest.raises(InputError, match=r"lines.gz, line \d+: is cut"):
+        all_windows(reader)
+    file.write_bytes(b"no gz")
+    with (
+        LineReader(file) as reader,
+        pytest.raises(InputError, match=r"line 1: is cut off or damaged"),
+    ):
+        reader.window()
