@@ -22,7 +22,7 @@ WAYS = ("one device", "two mirrored", "two workers")
 # process share its threads, so it gets two.
 TRAIN = """
 import sys
-from keras_s2s.utils.console import load_tensorflow
+from keras_s2s.utils.console import import_tensorflow
 load_tensorflow()
 import tensorflow as tf
 threads = int(sys.argv.pop(1))

@@ -35,8 +35,8 @@ if not _is_command() and importlib.util.find_spec("tensorflow"):
             f"keras_s2s runs on TensorFlow, and Keras on {keras.config.backend()}; "
             "set KERAS_BACKEND=tensorflow before Keras is imported"
         )
-    from keras_s2s.config import PRESETS, Recipe
-    from keras_s2s.data.catalog import CATALOGUE
+    from keras_s2s.config import PRESETS, TrainingConfig
+    from keras_s2s.data.catalog import BUILTIN_CORPORA
     from keras_s2s.data.dataset import make_dataset
     from keras_s2s.data.parallel_corpus import CorpusSplits, ParallelCorpus, load_corpus
     from keras_s2s.decoding.beam_search import beam_search
@@ -54,16 +54,23 @@ if not _is_command() and importlib.util.find_spec("tensorflow"):
     from keras_s2s.tokenizers.sentence_piece_tokenizer import SentencePieceTokenizer
     from keras_s2s.tokenizers.tokenizer import Tokenizer
     from keras_s2s.tokenizers.word_tokenizer import WordTokenizer
-    from keras_s2s.training.train import CorpusChoice, resume, train
+    from keras_s2s.training.train import CorpusSpec, resume, train
     from keras_s2s.translation.exported_translator import ExportedTranslator
     from keras_s2s.translation.translator import Translator
     from keras_s2s.utils.errors import ExportError, InputError
 
+    # Names of before 0.2.
+    CATALOGUE = BUILTIN_CORPORA
+    CorpusChoice = CorpusSpec
+    Recipe = TrainingConfig
+
     __all__ = [
+        "BUILTIN_CORPORA",
         "CATALOGUE",
         "PRESETS",
         "BeamResult",
         "CorpusChoice",
+        "CorpusSpec",
         "CorpusSplits",
         "ExportError",
         "ExportedTranslator",
@@ -79,6 +86,7 @@ if not _is_command() and importlib.util.find_spec("tensorflow"):
         "Seq2SeqEncoder",
         "TokenMean",
         "Tokenizer",
+        "TrainingConfig",
         "Translator",
         "WordTokenizer",
         "beam_search",

@@ -5,13 +5,13 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from keras_s2s.data.config import LARGEST_SIZE, DataConfig
+from keras_s2s.data.config import MAX_LAYER_SIZE, DataConfig
 from keras_s2s.utils.errors import InputError, did_you_mean
-from keras_s2s.utils.fields import check_values, option
+from keras_s2s.utils.fields import config_field, validate_fields
 
 
 @dataclass(frozen=True)
-class Recipe(DataConfig):
+class TrainingConfig(DataConfig):
     """The configuration of a training run. The defaults are the chapter's.
 
     Raises:
@@ -19,77 +19,87 @@ class Recipe(DataConfig):
     """
 
     # The model
-    cell: str = option("lstm", "recurrent cells", choices=("lstm", "gru"))
-    embed_size: int = option(32, "width of both embeddings", 1, LARGEST_SIZE)
-    num_hiddens: int = option(32, "width of each recurrent layer", 1, LARGEST_SIZE)
-    num_layers: int = option(2, "recurrent layers in the encoder, and in the decoder", 1, 256)
-    encoder_num_hiddens: int | None = option(
-        None, "width in the encoder, where it is another", 1, LARGEST_SIZE
+    cell: str = config_field("lstm", "recurrent cells", choices=("lstm", "gru"))
+    embed_size: int = config_field(32, "width of both embeddings", 1, MAX_LAYER_SIZE)
+    num_hiddens: int = config_field(32, "width of each recurrent layer", 1, MAX_LAYER_SIZE)
+    num_layers: int = config_field(2, "recurrent layers in the encoder, and in the decoder", 1, 256)
+    encoder_num_hiddens: int | None = config_field(
+        None, "width in the encoder, where it is another", 1, MAX_LAYER_SIZE
     )
-    encoder_num_layers: int | None = option(
+    encoder_num_layers: int | None = config_field(
         None, "layers in the encoder, where it has another number", 1, 256
     )
-    bidirectional: bool = option(False, "half of the encoder's units read backwards")
-    attention: str = option(
+    bidirectional: bool = config_field(False, "half of the encoder's units read backwards")
+    attention: str = config_field(
         "none", "attention's score", choices=("none", "luong", "luong-dot", "bahdanau")
     )
-    input_feeding: bool = option(False, "give what attention found to the next step")
-    residual: bool = option(False, "layers from the second on add their inputs to their outputs")
-    tie_embeddings: bool = option(False, "the dense layer has the target embedding's weights")
-    init_scale: float | None = option(
+    input_feeding: bool = config_field(False, "give what attention found to the next step")
+    residual: bool = config_field(
+        False, "layers from the second on add their inputs to their outputs"
+    )
+    tie_embeddings: bool = config_field(False, "the dense layer has the target embedding's weights")
+    init_scale: float | None = config_field(
         None, "weights begin within this distance of 0; left out, as the chapter's", above=0
     )
 
     # The training
-    dropout: float = option(0.0, "share of values dropped between layers in training", below=1)
-    embed_dropout: float = option(0.0, "the same of the embeddings", below=1)
-    recurrent_dropout: float = option(0.0, "the same from step to step", below=1)
-    output_dropout: float = option(0.0, "the same of what goes into the dense layer", below=1)
-    label_smoothing: float = option(0.0, "probability spread over all of the vocabulary", below=1)
-    batch_size: int = option(64, "pairs in a batch", 1)
-    batch_tokens: int | None = option(
+    dropout: float = config_field(
+        0.0, "share of values dropped between layers in training", below=1
+    )
+    embed_dropout: float = config_field(0.0, "the same of the embeddings", below=1)
+    recurrent_dropout: float = config_field(0.0, "the same from step to step", below=1)
+    output_dropout: float = config_field(0.0, "the same of what goes into the dense layer", below=1)
+    label_smoothing: float = config_field(
+        0.0, "probability spread over all of the vocabulary", below=1
+    )
+    batch_size: int = config_field(64, "pairs in a batch", 1)
+    batch_tokens: int | None = config_field(
         None, "target tokens in a batch, instead (with bucket_by_length)", 3
     )
-    bucket_by_length: bool = option(False, "batches of pairs of similar lengths, with less padding")
-    accumulate: int = option(1, "batches whose gradients make one step", 1)
-    epochs: int = option(300, "times to go through the training pairs", 1)
-    learning_rate: float = option(0.005, "learning rate of Adam, the highest one", above=0)
-    schedule: str = option(
+    bucket_by_length: bool = config_field(
+        False, "batches of pairs of similar lengths, with less padding"
+    )
+    accumulate: int = config_field(1, "batches whose gradients make one step", 1)
+    epochs: int = config_field(300, "times to go through the training pairs", 1)
+    learning_rate: float = config_field(0.005, "learning rate of Adam, the highest one", above=0)
+    schedule: str = config_field(
         "constant",
         "how the learning rate falls",
         choices=("constant", "cosine", "inverse-sqrt", "plateau"),
     )
-    warmup_steps: int = option(0, "steps in which the learning rate rises from zero")
-    clip_norm: float = option(1.0, "largest norm of all gradients together", above=0)
-    average: float = option(
+    warmup_steps: int = config_field(0, "steps in which the learning rate rises from zero")
+    clip_norm: float = config_field(1.0, "largest norm of all gradients together", above=0)
+    average: float = config_field(
         0.0, "momentum of a moving average of the weights, used in place of them; 0.999", below=1
     )
-    precision: str = option(
+    precision: str = config_field(
         "float32",
         "type of the matrix products; auto is mixed_bfloat16 on processors that have it",
         choices=("float32", "auto", "mixed_bfloat16", "mixed_float16"),
     )
-    nonfinite: str = option(
+    nonfinite: str = config_field(
         "stop", "what to do with a step whose gradient is no number", choices=("stop", "skip")
     )
-    early_stopping: str = option(
+    early_stopping: str = config_field(
         "none", "stop when validation gets no better", choices=("none", "loss", "bleu")
     )
-    patience: int = option(3, "epochs without a better one before it stops, or the plateau ends", 1)
-    checkpoint_steps: int | None = option(
+    patience: int = config_field(
+        3, "epochs without a better one before it stops, or the plateau ends", 1
+    )
+    checkpoint_steps: int | None = config_field(
         None, "batches after which all is saved that --resume needs; left out, every half minute", 1
     )
-    keep_checkpoints: int = option(3, "of what is saved so, the last that are kept", 1)
+    keep_checkpoints: int = config_field(3, "of what is saved so, the last that are kept", 1)
 
     # The search
-    beam_size: int = option(5, "translations that beam search keeps in view", 1, 1000)
-    length_penalty: float = option(0.6, "how much beam search favours long translations")
-    replace_unknown: bool = option(
+    beam_size: int = config_field(5, "translations that beam search keeps in view", 1, 1000)
+    length_penalty: float = config_field(0.6, "how much beam search favours long translations")
+    replace_unknown: bool = config_field(
         False, "put the most attended source word in place of <unk> (words, with attention)"
     )
 
     def __post_init__(self) -> None:
-        check_values(self)
+        validate_fields(self)
         if self.valid_fraction + self.test_fraction >= 1:
             raise InputError(
                 f"valid_fraction {self.valid_fraction} and test_fraction {self.test_fraction} "
@@ -148,11 +158,11 @@ class Recipe(DataConfig):
 
 
 # What of a run may be given anew when it goes on.
-CHANGEABLE = ("epochs", "nonfinite", "checkpoint_steps", "keep_checkpoints")
+RESUMABLE_FIELDS = ("epochs", "nonfinite", "checkpoint_steps", "keep_checkpoints")
 
 
-_CHAPTER = Recipe()
-_BASE = Recipe(
+_CHAPTER = TrainingConfig()
+_BASE = TrainingConfig(
     tokenizer="sentencepiece",
     max_tokens=6000,
     num_steps=40,
@@ -178,7 +188,7 @@ _BASE = Recipe(
     length_penalty=1.0,
 )
 
-PRESETS: Mapping[str, Recipe] = {
+PRESETS: Mapping[str, TrainingConfig] = {
     "chapter": _CHAPTER,
     "small": dataclasses.replace(
         _BASE, max_tokens=4000, embed_size=128, num_hiddens=256, num_layers=1, dropout=0.2
@@ -187,7 +197,7 @@ PRESETS: Mapping[str, Recipe] = {
 }
 
 
-def preset(name: str, corpus: str, **changes: Any) -> Recipe:
+def preset(name: str, corpus: str, **changes: Any) -> TrainingConfig:
     """A preset for a corpus, with some fields changed.
 
     On `fra-eng` the preset `chapter` is the chapter's job to the letter, which reads lines 0 to

@@ -7,7 +7,7 @@ import keras
 import tensorflow as tf
 
 
-def update_in_one_operation(optimizer: keras.optimizers.Optimizer) -> "GuardedAdam | None":
+def update_in_one_operation(optimizer: keras.optimizers.Optimizer) -> "FusedAdam | None":
     """Makes Keras's Adam update each variable with TensorFlow's operation for that.
 
     Keras computes the same in nine operations, each of which reads and writes as many numbers as
@@ -20,10 +20,10 @@ def update_in_one_operation(optimizer: keras.optimizers.Optimizer) -> "GuardedAd
     inner = getattr(optimizer, "inner_optimizer", optimizer)
     if type(inner) is not keras.optimizers.Adam or inner.amsgrad:
         return None
-    return GuardedAdam(inner)
+    return FusedAdam(inner)
 
 
-class GuardedAdam:
+class FusedAdam:
     """Keras's Adam with a faster step, which leaves out gradients that are no number.
 
     One of them would spoil all weights: clipping divides everything by the norm of everything.

@@ -9,9 +9,9 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from keras_s2s.config import Recipe
+from keras_s2s.config import TrainingConfig
 from keras_s2s.utils.errors import InputError
-from keras_s2s.utils.files import check_writable, written_aside
+from keras_s2s.utils.files import atomic_write, check_writable
 
 
 def git_revision() -> dict[str, Any] | None:
@@ -124,7 +124,7 @@ class RunDirectory:
                 raise self._damaged(self.record, f"its {name} is no object")
         return record
 
-    def recipe(self) -> Recipe:
+    def recipe(self) -> TrainingConfig:
         """The configuration of the run.
 
         Raises:
@@ -132,7 +132,7 @@ class RunDirectory:
         """
         record = self.read_record()
         try:
-            return Recipe(**record["recipe"])
+            return TrainingConfig(**record["recipe"])
         except KeyError as error:
             raise self._damaged(self.record, f"no {error}") from error
         except (TypeError, InputError) as error:
@@ -140,7 +140,7 @@ class RunDirectory:
 
     def write_record(self, record: dict[str, Any]) -> None:
         """Replaces `run.json`."""
-        with written_aside(self.record) as aside:
+        with atomic_write(self.record) as aside:
             text = json.dumps(record, indent=2, ensure_ascii=False)
             aside.write_text(text + "\n", encoding="utf-8")
 
@@ -166,7 +166,7 @@ class RunDirectory:
 
     def write_samples(self, sentences: list[str]) -> None:
         """Replaces `samples.txt`."""
-        with written_aside(self.samples) as aside:
+        with atomic_write(self.samples) as aside:
             aside.write_bytes("".join(f"{sentence}\n" for sentence in sentences).encode())
 
     def read_samples(self) -> list[bytes]:

@@ -5,10 +5,10 @@ import json
 
 import pytest
 
-from keras_s2s.config import PRESETS, Recipe, preset
+from keras_s2s.config import PRESETS, TrainingConfig, preset
 from keras_s2s.utils.checks import check_seed
 from keras_s2s.utils.errors import InputError
-from keras_s2s.utils.fields import value_type
+from keras_s2s.utils.fields import field_type
 
 # What a field needs others for, to be given at all.
 NEEDED = {
@@ -42,8 +42,8 @@ def test_the_chapter():
     }
     # These have no part in its training.
     others = {"patience", "beam_size", "length_penalty", "keep_checkpoints", "nonfinite"}
-    assert PRESETS["chapter"] == Recipe()
-    for name, value in dataclasses.asdict(Recipe()).items():
+    assert PRESETS["chapter"] == TrainingConfig()
+    for name, value in dataclasses.asdict(TrainingConfig()).items():
         if name in chapter:
             assert value == chapter[name], name
         elif name not in others:
@@ -55,7 +55,7 @@ def test_the_chapter_reads_1001_pairs_of_its_own_corpus():
     assert preset("chapter", "fra-eng", max_pairs=5).max_pairs == 5
     assert preset("chapter", "pairs.tsv").max_pairs is None
     changed = preset("chapter", "pairs.tsv", epochs=7, dropout=0.5)
-    assert changed == dataclasses.replace(Recipe(), epochs=7, dropout=0.5)
+    assert changed == dataclasses.replace(TrainingConfig(), epochs=7, dropout=0.5)
 
 
 def test_unknown_presets():
@@ -65,18 +65,18 @@ def test_unknown_presets():
         preset("xyz", "fra-eng")
 
 
-@pytest.mark.parametrize("item", dataclasses.fields(Recipe), ids=lambda item: item.name)
+@pytest.mark.parametrize("item", dataclasses.fields(TrainingConfig), ids=lambda item: item.name)
 def test_every_value_is_checked(item):
     needed = NEEDED.get(item.name, {})
 
     def refused(value):
         with pytest.raises(InputError, match=f"^{item.name} is .*; give "):
-            Recipe(**{**needed, item.name: value})
+            TrainingConfig(**{**needed, item.name: value})
 
     def taken(value):
-        assert getattr(Recipe(**{**needed, item.name: value}), item.name) == value
+        assert getattr(TrainingConfig(**{**needed, item.name: value}), item.name) == value
 
-    kind, limits = value_type(item), item.metadata["limits"]
+    kind, limits = field_type(item), item.metadata["limits"]
     for value in ("3", [3], float("nan"), float("inf"), 10**400, -1):
         refused(value)
     if item.default is not None:
@@ -138,13 +138,13 @@ def test_every_value_is_checked(item):
 )
 def test_options_that_do_not_go_together(given, message):
     with pytest.raises(InputError, match=message):
-        Recipe(**given)
+        TrainingConfig(**given)
 
 
 def test_options_that_do():
-    Recipe(bidirectional=True, num_hiddens=31, encoder_num_hiddens=16)
-    Recipe(attention="luong-dot", encoder_num_hiddens=32)
-    Recipe(batch_tokens=10, bucket_by_length=True)
+    TrainingConfig(bidirectional=True, num_hiddens=31, encoder_num_hiddens=16)
+    TrainingConfig(attention="luong-dot", encoder_num_hiddens=32)
+    TrainingConfig(batch_tokens=10, bucket_by_length=True)
 
 
 def test_a_preset_is_changed_where_it_is_told():
@@ -158,18 +158,18 @@ def test_a_preset_is_changed_where_it_is_told():
 
 
 def test_a_whole_number_will_do_for_any_number():
-    assert Recipe(clip_norm=2).clip_norm == 2
+    assert TrainingConfig(clip_norm=2).clip_norm == 2
 
 
 def test_fractions_leave_something_to_train_on():
-    Recipe(valid_fraction=0.5, test_fraction=0.4)
+    TrainingConfig(valid_fraction=0.5, test_fraction=0.4)
     with pytest.raises(InputError, match="leave nothing to train on"):
-        Recipe(valid_fraction=0.5, test_fraction=0.5)
+        TrainingConfig(valid_fraction=0.5, test_fraction=0.5)
 
 
 def test_a_recipe_survives_its_record():
-    recipe = Recipe(max_tokens=50, dropout=0.1, drop_long=True)
-    assert Recipe(**json.loads(json.dumps(dataclasses.asdict(recipe)))) == recipe
+    recipe = TrainingConfig(max_tokens=50, dropout=0.1, drop_long=True)
+    assert TrainingConfig(**json.loads(json.dumps(dataclasses.asdict(recipe)))) == recipe
 
 
 def test_seeds():

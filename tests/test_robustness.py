@@ -11,8 +11,8 @@ import pytest
 
 import keras_s2s as s2s
 from keras_s2s.serving.session import SavedModelSession
-from keras_s2s.serving.verification import ODD_TEXTS
-from keras_s2s.utils.text import as_list
+from keras_s2s.serving.verification import EDGE_CASES
+from keras_s2s.utils.text import encode_texts
 
 pytestmark = pytest.mark.slow
 
@@ -51,12 +51,12 @@ def fuzzed(choice: random.Random, sentences: list[bytes]) -> bytes:
         return choice.choice([b"\0", b" ", b"<eos>", b"<unk>", b"!", b"\xc3"]) * choice.randint(
             0, 99
         )
-    return choice.choice(as_list(ODD_TEXTS))
+    return choice.choice(encode_texts(EDGE_CASES))
 
 
 def test_10_000_fuzzed_requests(translator, export, phrasebook):
     choice = random.Random(0)
-    sentences = as_list(phrasebook.source)
+    sentences = encode_texts(phrasebook.source)
     asked = 0
     with SavedModelSession(export) as session:
         for _ in range(10_000):
@@ -75,7 +75,7 @@ def test_10_000_fuzzed_requests(translator, export, phrasebook):
 
 def test_1_000_sentences_in_20_random_batches_each(export, phrasebook):
     choice = random.Random(1)
-    sentences = as_list(phrasebook.source[-1_000:])
+    sentences = encode_texts(phrasebook.source[-1_000:])
     with SavedModelSession(export) as session:
         alone = [session.run(text=[text])["translation"][0] for text in sentences]
         for _ in range(20):

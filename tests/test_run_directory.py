@@ -4,7 +4,7 @@ import json
 
 import pytest
 
-from keras_s2s.config import Recipe
+from keras_s2s.config import TrainingConfig
 from keras_s2s.run_directory import RunDirectory
 from keras_s2s.utils.errors import InputError
 
@@ -27,7 +27,7 @@ def test_reading_back(run):
     assert run.exists()
     assert run.read_record()["note"] == "à suivre"
     assert "à suivre" in run.record.read_text(encoding="utf-8")
-    assert run.recipe() == Recipe(epochs=5)
+    assert run.recipe() == TrainingConfig(epochs=5)
     assert run.read_history() == [{"epoch": "1", "loss": "2.5"}, {"epoch": "2", "loss": "2.25"}]
 
 

@@ -6,7 +6,7 @@ import sys
 from collections.abc import Sequence
 
 from keras_s2s.cli.parser import parse
-from keras_s2s.utils.console import fail, warnings_as_lines
+from keras_s2s.utils.console import one_line_warnings, print_error
 from keras_s2s.utils.errors import ExportError, InputError, WorkerLost
 
 
@@ -17,7 +17,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
             setattr(sys, name, open(os.devnull, "w", encoding="utf-8"))  # noqa: SIM115
     try:
         try:
-            with warnings_as_lines():
+            with one_line_warnings():
                 options = parse(arguments)
                 return options.command(options) or 0
         finally:
@@ -25,9 +25,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
             sys.stdout.flush()
     except WorkerLost as error:
         # TensorFlow waits at exit for what is gone.
-        os._exit(fail(str(error)))
+        os._exit(print_error(str(error)))
     except (InputError, ExportError) as error:
-        return fail(str(error))
+        return print_error(str(error))
     except KeyboardInterrupt as error:
         after_its_echo = "\n" if sys.stderr.isatty() else ""
         print(
@@ -41,7 +41,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
     except OSError as error:
         # A full disk or missing permission is no defect of the program.
-        return fail(f"{error.filename or 'input or output'}: {error.strerror or error}")
+        return print_error(f"{error.filename or 'input or output'}: {error.strerror or error}")
     return 0
 
 

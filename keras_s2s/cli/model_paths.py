@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import Any
 
 from keras_s2s.run_directory import RunDirectory
-from keras_s2s.utils.console import load_tensorflow
+from keras_s2s.utils.console import import_tensorflow
 from keras_s2s.utils.errors import InputError
 
 MODEL_HELP = "a run directory, a .keras file, or the version folder of an export"
@@ -48,7 +48,7 @@ def find_model(path: str) -> Path:
 def load_model(path: str) -> Any:
     """What MODEL names, ready to translate."""
     file = find_model(path)
-    load_tensorflow()
+    import_tensorflow()
     if is_export(file):
         from keras_s2s.translation.exported_translator import ExportedTranslator
 

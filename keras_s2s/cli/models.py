@@ -12,12 +12,12 @@ from pathlib import Path
 from typing import Any
 
 from keras_s2s.cli.model_paths import find_model, is_export, load_model
-from keras_s2s.data.catalog import CATALOGUE, locate
+from keras_s2s.data.catalog import BUILTIN_CORPORA, locate
 from keras_s2s.data.parallel_corpus import ParallelCorpus, load_corpus
 from keras_s2s.data.prepared.index import PreparedIndex, is_prepared
 from keras_s2s.run_directory import RunDirectory
-from keras_s2s.utils.checks import LARGEST_VERSION
-from keras_s2s.utils.console import say, working
+from keras_s2s.utils.checks import MAX_VERSION
+from keras_s2s.utils.console import log, spinner
 from keras_s2s.utils.errors import InputError
 
 
@@ -183,19 +183,19 @@ def export(options: argparse.Namespace) -> None:
             f"--model-name is {options.model_name!r}; give letters, digits, '.', '_' and '-', "
             "such as en-fr"
         )
-    if options.version is not None and not 1 <= options.version <= LARGEST_VERSION:
-        raise InputError(f"--version is {options.version}; give 1 to {LARGEST_VERSION}")
+    if options.version is not None and not 1 <= options.version <= MAX_VERSION:
+        raise InputError(f"--version is {options.version}; give 1 to {MAX_VERSION}")
     if is_export(Path(options.model)):
         raise InputError(f"{options.model}: is an export already; give a run directory")
     model = load_model(options.model)
-    with working("exporting, and asking the export as a server would"):
+    with spinner("exporting, and asking the export as a server would"):
         version = model.export(
             Path(options.output) / options.model_name,
             options.version,
             RunDirectory(options.model).read_samples() or None,
         )
     proof = json.loads((version / "assets.extra" / "proof.json").read_text(encoding="utf-8"))
-    say(
+    log(
         f"proven: loaded as a server loads it, {proof['texts']} texts in batches of "
         f"{proof['batch_sizes'][0]} to {proof['batch_sizes'][1]} got the same translations "
         f"(scores within {proof['largest_score_difference']:.1e})"
@@ -219,7 +219,7 @@ def inspect(options: argparse.Namespace) -> int:
 
 def corpora(options: argparse.Namespace) -> None:
     """`keras-s2s corpora`."""
-    places = {name: locate(name) for name in CATALOGUE}
+    places = {name: locate(name) for name in BUILTIN_CORPORA}
     if options.json:
         rows = {
             name: {
@@ -229,11 +229,11 @@ def corpora(options: argparse.Namespace) -> None:
                 "where": places[name].where,
                 "path": None if places[name].path is None else str(places[name].path),
             }
-            for name, entry in CATALOGUE.items()
+            for name, entry in BUILTIN_CORPORA.items()
         }
         print(json.dumps(rows))
         return
-    for name, entry in CATALOGUE.items():
+    for name, entry in BUILTIN_CORPORA.items():
         where, path = places[name]
         print(f"{name:12} {'-'.join(entry.languages)}  {entry.description}")
         print(f"{'':12} {where}{f': {path}' if path else ''}  ({entry.license})")

@@ -5,8 +5,8 @@ import dataclasses
 from typing import Any
 
 from keras_s2s.training.devices import STRATEGIES
-from keras_s2s.utils.argument_parser import any_number, whole_number
-from keras_s2s.utils.fields import value_type
+from keras_s2s.utils.argument_parser import float_value, int_value
+from keras_s2s.utils.fields import field_type
 
 CORPUS_HELP = (
     "a name from `keras-s2s corpora`, a file of tab-separated pairs, a .zip or .gz holding one, "
@@ -25,7 +25,7 @@ def add_answer_options(parser: argparse.ArgumentParser) -> None:
     add_beam_option(parser)
     parser.add_argument(
         "--n-best",
-        type=whole_number,
+        type=int_value,
         metavar="N",
         help="print so many translations of each sentence, best first, a line each with the "
         "number of the sentence and a tab before it; at most as many as the beam",
@@ -36,7 +36,7 @@ def add_beam_option(parser: argparse.ArgumentParser) -> None:
     """The option of how to search."""
     parser.add_argument(
         "--beam",
-        type=whole_number,
+        type=int_value,
         metavar="N",
         default=1,
         help="translations that the search keeps in view; an export has its own number "
@@ -64,13 +64,13 @@ def add_device_options(parser: argparse.ArgumentParser) -> None:
     )
     group.add_argument(
         "--devices",
-        type=whole_number,
+        type=int_value,
         metavar="N",
         help="with mirrored: so many GPUs, or the processor as so many devices",
     )
     group.add_argument(
         "--wait",
-        type=any_number,
+        type=float_value,
         metavar="SECONDS",
         help="with multiworker: how long to wait for the others at the beginning (default: 600)",
     )
@@ -79,7 +79,7 @@ def add_device_options(parser: argparse.ArgumentParser) -> None:
 def add_recipe_option(group: argparse._ArgumentGroup, field: "dataclasses.Field[Any]") -> None:
     """An option for a field of `Recipe`: `--num-hiddens` for `num_hiddens`."""
     flag = f"--{field.name.replace('_', '-')}"
-    shown, kind = field.metadata["description"], value_type(field)
+    shown, kind = field.metadata["description"], field_type(field)
     default = f" (default: {field.default})"
     if field.default is None:
         # Others say in their description what it is to leave them out.
@@ -95,5 +95,5 @@ def add_recipe_option(group: argparse._ArgumentGroup, field: "dataclasses.Field[
             help=f"{shown}: {' | '.join(choices)}{default}",
         )
     else:
-        number, metavar = (whole_number, "N") if kind is int else (any_number, "X")
+        number, metavar = (int_value, "N") if kind is int else (float_value, "X")
         group.add_argument(flag, type=number, metavar=metavar, help=f"{shown}{default}")

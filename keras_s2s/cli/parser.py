@@ -17,10 +17,10 @@ from keras_s2s.cli.options import (
     add_device_options,
     add_recipe_option,
 )
-from keras_s2s.config import PRESETS, Recipe
+from keras_s2s.config import PRESETS, TrainingConfig
 from keras_s2s.data.config import PREPARED_FIELDS
 from keras_s2s.translation.line_reader import WINDOW_LINES
-from keras_s2s.utils.argument_parser import Parser, any_number, whole_number
+from keras_s2s.utils.argument_parser import CommandParser, float_value, int_value
 
 PRESET_HELP = f"{' | '.join(PRESETS)} (default: {training_commands.DEFAULT_PRESET})"
 SPLITS = ("train", "valid", "test", "all")
@@ -48,9 +48,9 @@ def parse(arguments: Sequence[str] | None) -> argparse.Namespace:
     return options
 
 
-def build_parser() -> Parser:
+def build_parser() -> CommandParser:
     """Returns the parser of the command with all its subcommands."""
-    parser = Parser(
+    parser = CommandParser(
         prog="keras-s2s",
         description="Train, score, run and export LSTM encoder-decoder translators.",
         epilog="keras-s2s COMMAND --help tells more of a command.",
@@ -59,7 +59,7 @@ def build_parser() -> Parser:
     parser.add_argument("--version", action="version", version=f"%(prog)s {__version__}")
     subparsers = parser.add_subparsers(dest="COMMAND", metavar="COMMAND", required=True)
 
-    def add(command: Callable[[argparse.Namespace], int | None], text: str) -> Parser:
+    def add(command: Callable[[argparse.Namespace], int | None], text: str) -> CommandParser:
         subparser = subparsers.add_parser(
             command.__name__.replace("_", "-"),
             help=text,
@@ -85,7 +85,7 @@ def build_parser() -> Parser:
     )
     sub.add_argument(
         "--seed",
-        type=whole_number,
+        type=int_value,
         metavar="N",
         help="of everything random; the same seed gives the same model (default: 0)",
     )
@@ -99,7 +99,7 @@ def build_parser() -> Parser:
     add_corpus_options(sub)
     add_device_options(sub)
     fields = sub.add_argument_group("fields of the preset (defaults: those of chapter)")
-    for field in dataclasses.fields(Recipe):
+    for field in dataclasses.fields(TrainingConfig):
         add_recipe_option(fields, field)
 
     sub = add(
@@ -120,14 +120,14 @@ def build_parser() -> Parser:
     sub.add_argument("--preset", metavar="NAME", help=PRESET_HELP)
     sub.add_argument(
         "--weights",
-        type=any_number,
+        type=float_value,
         nargs="+",
         metavar="X",
         help="for each corpus, how often its pairs come in an epoch (default: all once)",
     )
     sub.add_argument(
         "--max-length-ratio",
-        type=any_number,
+        type=float_value,
         metavar="X",
         help="leave out pairs whose one side has more than so many times the tokens of the other; "
         "9 is usual (default: no limit)",
@@ -140,14 +140,14 @@ def build_parser() -> Parser:
     )
     sub.add_argument(
         "--processes",
-        type=whole_number,
+        type=int_value,
         metavar="N",
         help="that work at the same time (default: one for each processor)",
     )
     sub.add_argument("--json", action="store_true", help="print one JSON object")
     add_corpus_options(sub)
     fields = sub.add_argument_group("fields of the preset (defaults: those of chapter)")
-    for field in dataclasses.fields(Recipe):
+    for field in dataclasses.fields(TrainingConfig):
         if field.name in PREPARED_FIELDS:
             add_recipe_option(fields, field)
 
@@ -195,7 +195,7 @@ def build_parser() -> Parser:
     )
     sub.add_argument(
         "--shard-lines",
-        type=whole_number,
+        type=int_value,
         metavar="N",
         default=WINDOW_LINES,
         help="lines in a part (default: %(default)s)",
@@ -223,7 +223,7 @@ def build_parser() -> Parser:
         help="the part of the corpus, divided as the run did (default: %(default)s)",
     )
     sub.add_argument(
-        "--max-pairs", type=whole_number, metavar="N", help="use only the first so many pairs"
+        "--max-pairs", type=int_value, metavar="N", help="use only the first so many pairs"
     )
     add_beam_option(sub)
     sub.add_argument(
@@ -253,7 +253,7 @@ def build_parser() -> Parser:
         default="export/models",
         help="the folder of all models (default: %(default)s)",
     )
-    sub.add_argument("--version", type=whole_number, metavar="N", help="default: the next free one")
+    sub.add_argument("--version", type=int_value, metavar="N", help="default: the next free one")
 
     sub = add(
         model_commands.inspect, "Show an exported version, and check whether a server can run it."
@@ -288,7 +288,7 @@ def build_parser() -> Parser:
     )
     sub.add_argument(
         "--port",
-        type=whole_number,
+        type=int_value,
         metavar="N",
         default=7860,
         help="0 for any that is free (default: %(default)s)",

@@ -13,15 +13,15 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from keras_s2s.config import CHANGEABLE, Recipe, preset
+from keras_s2s.config import RESUMABLE_FIELDS, TrainingConfig, preset
 from keras_s2s.data.config import PREPARED_FIELDS
 from keras_s2s.data.prepared.index import PreparedIndex, is_prepared
 from keras_s2s.evaluation.plots import require_matplotlib
 from keras_s2s.evaluation.run_comparison import describe_runs, find_runs, table_of_runs
 from keras_s2s.run_directory import RunDirectory
-from keras_s2s.training.devices import Devices
+from keras_s2s.training.devices import DistributionConfig
 from keras_s2s.utils.checks import check_seed
-from keras_s2s.utils.console import load_tensorflow, say, working
+from keras_s2s.utils.console import import_tensorflow, log, spinner
 from keras_s2s.utils.errors import InputError
 from keras_s2s.utils.files import check_writable
 
@@ -31,7 +31,7 @@ DEFAULT_PRESET = "chapter"
 def train(options: argparse.Namespace) -> None:
     """`keras-s2s train`."""
     run = RunDirectory(options.run_dir)
-    names = [field.name for field in dataclasses.fields(Recipe)]
+    names = [field.name for field in dataclasses.fields(TrainingConfig)]
     given = {name: value for name in names if (value := getattr(options, name)) is not None}
     if options.resume:
         _refuse_changes(run, options, given)
@@ -42,15 +42,15 @@ def train(options: argparse.Namespace) -> None:
     devices = _devices(options, run)
     if not options.resume and devices.is_chief():
         run.check_free(options.overwrite)
-    load_tensorflow()
+    import_tensorflow()
     from keras_s2s import training
 
     try:
         if options.resume:
-            changes = {name: given[name] for name in CHANGEABLE if name in given}
+            changes = {name: given[name] for name in RESUMABLE_FIELDS if name in given}
             training.resume(run.path, corpus=options.corpus, devices=devices, **changes)
         else:
-            choice = training.CorpusChoice(options.corpus, options.reverse, options.skip_bad_lines)
+            choice = training.CorpusSpec(options.corpus, options.reverse, options.skip_bad_lines)
             training.train(choice, run.path, recipe, seed, options.overwrite, devices)
     except KeyboardInterrupt as error:
         if not error.args:
@@ -59,16 +59,16 @@ def train(options: argparse.Namespace) -> None:
         error.args = (f"{error}; go on with: keras-s2s {shlex.join(command)}",)
         raise
     if not devices.is_chief():
-        say("done; the first worker has the run and the model")
+        log("done; the first worker has the run and the model")
         return
     if result := run.read_record().get("result"):
-        say(
+        log(
             f"loss {result['loss']:.4f} nats a token, accuracy {result['accuracy']:.4f}, "
             f"{result['tokens_per_second']:,.0f} tokens/s in the last epoch"
         )
     if run.report.is_file():
-        say(f"curves, configuration and samples are in {run.report}, for a browser")
-    say(f"the model is {run.model}; try: keras-s2s translate {shlex.quote(str(run.path))} 'Go.'")
+        log(f"curves, configuration and samples are in {run.report}, for a browser")
+    log(f"the model is {run.model}; try: keras-s2s translate {shlex.quote(str(run.path))} 'Go.'")
 
 
 def _prepared_fields(corpus: str) -> dict[str, Any]:
@@ -76,31 +76,31 @@ def _prepared_fields(corpus: str) -> dict[str, Any]:
     return PreparedIndex(corpus).fields if is_prepared(corpus) else {}
 
 
-def _devices(options: argparse.Namespace, run: RunDirectory) -> Devices:
+def _devices(options: argparse.Namespace, run: RunDirectory) -> DistributionConfig:
     """What a run is to run on: what is given, or else, with --resume, what it ran on."""
-    devices = Devices()
+    devices = DistributionConfig()
     if options.strategy is None and options.resume:
-        devices = Devices.of_record(run.read_record())
-    given = {name: getattr(options, name) for name in Devices._fields}
+        devices = DistributionConfig.of_record(run.read_record())
+    given = {name: getattr(options, name) for name in DistributionConfig._fields}
     devices = devices._replace(**{name: v for name, v in given.items() if v is not None})
     devices.check()
     return devices
 
 
 def _refuse_changes(run: RunDirectory, options: argparse.Namespace, given: dict[str, Any]) -> None:
-    """A resumed run keeps its configuration; only what is in `CHANGEABLE` may be given anew."""
+    """A resumed run keeps its configuration, except for `RESUMABLE_FIELDS`."""
     record, own = run.read_record(), dataclasses.asdict(run.recipe())
     asked = given
     if options.preset is not None:
-        own_ones = {name: own[name] for name in CHANGEABLE}
+        own_ones = {name: own[name] for name in RESUMABLE_FIELDS}
         own_ones |= _prepared_fields(options.corpus)
         asked = dataclasses.asdict(preset(options.preset, options.corpus, **{**own_ones, **given}))
     own |= {"seed": record.get("seed"), **record.get("corpus", {})}
     asked = asked | {"seed": options.seed}
     asked |= {name: True for name in ("reverse", "skip_bad_lines") if getattr(options, name)}
     for name, value in asked.items():
-        if value is not None and name not in CHANGEABLE and value != own.get(name):
-            allowed = ", ".join(f"--{name.replace('_', '-')}" for name in CHANGEABLE)
+        if value is not None and name not in RESUMABLE_FIELDS and value != own.get(name):
+            allowed = ", ".join(f"--{name.replace('_', '-')}" for name in RESUMABLE_FIELDS)
             raise InputError(
                 f"{run.path}: the run has {name} {own.get(name)}, not {value}; --resume goes on "
                 f"as it began, and only {allowed} may be given anew"
@@ -113,12 +113,12 @@ def prepare(options: argparse.Namespace) -> None:
         name: value for name in PREPARED_FIELDS if (value := getattr(options, name)) is not None
     }
     recipe = preset(options.preset or DEFAULT_PRESET, "", **given)
-    load_tensorflow()
+    import_tensorflow()
     from keras_s2s.data.prepared import prepare as preparing
     from keras_s2s.data.prepared import spec as preparation
 
     filters = ("keep_identical", "keep_duplicates", "max_length_ratio")
-    asked = preparation.Preparation(
+    asked = preparation.PreparationSpec(
         options.corpora,
         recipe,
         options.weights,
@@ -134,7 +134,7 @@ def prepare(options: argparse.Namespace) -> None:
     for corpus in index["corpora"]:
         for line in preparation.report(corpus):
             print(line)
-    say(
+    log(
         f"vocabularies of {index['vocabularies'][0]:,} and {index['vocabularies'][1]:,}, "
         f"{len(index['shards'])} shards; try: keras-s2s train {shlex.quote(options.output)} "
         "--run-dir DIR"
@@ -163,10 +163,10 @@ def plot(options: argparse.Namespace) -> None:
     check_writable(output or run.path)
     # Before TensorFlow, which takes longer to come than this takes to be said.
     require_matplotlib()
-    load_tensorflow()
-    from keras_s2s.evaluation.figures import illustrate
+    import_tensorflow()
+    from keras_s2s.evaluation.figures import plot_run
 
-    with working("translating and drawing"):
-        files = illustrate(run, options.corpus, output)
+    with spinner("translating and drawing"):
+        files = plot_run(run, options.corpus, output)
     for file in files:
         print(file)

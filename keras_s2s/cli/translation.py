@@ -16,10 +16,10 @@ from keras_s2s.cli.model_paths import find_model, load_model
 from keras_s2s.translation import file_translation
 from keras_s2s.translation.output_format import Wanted
 from keras_s2s.translation.shards import ShardFolder, find_sources, shards_of
-from keras_s2s.utils.console import load_tensorflow, say, working
+from keras_s2s.utils.console import import_tensorflow, log, spinner
 from keras_s2s.utils.errors import InputError
-from keras_s2s.utils.files import checksum_of_model
-from keras_s2s.utils.text import waiting_lines
+from keras_s2s.utils.files import sha256_of_model
+from keras_s2s.utils.text import available_lines
 
 
 def translate(options: argparse.Namespace) -> int:
@@ -30,7 +30,7 @@ def translate(options: argparse.Namespace) -> int:
     if options.overwrite:
         raise InputError("--overwrite is for --output; give --input and --output with it")
     if len(options.sentences) == 1 and os.path.isfile(name := options.sentences[0]):
-        say(
+        log(
             f"{name} is a file, and its name is translated here; its lines are with "
             f"--input {shlex.quote(name)} --output FILE"
         )
@@ -66,7 +66,7 @@ def _translate_file(options: argparse.Namespace, wanted: Wanted) -> int:
     model_file = find_model(options.model)
     result = file_translation.translate_file(
         lambda: load_model(options.model),
-        checksum_of_model(model_file),
+        sha256_of_model(model_file),
         options.input,
         options.output,
         wanted,
@@ -74,7 +74,7 @@ def _translate_file(options: argparse.Namespace, wanted: Wanted) -> int:
     )
     if result.num_failed:
         lines = "line" if result.num_failed == 1 else "lines"
-        say(f"{result.num_failed:,} {lines} could not be translated: {result.failures}")
+        log(f"{result.num_failed:,} {lines} could not be translated: {result.failures}")
     return 1 if result.num_failed else 0
 
 
@@ -85,7 +85,7 @@ def translate_shards(options: argparse.Namespace) -> int:
     wanted, folder = _wanted(options), ShardFolder(options.output_dir)
     folder.check_free()
     sources = find_sources(options.input)
-    model_checksum = checksum_of_model(find_model(options.model))
+    model_checksum = sha256_of_model(find_model(options.model))
     if importlib.util.find_spec("apache_beam") is None:
         raise InputError(
             "translate-shards needs Apache Beam; install it with: "
@@ -95,9 +95,9 @@ def translate_shards(options: argparse.Namespace) -> int:
     settings = {"model": model_checksum, **wanted._asdict(), "shard_lines": options.shard_lines}
     folder.begin(settings, shards, options.overwrite)
     missing = folder.missing(shards)
-    say(f"{len(shards):,} shards, {len(shards) - len(missing):,} of them done before")
+    log(f"{len(shards):,} shards, {len(shards) - len(missing):,} of them done before")
     if missing:
-        load_tensorflow()
+        import_tensorflow()
         from keras_s2s.translation import beam_pipeline as shard_pipeline
 
         translation = shard_pipeline.ShardTranslation(
@@ -105,7 +105,7 @@ def translate_shards(options: argparse.Namespace) -> int:
         )
         shard_pipeline.translate_shards(missing, translation, shlex.split(options.pipeline_options))
         if missing := folder.missing(shards):
-            say(
+            log(
                 f"{len(missing):,} shards are not done; {folder.shards} says why, and the same "
                 "command tries those again"
             )
@@ -114,7 +114,7 @@ def translate_shards(options: argparse.Namespace) -> int:
         folder.merge(shards)
     failed = [shard for shard in shards if folder.failed(shard).exists()]
     if failed:
-        say(f"lines of {len(failed):,} shards could not be translated: {folder.failed(failed[0])}")
+        log(f"lines of {len(failed):,} shards could not be translated: {folder.failed(failed[0])}")
     return 1 if failed else 0
 
 
@@ -126,8 +126,8 @@ def _asked(sentences: list[str]) -> Iterator[list[bytes]]:
             "standard input is closed; give sentences as arguments, or a file as < FILE"
         )
     if sys.stdin.isatty():
-        say("a sentence a line; Ctrl-D ends")
-    return waiting_lines(cast(io.BufferedIOBase, sys.stdin.buffer))
+        log("a sentence a line; Ctrl-D ends")
+    return available_lines(cast(io.BufferedIOBase, sys.stdin.buffer))
 
 
 def web(options: argparse.Namespace) -> None:
@@ -144,12 +144,12 @@ def web(options: argparse.Namespace) -> None:
     paths = [options.model] if options.second is None else [options.model, options.second]
     served = {path: connect(path) for path in paths if is_address(path)}
     with page.listen(options.host, options.port) as listener:
-        with working("loading, and translating for the first time, which takes longest"):
+        with spinner("loading, and translating for the first time, which takes longest"):
             models = [served.get(path) or LocalModel(path, load_model(path)) for path in paths]
             for model in models:
                 if isinstance(model, LocalModel):
                     model.ask("")
         if not page.is_local(listener):
-            say(f"whoever reaches {options.host} can use the page; it asks for no password")
-        say(f"open {page.url_of(listener)} in a browser; Ctrl-C ends")
+            log(f"whoever reaches {options.host} can use the page; it asks for no password")
+        log(f"open {page.url_of(listener)} in a browser; Ctrl-C ends")
         page.make_server_for(models, listener).serve_forever()

@@ -18,10 +18,10 @@ from typing import cast
 
 from keras_s2s.client.translation_client import TranslationClient, read_answers
 from keras_s2s.client.transport import Credentials
-from keras_s2s.utils.argument_parser import Parser, any_number, whole_number
-from keras_s2s.utils.console import fail
+from keras_s2s.utils.argument_parser import CommandParser, float_value, int_value
+from keras_s2s.utils.console import print_error
 from keras_s2s.utils.errors import InputError, ServerError
-from keras_s2s.utils.text import waiting_lines
+from keras_s2s.utils.text import available_lines
 
 __all__ = ["TranslationClient", "main", "read_answers"]
 
@@ -42,7 +42,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         finally:
             sys.stdout.flush()
     except (InputError, ServerError) as error:
-        return fail(str(error))
+        return print_error(str(error))
     except KeyboardInterrupt:
         return 130
     except BrokenPipeError:
@@ -100,11 +100,11 @@ def _report(differences: list[str], size: int) -> int:
 def _asked(sentences: list[str]) -> Iterator[list[bytes]]:
     if sentences:
         return iter([[os.fsencode(sentence) for sentence in sentences]])
-    return waiting_lines(cast(io.BufferedIOBase, sys.stdin.buffer))
+    return available_lines(cast(io.BufferedIOBase, sys.stdin.buffer))
 
 
-def _parser() -> Parser:
-    parser = Parser(
+def _parser() -> CommandParser:
+    parser = CommandParser(
         prog="python -m keras_s2s.client",
         description="Translate with a model that TensorFlow Serving runs, or check that it "
         "answers as its export was proven to.",
@@ -118,7 +118,7 @@ def _parser() -> Parser:
     parser.add_argument("--rest", action="store_true", help="use REST instead of gRPC")
     which = parser.add_mutually_exclusive_group()
     which.add_argument(
-        "--version", type=whole_number, metavar="N", help="default: the highest loaded one"
+        "--version", type=int_value, metavar="N", help="default: the highest loaded one"
     )
     which.add_argument("--label", metavar="NAME", help="a version by its label, such as stable")
     parser.add_argument(
@@ -129,9 +129,9 @@ def _parser() -> Parser:
     parser.add_argument("--status", action="store_true", help="print the state of each version")
     parser.add_argument("--with-scores", action="store_true", help="add a tab and the score")
     number = "default: %(default)s"
-    parser.add_argument("--timeout", type=any_number, default=10.0, metavar="SECONDS", help=number)
-    parser.add_argument("--retries", type=whole_number, default=4, metavar="N", help=number)
-    parser.add_argument("--batch-size", type=whole_number, default=32, metavar="N", help=number)
+    parser.add_argument("--timeout", type=float_value, default=10.0, metavar="SECONDS", help=number)
+    parser.add_argument("--retries", type=int_value, default=4, metavar="N", help=number)
+    parser.add_argument("--batch-size", type=int_value, default=32, metavar="N", help=number)
     tls = parser.add_argument_group("credentials, from files of your own")
     tls.add_argument("--tls", action="store_true", help="use TLS; the files below imply it")
     tls.add_argument("--ca", metavar="FILE", help="authorities that sign servers, PEM")

@@ -5,7 +5,7 @@ from typing import Any
 
 from keras_s2s.client.transport import (
     Credentials,
-    ModelChoice,
+    ModelSpec,
     VersionStatus,
     described,
     host_and_port,
@@ -81,7 +81,7 @@ class GrpcTransport:
         return f"{host}:{port}"
 
     def predict(
-        self, model: ModelChoice, signature: str, inputs: dict[str, list[bytes]], timeout: float
+        self, model: ModelSpec, signature: str, inputs: dict[str, list[bytes]], timeout: float
     ) -> dict[str, list[Any]]:
         request = predict_request(
             self._api, model.name, signature, inputs, model.version, model.version_label
@@ -89,7 +89,7 @@ class GrpcTransport:
         response = self._call(self._predictions.Predict, request, timeout)
         return {name: self._values(name, tensor) for name, tensor in response.outputs.items()}
 
-    def status(self, model: ModelChoice, timeout: float) -> list[VersionStatus]:
+    def status(self, model: ModelSpec, timeout: float) -> list[VersionStatus]:
         messages = self._api.get_model_status_pb2
         request = messages.GetModelStatusRequest()
         request.model_spec.name = model.name
@@ -103,7 +103,7 @@ class GrpcTransport:
             reverse=True,
         )
 
-    def metadata(self, model: ModelChoice, timeout: float) -> dict[str, Any]:
+    def metadata(self, model: ModelSpec, timeout: float) -> dict[str, Any]:
         messages = self._api.get_model_metadata_pb2
         request = messages.GetModelMetadataRequest(metadata_field=["signature_def"])
         fill_model_spec(request.model_spec, *model)

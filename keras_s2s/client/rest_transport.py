@@ -10,7 +10,7 @@ from typing import Any
 
 from keras_s2s.client.transport import (
     Credentials,
-    ModelChoice,
+    ModelSpec,
     VersionStatus,
     described,
     host_and_port,
@@ -76,7 +76,7 @@ class RestTransport:
         self._idle: list[http.client.HTTPConnection] = []
 
     def predict(
-        self, model: ModelChoice, signature: str, inputs: dict[str, list[bytes]], timeout: float
+        self, model: ModelSpec, signature: str, inputs: dict[str, list[bytes]], timeout: float
     ) -> dict[str, list[Any]]:
         columns = {name: [_json_text(text) for text in texts] for name, texts in inputs.items()}
         body = json.dumps({"signature_name": signature, "inputs": columns}).encode("ascii")
@@ -88,8 +88,8 @@ class RestTransport:
             raise self._error("INTERNAL", "the answer holds no outputs by name")
         return outputs
 
-    def status(self, model: ModelChoice, timeout: float) -> list[VersionStatus]:
-        answer = self._call("GET", _model_path(ModelChoice(model.name)), None, timeout)
+    def status(self, model: ModelSpec, timeout: float) -> list[VersionStatus]:
+        answer = self._call("GET", _model_path(ModelSpec(model.name)), None, timeout)
         return sorted(
             (
                 VersionStatus(
@@ -102,7 +102,7 @@ class RestTransport:
             reverse=True,
         )
 
-    def metadata(self, model: ModelChoice, timeout: float) -> dict[str, Any]:
+    def metadata(self, model: ModelSpec, timeout: float) -> dict[str, Any]:
         answer = self._call("GET", f"{_model_path(model)}/metadata", None, timeout)
         try:
             return described(
@@ -234,7 +234,7 @@ def _remaining(deadline: float) -> float:
     return remaining
 
 
-def _model_path(model: ModelChoice) -> str:
+def _model_path(model: ModelSpec) -> str:
     path = f"/v1/models/{urllib.parse.quote(model.name, safe='')}"
     if model.version is not None:
         path += f"/versions/{model.version}"

@@ -12,14 +12,14 @@ from keras_s2s.client.grpc_transport import GrpcTransport
 from keras_s2s.client.rest_transport import RestTransport
 from keras_s2s.client.transport import (
     Credentials,
-    ModelChoice,
+    ModelSpec,
     Transport,
     VersionStatus,
     server_error,
 )
 from keras_s2s.serving.signatures import LOWEST_SCORE, ScoredPair
 from keras_s2s.utils.errors import InputError, ServerError
-from keras_s2s.utils.text import as_list
+from keras_s2s.utils.text import encode_texts
 
 # Another time they may go well, and nothing has been done twice. A deadline that was exceeded is
 # not among them: the server may be busy with the request still, and would get one more.
@@ -84,7 +84,7 @@ class TranslationClient:
                 raise InputError(f"{name} is {value}; give {least} or more")
         if retries < 0:
             raise InputError(f"retries is {retries}; give 0 or more")
-        self.model = ModelChoice(model_name, version, version_label)
+        self.model = ModelSpec(model_name, version, version_label)
         self.timeout, self.retries, self.batch_size = timeout, retries, batch_size
         self.retryable = frozenset(retryable)
         make = GrpcTransport if protocol == "grpc" else RestTransport
@@ -118,7 +118,7 @@ class TranslationClient:
             InputError: one sentence instead of a list of them.
             ServerError: the server does not answer, or answers with an error.
         """
-        outputs = self._run("serving_default", {"text": as_list(sentences)}, ANSWER)
+        outputs = self._run("serving_default", {"text": encode_texts(sentences)}, ANSWER)
         translations, scores = outputs["translation"], outputs["score"]
         return (translations, scores) if return_scores else translations
 
@@ -136,7 +136,7 @@ class TranslationClient:
             InputError: one sentence instead of a list of them.
             ServerError: the server does not answer, or answers with an error.
         """
-        outputs = self._run("beam", {"text": as_list(sentences)}, ("translations", "scores"))
+        outputs = self._run("beam", {"text": encode_texts(sentences)}, ("translations", "scores"))
         translations, scores = outputs["translations"], outputs["scores"]
         # Half, because not every server writes all digits of it.
         sizes = [max(sum(score > LOWEST_SCORE / 2 for score in row), 1) for row in scores]
@@ -160,7 +160,7 @@ class TranslationClient:
                 where the model has no attention.
         """
         names = ("source_tokens", "target_tokens", "attention")
-        return self._run("explain", {"text": as_list(sentences)}, names)
+        return self._run("explain", {"text": encode_texts(sentences)}, names)
 
     def score_pairs(
         self, sentences: Iterable[str | bytes], references: Iterable[str | bytes]
@@ -178,7 +178,7 @@ class TranslationClient:
             InputError: as many references as sentences are needed.
             ServerError: the server does not answer, or answers with an error.
         """
-        texts, translations = as_list(sentences), as_list(references)
+        texts, translations = encode_texts(sentences), encode_texts(references)
         if len(texts) != len(translations):
             raise InputError(
                 f"{len(texts)} sentences and {len(translations)} references; give one for each"
@@ -220,7 +220,7 @@ class TranslationClient:
         Raises:
             ServerError: the server does not answer, or answers with an error.
         """
-        texts = as_list([answer["text"] for answer in answers])
+        texts = encode_texts([answer["text"] for answer in answers])
         outputs = self._run("serving_default", {"text": texts}, ANSWER)
         differences = []
         for expected, translation, score, num_tokens in zip(

@@ -24,7 +24,7 @@ ADVICE = {
 OTHER_ADVICE = "correct the request, or see the server's log"
 
 
-class ModelChoice(NamedTuple):
+class ModelSpec(NamedTuple):
     """Which model of a server is meant, and which of its versions.
 
     Attributes:
@@ -137,7 +137,7 @@ class Transport(Protocol):
     address: str
 
     def predict(
-        self, model: ModelChoice, signature: str, inputs: dict[str, list[bytes]], timeout: float
+        self, model: ModelSpec, signature: str, inputs: dict[str, list[bytes]], timeout: float
     ) -> dict[str, list[Any]]:
         """Runs a signature on string tensors of shape (batch,).
 
@@ -151,10 +151,10 @@ class Transport(Protocol):
             A list for each output, with lists in it as its shape has it. Strings are `str`.
         """
 
-    def status(self, model: ModelChoice, timeout: float) -> list[VersionStatus]:
+    def status(self, model: ModelSpec, timeout: float) -> list[VersionStatus]:
         """The state of each version that the server has had, the newest first."""
 
-    def metadata(self, model: ModelChoice, timeout: float) -> dict[str, Any]:
+    def metadata(self, model: ModelSpec, timeout: float) -> dict[str, Any]:
         """The version that answers, and its signatures; see `TranslationClient.metadata`."""
 
     def close(self) -> None:

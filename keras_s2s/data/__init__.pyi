@@ -1,4 +1,4 @@
-from .catalog import CATALOGUE as CATALOGUE
+from .catalog import BUILTIN_CORPORA as BUILTIN_CORPORA
 from .config import DataConfig as DataConfig
 from .dataset import make_dataset as make_dataset
 from .parallel_corpus import CorpusSplits as CorpusSplits

@@ -12,7 +12,7 @@ Batch = tuple[Sequences, Sequences]
 PREFETCHED = 8
 
 
-def prefetched(data: tf.data.Dataset) -> tf.data.Dataset:
+def prefetch(data: tf.data.Dataset) -> tf.data.Dataset:
     """The same batches, made ahead of when they are needed.
 
     TensorFlow's tuner, which would look for the best number, is left out: there is nothing else to
@@ -24,7 +24,7 @@ def prefetched(data: tf.data.Dataset) -> tf.data.Dataset:
     return data.prefetch(PREFETCHED).with_options(options)
 
 
-def trimmed(batch: Batch) -> Batch:
+def trim_padding(batch: Batch) -> Batch:
     """The same batch, each side only as long as its longest sentence.
 
     A step of the sources remains in any case and two of the targets, one to read and one to
@@ -40,7 +40,7 @@ def trimmed(batch: Batch) -> Batch:
     )
 
 
-def halves(batch: Batch) -> list[Batch]:
+def split_by_length(batch: Batch) -> list[Batch]:
     """The half of a batch with the shorter targets and that with the longer ones, trimmed.
 
     Nothing that one half is used for has to wait for the other, so that TensorFlow runs them side
@@ -52,4 +52,4 @@ def halves(batch: Batch) -> list[Batch]:
     def rows(positions: tf.Tensor) -> Batch:
         return tf.nest.map_structure(lambda column: tf.gather(column, positions), batch)
 
-    return [trimmed(rows(order[:middle])), trimmed(rows(order[middle:]))]
+    return [trim_padding(rows(order[:middle])), trim_padding(rows(order[middle:]))]

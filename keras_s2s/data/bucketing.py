@@ -6,21 +6,21 @@ from typing import NamedTuple
 import numpy as np
 import tensorflow as tf
 
-from keras_s2s.data.batching import Batch, trimmed
+from keras_s2s.data.batching import Batch, trim_padding
 
 # Batches whose pairs are sorted by length among each other: many enough to leave little padding,
 # few enough that chance decides which pairs meet.
 BATCHES_SORTED_TOGETHER = 400
 
 
-class Position(NamedTuple):
+class DataPosition(NamedTuple):
     """How far training has got: so many whole epochs, and so many batches of the next one."""
 
     epochs: int = 0
     batches: int = 0
 
 
-class Rows(NamedTuple):
+class TokenizedBatchSource(NamedTuple):
     """Tokenized pairs, int32: ids of shape (pairs, steps) and valid lengths of shape (pairs,)."""
 
     source_ids: tf.Tensor
@@ -34,14 +34,14 @@ class Rows(NamedTuple):
         return (columns[0], columns[1]), (columns[2], columns[3])
 
 
-def bucketed(
-    rows: Rows,
+def bucket_batches(
+    rows: TokenizedBatchSource,
     batch_size: int,
     batch_tokens: int | None,
     shuffle: bool,
     seed: int | None,
-    sample: Callable[[tf.Tensor], Rows] | None,
-    start: Position | None,
+    sample: Callable[[tf.Tensor], TokenizedBatchSource] | None,
+    start: DataPosition | None,
 ) -> tf.data.Dataset:
     """Batches of pairs of similar lengths, each no longer than its longest pair.
 
@@ -82,7 +82,7 @@ def bucketed(
 
 
 def batches_by_length(
-    rows: Rows,
+    rows: TokenizedBatchSource,
     batch_size: int,
     batch_tokens: int | None,
     shuffle: bool,
@@ -141,13 +141,13 @@ def batches_by_length(
         begins, ends = tf.gather(begins, shuffled), tf.gather(ends, shuffled)
 
     def batch(begin: tf.Tensor, end: tf.Tensor) -> Batch:
-        return trimmed(rows.at(positions[begin:end]))
+        return trim_padding(rows.at(positions[begin:end]))
 
     return tf.data.Dataset.from_tensor_slices((begins[left_out:], ends[left_out:])).map(batch)
 
 
-def batches_as_they_come(
-    rows: Rows, batch_size: int, seed: tf.Tensor, left_out: tf.Tensor
+def shuffled_batches(
+    rows: TokenizedBatchSource, batch_size: int, seed: tf.Tensor, left_out: tf.Tensor
 ) -> tf.data.Dataset:
     """The same in random order whatever the lengths, with all padding."""
     positions = tf.range(tf.size(rows.source_valid_length))

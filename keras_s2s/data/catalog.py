@@ -10,12 +10,12 @@ from typing import NamedTuple
 
 from keras_s2s.data.compressed_files import read_bytes, unpack
 from keras_s2s.utils.errors import InputError, did_you_mean
-from keras_s2s.utils.files import written_aside
-from keras_s2s.utils.text import shown
+from keras_s2s.utils.files import atomic_write
+from keras_s2s.utils.text import printable
 
 
 @dataclasses.dataclass(frozen=True)
-class CatalogueEntry:
+class CatalogEntry:
     """A corpus that is known by name.
 
     Args:
@@ -37,17 +37,17 @@ class CatalogueEntry:
     text_sha256: str | None = None
 
 
-CATALOGUE: dict[str, CatalogueEntry] = {
+BUILTIN_CORPORA: dict[str, CatalogEntry] = {
     entry.name: entry
     for entry in (
-        CatalogueEntry(
+        CatalogEntry(
             name="phrasebook",
             description="a small phrasebook, for a first model in minutes and for tests",
             languages=("en", "fr"),
             license="see LICENSE-phrasebook.txt beside it",
             file_name="phrasebook.tsv",
         ),
-        CatalogueEntry(
+        CatalogEntry(
             name="fra-eng",
             description="167,130 pairs from Tatoeba by manythings.org/anki, release of 2019-04-07",
             languages=("en", "fr"),
@@ -76,7 +76,7 @@ def locate(name: str) -> Location:
     """Says where a corpus of the catalogue is, without downloading or checking it.
 
     Args:
-        name: a key of `CATALOGUE`.
+        name: a key of `BUILTIN_CORPORA`.
 
     Returns:
         A `Location`: `where` is one of `BUNDLED`, `IN_DATA_FOLDER`, `IN_CACHE` and `NOT_HERE`;
@@ -90,9 +90,9 @@ def locate(name: str) -> Location:
     >>> locate("phrasebook").where
     'bundled'
     """
-    if name not in CATALOGUE:
+    if name not in BUILTIN_CORPORA:
         raise unknown_name(name)
-    entry = CATALOGUE[name]
+    entry = BUILTIN_CORPORA[name]
     if entry.url is None:
         return Location(BUNDLED, Path(__file__).parent / entry.file_name)
     for where, folder in ((IN_DATA_FOLDER, _data_folder()), (IN_CACHE, _cache_folder())):
@@ -105,7 +105,7 @@ def read_text(name: str) -> bytes:
     """Returns the text of a corpus of the catalogue; downloads it when it is not here yet.
 
     Args:
-        name: a key of `CATALOGUE`.
+        name: a key of `BUILTIN_CORPORA`.
 
     Returns:
         Tab-separated pairs in UTF-8: for a name with a URL, to the byte the text that the
@@ -116,11 +116,11 @@ def read_text(name: str) -> bytes:
             corpus may be in it, or the corpus cannot be read or downloaded or is another text.
     """
     where, path = locate(name)
-    entry = CATALOGUE[name]
+    entry = BUILTIN_CORPORA[name]
     if where != BUNDLED and (folder := _data_folder()) and not os.path.isdir(folder):
         # Surely a typo, and going on would download what is on the disk already.
         raise InputError(
-            f"{shown(folder)}: no such folder, though KERAS_S2S_DATA names it; "
+            f"{printable(folder)}: no such folder, though KERAS_S2S_DATA names it; "
             f"name the one that holds {entry.file_name}, or unset KERAS_S2S_DATA"
         )
     if path is None:
@@ -144,9 +144,10 @@ def read_text(name: str) -> bytes:
 
 def unknown_name(name: str) -> InputError:
     """Returns the error for a corpus that is neither a file nor in the catalogue."""
-    advice = did_you_mean(name, CATALOGUE) or "; check the name"
+    advice = did_you_mean(name, BUILTIN_CORPORA) or "; check the name"
     return InputError(
-        f"{shown(name)}: no such file, and not in the catalogue ({', '.join(CATALOGUE)}){advice}"
+        f"{printable(name)}: no such file, and not in the catalog "
+        f"({', '.join(BUILTIN_CORPORA)}){advice}"
     )
 
 
@@ -162,23 +163,23 @@ def _cache_folder() -> Path:
     return Path(os.path.expanduser(home)).absolute() / "keras_s2s"
 
 
-def _verified_text(content: bytes, name: str, entry: CatalogueEntry) -> bytes:
+def _verified_text(content: bytes, name: str, entry: CatalogEntry) -> bytes:
     text = unpack(content, name)
     found = hashlib.sha256(text).hexdigest()
     if found != entry.text_sha256:
         raise InputError(
-            f"{shown(name)}: is not the {entry.name} of the catalogue: "
+            f"{printable(name)}: is not the {entry.name} of the catalogue: "
             f"the text inside has sha256 {found}, not {entry.text_sha256}"
         )
     return text
 
 
-def _download(entry: CatalogueEntry) -> bytes:
+def _download(entry: CatalogEntry) -> bytes:
     import keras  # here, because it takes seconds and nothing else in this module needs it
 
     assert entry.url is not None
     by_hand = f"put {entry.file_name} into a folder and name that in KERAS_S2S_DATA"
-    with written_aside(_cache_folder() / entry.file_name) as aside:
+    with atomic_write(_cache_folder() / entry.file_name) as aside:
         try:
             # Keras draws its progress bar on stdout, which is for results.
             with contextlib.redirect_stdout(sys.stderr):

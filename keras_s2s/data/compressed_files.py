@@ -12,7 +12,7 @@ from collections.abc import Iterator
 from typing import IO, Any
 
 from keras_s2s.utils.errors import InputError
-from keras_s2s.utils.text import shown
+from keras_s2s.utils.text import printable
 
 _MEBIBYTE = 1 << 20
 _TEXT_SUFFIXES = (".txt", ".tsv", ".csv", ".tab")
@@ -45,15 +45,15 @@ def read_bytes(path: str | os.PathLike[str]) -> bytes:
 @contextlib.contextmanager
 def _reading_reported(path: str | os.PathLike[str]) -> Iterator[None]:
     if os.path.isdir(path):
-        raise InputError(f"{shown(path)}: is a folder, and no prepared corpus; give a file")
+        raise InputError(f"{printable(path)}: is a folder, and no prepared corpus; give a file")
     try:
         yield
     except FileNotFoundError as error:
-        raise InputError(f"{shown(path)}: no such file; check the name") from error
+        raise InputError(f"{printable(path)}: no such file; check the name") from error
     except (OSError, ValueError) as error:  # ValueError: a NUL character in the name
         reason = getattr(error, "strerror", None) or error
         raise InputError(
-            f"{shown(path)}: cannot be read ({reason}); check the file and its permissions"
+            f"{printable(path)}: cannot be read ({reason}); check the file and its permissions"
         ) from error
 
 
@@ -142,7 +142,7 @@ def open_unpacked(path: str | os.PathLike[str]) -> Iterator[IO[bytes]]:
 def _unpacked(
     file: io.BufferedReader, size: int, path: str | os.PathLike[str]
 ) -> Iterator[IO[bytes]]:
-    name, suffix, head = shown(path), os.path.splitext(path)[1].lower(), file.peek(4)
+    name, suffix, head = printable(path), os.path.splitext(path)[1].lower(), file.peek(4)
     if not head:
         raise InputError(f"{name}: is empty; give a file with sentence pairs")
     with contextlib.ExitStack() as opened:

@@ -9,12 +9,12 @@ import os
 from collections.abc import Iterator
 from typing import IO, NamedTuple
 
-from keras_s2s.data.catalog import CATALOGUE, read_text, unknown_name
+from keras_s2s.data.catalog import BUILTIN_CORPORA, read_text, unknown_name
 from keras_s2s.data.compressed_files import open_unpacked
 from keras_s2s.data.line_parsing import (
     ALIGNED,
     TAB_SEPARATED,
-    BadLines,
+    MalformedLines,
     Row,
     aligned_names,
     aligned_rows,
@@ -22,7 +22,7 @@ from keras_s2s.data.line_parsing import (
     check_text,
     tab_separated_rows,
 )
-from keras_s2s.utils.text import shown
+from keras_s2s.utils.text import printable
 
 
 class Chunk(NamedTuple):
@@ -66,7 +66,7 @@ class CorpusStream:
         self.name = name
         self.sha256: tuple[str, ...] = ()
         self._files: tuple[str, ...] = (name,)
-        if name not in CATALOGUE and not os.path.exists(name):
+        if name not in BUILTIN_CORPORA and not os.path.exists(name):
             if "," not in name:
                 raise unknown_name(name)
             self._files = aligned_names(name)
@@ -74,11 +74,11 @@ class CorpusStream:
     @property
     def where(self) -> str:
         """The file or files, as in a message."""
-        return " and ".join(map(shown, self._files))
+        return " and ".join(map(printable, self._files))
 
-    def bad_lines(self) -> BadLines:
+    def bad_lines(self) -> MalformedLines:
         """What collects the lines of this corpus that hold no pair."""
-        return BadLines(self.where, TAB_SEPARATED if len(self._files) == 1 else ALIGNED)
+        return MalformedLines(self.where, TAB_SEPARATED if len(self._files) == 1 else ALIGNED)
 
     def chunks(self, num_lines: int) -> Iterator[Chunk]:
         """All lines, so many at a time.
@@ -117,7 +117,7 @@ class CorpusStream:
         self.sha256 = tuple(digest.hexdigest() for digest in digests)
 
     def pairs(
-        self, chunk: Chunk, bad: BadLines, skip_bad_lines: bool = False
+        self, chunk: Chunk, bad: MalformedLines, skip_bad_lines: bool = False
     ) -> Iterator[tuple[str, str]]:
         """The pairs of a chunk.
 
@@ -142,7 +142,7 @@ class CorpusStream:
                 yield pair
 
     def _opened(self, file: str) -> contextlib.AbstractContextManager[IO[bytes]]:
-        if file in CATALOGUE:
+        if file in BUILTIN_CORPORA:
             return io.BytesIO(read_text(file))
         return open_unpacked(file)
 

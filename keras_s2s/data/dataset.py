@@ -5,11 +5,11 @@ from collections.abc import Callable
 import numpy as np
 import tensorflow as tf
 
-from keras_s2s.data.batching import prefetched
-from keras_s2s.data.bucketing import Position, Rows, bucketed
+from keras_s2s.data.batching import prefetch
+from keras_s2s.data.bucketing import DataPosition, TokenizedBatchSource, bucket_batches
 from keras_s2s.data.parallel_corpus import ParallelCorpus
 from keras_s2s.tokenizers.tokenizer import TEXTS_AT_A_TIME, Tokenizer
-from keras_s2s.utils.checks import check_kind, check_whole_number
+from keras_s2s.utils.checks import check_int, check_type
 from keras_s2s.utils.errors import InputError
 
 
@@ -99,10 +99,10 @@ class TokenizedPairs:
         num_steps: int,
         drop_long: bool,
     ) -> None:
-        check_kind("corpus", corpus, ParallelCorpus, "what load_corpus returns")
+        check_type("corpus", corpus, ParallelCorpus, "what load_corpus returns")
         for side, tokenizer in (("source", source_tokenizer), ("target", target_tokenizer)):
-            check_kind(f"{side}_tokenizer", tokenizer, Tokenizer, "what WordTokenizer.fit returns")
-        check_whole_number("num_steps", num_steps, 3, ": <bos>, one word and <eos> need three")
+            check_type(f"{side}_tokenizer", tokenizer, Tokenizer, "what WordTokenizer.fit returns")
+        check_int("num_steps", num_steps, 3, ": <bos>, one word and <eos> need three")
         self._corpus = corpus
         self._tokenizers = source_tokenizer, target_tokenizer
         self._num_steps = num_steps
@@ -124,7 +124,7 @@ class TokenizedPairs:
         bucket_by_length: bool = False,
         batch_tokens: int | None = None,
         subword_sampling: float = 0.0,
-        start: Position | None = None,
+        start: DataPosition | None = None,
     ) -> tf.data.Dataset:
         """See `make_dataset`.
 
@@ -133,7 +133,7 @@ class TokenizedPairs:
                 then gives what it would give after all that comes before. What comes before is
                 not made.
         """
-        check_whole_number("batch_size", batch_size)
+        check_int("batch_size", batch_size)
         if batch_tokens is not None and (not bucket_by_length or batch_tokens < self._num_steps):
             raise InputError(
                 f"batch_tokens is {batch_tokens}; it needs bucket_by_length, and room for a pair "
@@ -153,7 +153,9 @@ class TokenizedPairs:
                 sample = _sampler(
                     self._corpus, self._kept, self._tokenizers, self._num_steps, subword_sampling
                 )
-            data = bucketed(self._rows, batch_size, batch_tokens, shuffle, seed, sample, start)
+            data = bucket_batches(
+                self._rows, batch_size, batch_tokens, shuffle, seed, sample, start
+            )
         else:
             positions = tf.data.Dataset.range(len(self))
             if shuffle:
@@ -163,12 +165,12 @@ class TokenizedPairs:
                 before = start.epochs * len(positions) + start.batches
                 positions = positions.repeat().skip(before)
             data = positions.map(self._rows.at)
-        return prefetched(data)
+        return prefetch(data)
 
 
 def _tokenize(
     corpus: ParallelCorpus, tokenizers: tuple[Tokenizer, Tokenizer], num_steps: int, drop_long: bool
-) -> tuple[Rows, np.ndarray]:
+) -> tuple[TokenizedBatchSource, np.ndarray]:
     """All pairs as ids, and which pairs of the corpus these are."""
     parts = []
     for start in range(0, len(corpus), TEXTS_AT_A_TIME):
@@ -189,7 +191,7 @@ def _tokenize(
             f"{num_steps - 2} target tokens; raise num_steps"
         )
     *columns, kept = arrays
-    return Rows(*map(tf.constant, columns)), kept
+    return TokenizedBatchSource(*map(tf.constant, columns)), kept
 
 
 def _rows(
@@ -197,8 +199,10 @@ def _rows(
     target: tf.RaggedTensor,
     tokenizers: tuple[Tokenizer, Tokenizer],
     num_steps: int,
-) -> Rows:
-    return Rows(*tokenizers[0].pad(source, num_steps), *tokenizers[1].frame(target, num_steps))
+) -> TokenizedBatchSource:
+    return TokenizedBatchSource(
+        *tokenizers[0].pad(source, num_steps), *tokenizers[1].frame(target, num_steps)
+    )
 
 
 def _sampler(
@@ -207,19 +211,21 @@ def _sampler(
     tokenizers: tuple[Tokenizer, Tokenizer],
     num_steps: int,
     alpha: float,
-) -> Callable[[tf.Tensor], Rows]:
+) -> Callable[[tf.Tensor], TokenizedBatchSource]:
     """Returns a graph function from a seed to all pairs with their subwords drawn anew."""
     sides = [[texts[position] for position in kept] for texts in (corpus.source, corpus.target)]
 
-    def draw(seed: np.ndarray) -> Rows:
+    def draw(seed: np.ndarray) -> TokenizedBatchSource:
         sampled = [
             tokenizer.sample(texts, int(seed) + number, alpha)
             for number, (tokenizer, texts) in enumerate(zip(tokenizers, sides, strict=True))
         ]
         return _rows(sampled[0], sampled[1], tokenizers, num_steps)
 
-    def sample(seed: tf.Tensor) -> Rows:
-        rows = Rows(*tf.numpy_function(draw, [seed], [tf.int32] * len(Rows._fields)))
+    def sample(seed: tf.Tensor) -> TokenizedBatchSource:
+        rows = TokenizedBatchSource(
+            *tf.numpy_function(draw, [seed], [tf.int32] * len(TokenizedBatchSource._fields))
+        )
         for column, shape in zip(rows, ([len(kept), num_steps], [len(kept)]) * 2, strict=True):
             column.set_shape(shape)
         return rows

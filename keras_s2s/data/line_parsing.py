@@ -6,7 +6,7 @@ import string
 from collections.abc import Iterable, Iterator
 
 from keras_s2s.utils.errors import InputError
-from keras_s2s.utils.text import shown
+from keras_s2s.utils.text import printable
 
 _logger = logging.getLogger("keras_s2s")
 
@@ -76,8 +76,9 @@ def _decoded(
         except UnicodeDecodeError as error:
             if not skip_bad_lines:
                 raise InputError(
-                    f"{shown(name)}: line {number} is not UTF-8 (byte 0x{line[error.start]:02x} "
-                    f"at position {error.start + 1}); convert the file to UTF-8 or {_SKIP}"
+                    f"{printable(name)}: line {number} is not UTF-8 "
+                    f"(byte 0x{line[error.start]:02x} at position {error.start + 1}); "
+                    f"convert the file to UTF-8 or {_SKIP}"
                 ) from error
             yield None
 
@@ -89,9 +90,9 @@ def check_text(content: bytes, name: str) -> None:
         InputError: it looks like UTF-16, or like no text.
     """
     if content.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)):
-        raise InputError(f"{shown(name)}: looks like UTF-16; convert it to UTF-8")
+        raise InputError(f"{printable(name)}: looks like UTF-16; convert it to UTF-8")
     if b"\0" in content:
-        raise InputError(f"{shown(name)}: is binary, not text; give a text file in UTF-8")
+        raise InputError(f"{printable(name)}: is binary, not text; give a text file in UTF-8")
 
 
 def aligned_names(name: str) -> tuple[str, str]:
@@ -103,7 +104,7 @@ def aligned_names(name: str) -> tuple[str, str]:
     names = name.split(",")
     if len(names) != 2 or "" in names:
         raise InputError(
-            f"{shown(name)}: not the names of two files; "
+            f"{printable(name)}: not the names of two files; "
             "give exactly two line-aligned files, such as a.en,a.fr"
         )
     return names[0], names[1]
@@ -117,12 +118,12 @@ def check_as_long(names: tuple[str, str], first: int, second: int) -> None:
     """
     if first != second:
         raise InputError(
-            f"{shown(names[0])} has {first} lines but {shown(names[1])} has "
+            f"{printable(names[0])} has {first} lines but {printable(names[1])} has "
             f"{second}; give files whose lines are translations of each other"
         )
 
 
-class BadLines:
+class MalformedLines:
     """The lines that hold no pair.
 
     Args:

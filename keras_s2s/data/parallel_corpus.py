@@ -9,12 +9,12 @@ import unicodedata
 from collections.abc import Iterable
 from typing import NamedTuple
 
-from keras_s2s.data.catalog import CATALOGUE, read_text, unknown_name
+from keras_s2s.data.catalog import BUILTIN_CORPORA, read_text, unknown_name
 from keras_s2s.data.compressed_files import open_unpacked
 from keras_s2s.data.line_parsing import (
     ALIGNED,
     TAB_SEPARATED,
-    BadLines,
+    MalformedLines,
     Row,
     aligned_names,
     aligned_rows,
@@ -22,9 +22,9 @@ from keras_s2s.data.line_parsing import (
     check_text,
     tab_separated_rows,
 )
-from keras_s2s.utils.checks import check_whole_number
+from keras_s2s.utils.checks import check_int
 from keras_s2s.utils.errors import InputError
-from keras_s2s.utils.text import shown
+from keras_s2s.utils.text import printable
 
 
 @dataclasses.dataclass(frozen=True)
@@ -60,7 +60,7 @@ class ParallelCorpus:
                 )
         if len(self.source) != len(self.target):
             raise InputError(
-                f"{shown(self.name)}: {len(self.source)} source sentences but "
+                f"{printable(self.name)}: {len(self.source)} source sentences but "
                 f"{len(self.target)} target sentences; give one translation for each"
             )
 
@@ -107,7 +107,7 @@ class ParallelCorpus:
             )
         parts: list[tuple[list[str], list[str]]] = [([], []), ([], []), ([], [])]
         for source, target in zip(self.source, self.target, strict=True):
-            part = parts[split_part(split_draw(source, seed), valid, test)]
+            part = parts[split_for_hash(split_hash(source, seed), valid, test)]
             part[0].append(source)
             part[1].append(target)
         return CorpusSplits(*(ParallelCorpus(*part, self.name) for part in parts))
@@ -152,14 +152,14 @@ class CorpusSplits(NamedTuple):
     test: ParallelCorpus
 
 
-def split_part(draw: float, valid: float, test: float) -> int:
+def split_for_hash(draw: float, valid: float, test: float) -> int:
     """The part that a source goes to by its draw, numbered as in `CorpusSplits`."""
     if draw < test:
         return 2
     return 1 if draw < test + valid else 0
 
 
-def split_draw(source: str, seed: int) -> float:
+def split_hash(source: str, seed: int) -> float:
     """The number from 0 to 1 by which `ParallelCorpus.split` puts a source into a part."""
     digest = hashlib.sha256(f"{seed} {_split_key(source)}".encode()).digest()
     return int.from_bytes(digest[:8], "big") / 2**64
@@ -184,7 +184,7 @@ def load_corpus(
     Args:
         corpus: one of
 
-            - a name in `CATALOGUE`; it wins over a file of that name, for which write `./name`;
+            - a name in `BUILTIN_CORPORA`; it wins over a file of that name (for that: `./name`);
             - a file of tab-separated pairs in UTF-8: source, target, and columns that are ignored
               (such as an attribution);
             - a `.zip` or `.gz` with such a file inside;
@@ -218,9 +218,9 @@ def load_corpus(
             f"corpus is {corpus!r}, no name; give a file, a name of the catalogue, or 'a.en,a.fr'"
         )
     if max_pairs is not None:
-        check_whole_number("max_pairs", max_pairs, 1, ", or nothing to take all pairs")
+        check_int("max_pairs", max_pairs, 1, ", or nothing to take all pairs")
     name = os.fspath(corpus)
-    if name in CATALOGUE:
+    if name in BUILTIN_CORPORA:
         text = read_text(name)
         sources, targets = _read_tab_separated(text, name, max_pairs, skip_bad_lines)
     elif os.path.exists(name):
@@ -238,7 +238,7 @@ def _read_tab_separated(
     text: bytes, name: str, max_pairs: int | None, skip_bad_lines: bool
 ) -> tuple[list[str], list[str]]:
     rows = tab_separated_rows(_text_lines(text, name), name, skip_bad_lines)
-    return _collect(rows, BadLines(shown(name), TAB_SEPARATED), max_pairs, skip_bad_lines)
+    return _collect(rows, MalformedLines(printable(name), TAB_SEPARATED), max_pairs, skip_bad_lines)
 
 
 def _read_aligned(
@@ -247,8 +247,8 @@ def _read_aligned(
     sides = [_text_lines(_read_text(name), name) for name in names]
     check_as_long(names, len(sides[0]), len(sides[1]))
     rows = aligned_rows(sides[0], sides[1], names, skip_bad_lines)
-    where = f"{shown(names[0])} and {shown(names[1])}"
-    return _collect(rows, BadLines(where, ALIGNED), max_pairs, skip_bad_lines)
+    where = f"{printable(names[0])} and {printable(names[1])}"
+    return _collect(rows, MalformedLines(where, ALIGNED), max_pairs, skip_bad_lines)
 
 
 def _read_text(name: str) -> bytes:
@@ -263,7 +263,7 @@ def _text_lines(content: bytes, name: str) -> list[bytes]:
 
 
 def _collect(
-    rows: Iterable[Row], bad: BadLines, max_pairs: int | None, skip_bad_lines: bool
+    rows: Iterable[Row], bad: MalformedLines, max_pairs: int | None, skip_bad_lines: bool
 ) -> tuple[list[str], list[str]]:
     sources: list[str] = []
     targets: list[str] = []

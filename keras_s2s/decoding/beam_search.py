@@ -4,25 +4,25 @@ from typing import NamedTuple
 
 import tensorflow as tf
 
-from keras_s2s.decoding.constraints import NEVER, Choices, Constraints, most_probable
+from keras_s2s.decoding.constraints import NEG_INF, Constraints, TokenCandidates, top_k_tokens
 from keras_s2s.decoding.decode_loop import (
-    Decoded,
+    ActiveBatch,
+    DecoderOutput,
     Records,
-    Sentences,
-    begin,
+    encode_source,
     gather_rows,
-    new_record,
-    record,
+    new_history,
     search,
+    write_history,
 )
-from keras_s2s.decoding.greedy_search import most_probable_token, take_tokens
+from keras_s2s.decoding.greedy_search import decode, most_probable_token
 from keras_s2s.decoding.hypotheses import (
     BeamResult,
     Finished,
     Penalties,
-    choose,
-    follow_back,
-    keep_best,
+    backtrace,
+    select_hypotheses,
+    update_finished,
 )
 from keras_s2s.layers.stacked_rnn import State
 from keras_s2s.models.seq2seq import Seq2Seq
@@ -125,7 +125,7 @@ def beam_search(
     >>> result.ids.shape, result.scores.shape
     (TensorShape([1, 3, 6]), TensorShape([1, 3]))
     """
-    plan = _Plan(
+    plan = _BeamSearch(
         beam_size,
         n_best,
         max_steps,
@@ -136,7 +136,7 @@ def beam_search(
     source = tf.convert_to_tensor(source_ids), tf.convert_to_tensor(source_valid_length)
     if beam_size == 1:
         return _greedy(model, source, plan)
-    sentences = begin(model, *source)
+    sentences = encode_source(model, *source)
     attends = bool(sentences.memory)
     if coverage_penalty and not attends:
         raise InputError(NO_ATTENTION)
@@ -151,11 +151,11 @@ def beam_search(
     )
     left = branches.log_probabilities
     scores = plan.penalties.score(left, max_steps, branches.coverage)
-    best, ended = choose(branches.finished, left, scores, max_steps, n_best)
-    return follow_back(best, ended, steps, records, max_steps)
+    best, ended = select_hypotheses(branches.finished, left, scores, max_steps, n_best)
+    return backtrace(best, ended, steps, records, max_steps)
 
 
-class _Plan(NamedTuple):
+class _BeamSearch(NamedTuple):
     """What a beam search does, by its options."""
 
     beam_size: int
@@ -185,25 +185,25 @@ class _Plan(NamedTuple):
         # All beams are alike at first, so that only one counts; and none for a source without a
         # token, which has its answer.
         first = tf.range(self.beam_size) == 0
-        answered = tf.where(empty & first, 0.0, NEVER)
+        answered = tf.where(empty & first, 0.0, NEG_INF)
         padding = 1.0 - tf.sequence_mask(source_valid_length, num_steps, tf.float32)
         zeros = tf.zeros([batch, self.beam_size], tf.int32)
         return _Branches(
             tokens=zeros + BOS,
-            log_probabilities=tf.where(~empty & first, 0.0, NEVER),
+            log_probabilities=tf.where(~empty & first, 0.0, NEG_INF),
             coverage=tf.repeat(padding[:, None], self.beam_size, axis=1),
             ids=tf.fill([batch, self.beam_size, self.max_steps], PAD),
             finished=Finished(answered, answered, lengths=zeros, beams=zeros),
         )
 
     def records(self, source_ids: tf.Tensor, attends: bool) -> Records:
-        """What `follow_back` reads."""
+        """What `backtrace` reads."""
         batch, num_steps = tf.shape(source_ids)[0], tf.shape(source_ids)[1]
         nothing = tf.zeros([batch, self.beam_size], tf.int32)
-        records = {name: new_record(self.max_steps, nothing) for name in ("tokens", "parents")}
+        records = {name: new_history(self.max_steps, nothing) for name in ("tokens", "parents")}
         if attends:
             nowhere = tf.zeros([batch, self.beam_size, num_steps])
-            records["attention"] = new_record(self.max_steps, nowhere)
+            records["attention"] = new_history(self.max_steps, nowhere)
         return records
 
     def goes_on(self, branches: _Branches) -> tf.Tensor:
@@ -218,8 +218,8 @@ class _Plan(NamedTuple):
     def advance(
         self,
         step: tf.Tensor,
-        sentences: Sentences,
-        decoded: Decoded,
+        sentences: ActiveBatch,
+        decoded: DecoderOutput,
         branches: _Branches,
         records: Records,
     ) -> tuple[State, _Branches, Records]:
@@ -229,7 +229,7 @@ class _Plan(NamedTuple):
         choices = self.constraints.choices(decoded.logits, step, rows)
         before = branches.log_probabilities
         ends = before + tf.reshape(_or_never(choices, choices.end), tf.shape(before))
-        logits, words = most_probable(choices.logits, self.beam_size, choices.first_word)
+        logits, words = top_k_tokens(choices.logits, self.beam_size, choices.first_word)
         each = words.shape[1]
         shape = [num_sentences, self.beam_size * each]
         gained = tf.reshape(_or_never(choices, logits), [num_sentences, self.beam_size, each])
@@ -244,12 +244,13 @@ class _Plan(NamedTuple):
         # What ends has to be among the most probable too; first, with a tie, as in greedy search.
         competitors = tf.concat([ends, best], axis=1)
         last = tf.math.top_k(competitors, self.beam_size).values[:, -1:]
-        ends = tf.where(ends >= last, ends, NEVER)
-        finished = keep_best(branches.finished, self.penalties, step + 1, ends, coverage)
+        ends = tf.where(ends >= last, ends, NEG_INF)
+        finished = update_finished(branches.finished, self.penalties, step + 1, ends, coverage)
 
         left = {"tokens": tokens, "parents": parents, "attention": decoded.attention}
         records = {
-            name: record(array, step, sentences, left[name]) for name, array in records.items()
+            name: write_history(array, step, sentences, left[name])
+            for name, array in records.items()
         }
         ids = branches.ids
         if self.constraints.no_repeat_ngram_size:
@@ -262,15 +263,15 @@ class _Plan(NamedTuple):
         return state, _Branches(tokens, best, coverage, ids, finished), records
 
 
-def _or_never(choices: Choices, logits: tf.Tensor) -> tf.Tensor:
+def _or_never(choices: TokenCandidates, logits: tf.Tensor) -> tf.Tensor:
     """Log-probabilities, with minus infinity where there is no number."""
     log_probabilities = choices.log_probabilities(logits)
-    return tf.where(tf.math.is_nan(log_probabilities), NEVER, log_probabilities)
+    return tf.where(tf.math.is_nan(log_probabilities), NEG_INF, log_probabilities)
 
 
-def _greedy(model: Seq2Seq, source: tuple[tf.Tensor, tf.Tensor], plan: _Plan) -> BeamResult:
+def _greedy(model: Seq2Seq, source: tuple[tf.Tensor, tf.Tensor], plan: _BeamSearch) -> BeamResult:
     """A beam of one: an answer ends where its end is the most probable continuation."""
-    result = take_tokens(model, source, plan.max_steps, plan.constraints, most_probable_token)
+    result = decode(model, source, plan.max_steps, plan.constraints, most_probable_token)
     coverage = tf.zeros(())
     if plan.penalties.coverage:
         if result.attention is None:

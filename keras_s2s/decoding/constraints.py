@@ -6,16 +6,16 @@ from typing import NamedTuple
 import tensorflow as tf
 
 from keras_s2s.tokenizers.tokenizer import EOS, PAD, UNK
-from keras_s2s.utils.checks import check_whole_number
+from keras_s2s.utils.checks import check_int
 from keras_s2s.utils.errors import InputError
 
-NEVER = float("-inf")
+NEG_INF = float("-inf")
 # Of a vocabulary of many tokens the highest logits are looked for block by block.
 MANY_TOKENS = 1000
 BLOCK = 64
 
 
-class Choices(NamedTuple):
+class TokenCandidates(NamedTuple):
     """What each row of a search can take next.
 
     Attributes:
@@ -61,7 +61,7 @@ class Constraints:
 
     def check(self, vocab_size: int, max_steps: int) -> None:
         """Raises an `InputError` when no answer can keep to them."""
-        check_whole_number("max_steps", max_steps)
+        check_int("max_steps", max_steps)
         if not 0 <= self.min_length < max_steps:
             raise InputError(
                 f"min_length is {self.min_length}; give 0 or more, and less than max_steps, "
@@ -75,7 +75,7 @@ class Constraints:
                 "give it a vocabulary with words"
             )
 
-    def choices(self, logits: tf.Tensor, step: tf.Tensor, ids: tf.Tensor) -> Choices:
+    def choices(self, logits: tf.Tensor, step: tf.Tensor, ids: tf.Tensor) -> TokenCandidates:
         """What can be taken at a step.
 
         Args:
@@ -93,8 +93,8 @@ class Constraints:
             logits = _without(logits, _repeating(ids, step, self.no_repeat_ngram_size))
         end = logits[:, EOS]
         if self.min_length:
-            end = tf.where(step < self.min_length, NEVER, end)
-        return Choices(end, logits, self.first_word, normaliser)
+            end = tf.where(step < self.min_length, NEG_INF, end)
+        return TokenCandidates(end, logits, self.first_word, normaliser)
 
 
 def _repeating(ids: tf.Tensor, step: tf.Tensor, size: int) -> tf.Tensor:
@@ -116,10 +116,10 @@ def _without(logits: tf.Tensor, tokens: tf.Tensor) -> tf.Tensor:
     """Logits with minus infinity at some tokens of each row; tokens is (rows, any number)."""
     rows = tf.zeros_like(tokens) + tf.range(tf.shape(tokens)[0])[:, None]
     places = tf.stack([rows, tokens], axis=-1)
-    return tf.tensor_scatter_nd_update(logits, places, tf.fill(tf.shape(tokens), NEVER))
+    return tf.tensor_scatter_nd_update(logits, places, tf.fill(tf.shape(tokens), NEG_INF))
 
 
-def most_probable(
+def top_k_tokens(
     logits: tf.Tensor, number: int, first_word: int = 0
 ) -> tuple[tf.Tensor, tf.Tensor]:
     """The highest logits of each row, highest first.
@@ -138,7 +138,7 @@ def most_probable(
     if size < MANY_TOKENS or blocks < 2 * number:
         words = logits[:, first_word:]
         # To sort what cannot be compared is not defined.
-        values, places = tf.math.top_k(tf.where(tf.math.is_nan(words), NEVER, words), number)
+        values, places = tf.math.top_k(tf.where(tf.math.is_nan(words), NEG_INF, words), number)
         return values, places + first_word
     # They lie in the blocks with the highest maxima, or in what is left over. The maxima are found
     # at several times the speed, so that this way takes half the time.

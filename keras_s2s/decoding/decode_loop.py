@@ -13,7 +13,7 @@ from keras_s2s.utils.errors import InputError
 Records = dict[str, tf.TensorArray]
 
 
-class Sentences(NamedTuple):
+class ActiveBatch(NamedTuple):
     """The sentences of a batch that a search still works on.
 
     Attributes:
@@ -32,10 +32,10 @@ class Sentences(NamedTuple):
 
 # What a search knows of each sentence: a named tuple of tensors (sentences, ...), one of them
 # `tokens`, int32, (sentences, branches), the last one of each branch.
-Branches = Any
+Hypotheses = Any
 
 
-class Decoded(NamedTuple):
+class DecoderOutput(NamedTuple):
     """What the decoder made of the last token of each branch.
 
     Attributes:
@@ -49,12 +49,14 @@ class Decoded(NamedTuple):
     attention: tf.Tensor | None
 
 
-Advance = Callable[
-    [tf.Tensor, Sentences, Decoded, Branches, Records], tuple[State, Branches, Records]
+StepFn = Callable[
+    [tf.Tensor, ActiveBatch, DecoderOutput, Hypotheses, Records], tuple[State, Hypotheses, Records]
 ]
 
 
-def begin(model: Seq2Seq, source_ids: tf.Tensor, source_valid_length: tf.Tensor) -> Sentences:
+def encode_source(
+    model: Seq2Seq, source_ids: tf.Tensor, source_valid_length: tf.Tensor
+) -> ActiveBatch:
     """Encodes the sources.
 
     Raises:
@@ -65,7 +67,7 @@ def begin(model: Seq2Seq, source_ids: tf.Tensor, source_valid_length: tf.Tensor)
     outputs = model.encoder(source_ids, source_valid_length, training=False)
     memory = model.decoder.remember(outputs, source_valid_length)
     batch = tf.shape(source_ids)[0]
-    return Sentences(
+    return ActiveBatch(
         batch,
         tf.range(batch),
         model.decoder.init_state(outputs),
@@ -95,13 +97,13 @@ def _check_source(ids: tf.Tensor, valid_length: tf.Tensor, vocab_size: int) -> N
 
 def search(
     decoder: Seq2SeqDecoder,
-    sentences: Sentences,
-    branches: Branches,
+    sentences: ActiveBatch,
+    branches: Hypotheses,
     max_steps: int,
-    advance: Advance,
-    goes_on: Callable[[Branches], tf.Tensor],
+    advance: StepFn,
+    goes_on: Callable[[Hypotheses], tf.Tensor],
     records: Records,
-) -> tuple[tf.Tensor, Branches, Records]:
+) -> tuple[tf.Tensor, Hypotheses, Records]:
     """Takes steps until every sentence has its answer, and leaves out those that have theirs.
 
     Most of a step's time goes by the number of rows, and a sentence that waits for longer ones
@@ -113,14 +115,14 @@ def search(
 
     Args:
         decoder: takes the steps.
-        sentences: all of the batch, as `begin` gives them.
-        branches: what is known of each at the start; see `Branches`.
+        sentences: all of the batch, as `encode_source` gives them.
+        branches: what is known of each at the start; see `Hypotheses`.
         max_steps: steps at most.
         advance: what is done in a step, given its number, the sentences, what the decoder made of
             their branches, these branches and the records; returns the state, the branches and
             the records after it.
         goes_on: given branches, tells of each sentence whether it needs another step.
-        records: what steps leave to be read afterwards; see `new_record` and `record`.
+        records: what steps leave to be read afterwards; see `new_history` and `write_history`.
 
     Returns:
         The number of steps that were taken, and the branches of all sentences and the records
@@ -128,29 +130,29 @@ def search(
     """
     branches_each = branches.tokens.shape[1]
 
-    def decode(sentences: Sentences, tokens: tf.Tensor) -> Decoded:
+    def decode(sentences: ActiveBatch, tokens: tf.Tensor) -> DecoderOutput:
         logits, state, attention = decoder.step(
             tf.reshape(tokens, [-1]), sentences.state, sentences.memory or None
         )
         if attention is not None:
             shape = tf.concat([tf.shape(tokens), tf.shape(attention)[1:]], axis=0)
             attention = tf.reshape(attention, shape)
-        return Decoded(logits, state, attention)
+        return DecoderOutput(logits, state, attention)
 
-    def decode_once_for_all(sentences: Sentences, tokens: tf.Tensor) -> Decoded:
+    def decode_once_for_all(sentences: ActiveBatch, tokens: tf.Tensor) -> DecoderOutput:
         logits, state, attention = decode(sentences, tokens[:, :1])
-        return Decoded(
+        return DecoderOutput(
             tf.repeat(logits, branches_each, axis=0),
             [tf.repeat(part, branches_each, axis=1) for part in state],
             None if attention is None else tf.repeat(attention, branches_each, axis=1),
         )
 
     def leave_out(
-        sentences: Sentences, own: Branches, going_on: tf.Tensor, rows_each: int = branches_each
-    ) -> tuple[Sentences, Branches]:
+        sentences: ActiveBatch, own: Hypotheses, going_on: tf.Tensor, rows_each: int = branches_each
+    ) -> tuple[ActiveBatch, Hypotheses]:
         kept = tf.reshape(tf.cast(tf.where(going_on), tf.int32), [-1])
         rows = tf.reshape(kept[:, None] * rows_each + tf.range(rows_each), [-1])
-        remaining = Sentences(
+        remaining = ActiveBatch(
             sentences.batch,
             tf.gather(sentences.places, kept),
             gather_rows(sentences.state, rows),
@@ -160,18 +162,20 @@ def search(
 
     def walk_while_most_go_on(
         step: tf.Tensor,
-        sentences: Sentences,
-        own: Branches,
-        everyones: Branches,
+        sentences: ActiveBatch,
+        own: Hypotheses,
+        everyones: Hypotheses,
         records: Records,
-    ) -> tuple[tf.Tensor, Sentences, Branches, Branches, Records]:
-        def most_go_on(step: tf.Tensor, state: State, own: Branches, records: Records) -> tf.Tensor:
+    ) -> tuple[tf.Tensor, ActiveBatch, Hypotheses, Hypotheses, Records]:
+        def most_go_on(
+            step: tf.Tensor, state: State, own: Hypotheses, records: Records
+        ) -> tf.Tensor:
             going_on = tf.math.count_nonzero(goes_on(own), dtype=tf.int32)
             return (going_on * 4 > tf.size(sentences.places) * 3) & (step < max_steps)
 
         def take_a_step(
-            step: tf.Tensor, state: State, own: Branches, records: Records
-        ) -> tuple[tf.Tensor, State, Branches, Records]:
+            step: tf.Tensor, state: State, own: Hypotheses, records: Records
+        ) -> tuple[tf.Tensor, State, Hypotheses, Records]:
             now = sentences._replace(state=state)
             return step + 1, *advance(step, now, decode(now, own.tokens), own, records)
 
@@ -187,7 +191,7 @@ def search(
         remaining, own = leave_out(sentences._replace(state=state), own, going_on)
         return step, remaining, own, everyones, records
 
-    def some_go_on(step: tf.Tensor, sentences: Sentences, *_: Any) -> tf.Tensor:
+    def some_go_on(step: tf.Tensor, sentences: ActiveBatch, *_: Any) -> tf.Tensor:
         return tf.size(sentences.places) > 0
 
     # Where the sources are constants, TensorFlow works out how many sentences there are to begin
@@ -205,27 +209,27 @@ def search(
     return step, branches, records
 
 
-def new_record(max_steps: int, like: tf.Tensor) -> tf.TensorArray:
+def new_history(max_steps: int, like: tf.Tensor) -> tf.TensorArray:
     """Room for what each step leaves, a tensor like the given one, (batch, ...)."""
     array = tf.TensorArray(like.dtype, max_steps, element_shape=like.shape, clear_after_read=False)
     # What has nothing in it cannot be read when its shape is not known beforehand.
     return array.write(0, tf.zeros_like(like))
 
 
-def record(
-    array: tf.TensorArray, step: tf.Tensor, sentences: Sentences, values: tf.Tensor
+def write_history(
+    array: tf.TensorArray, step: tf.Tensor, sentences: ActiveBatch, values: tf.Tensor
 ) -> tf.TensorArray:
     """Writes down what a step leaves of some sentences; there is zero for all others."""
     shape = tf.concat([[sentences.batch], tf.shape(values)[1:]], axis=0)
     return array.write(step, tf.scatter_nd(sentences.places[:, None], values, shape))
 
 
-def read(array: tf.TensorArray, steps: tf.Tensor) -> tf.Tensor:
+def stack_history(array: tf.TensorArray, steps: tf.Tensor) -> tf.Tensor:
     """What the steps that were taken left, (steps, batch, ...); one of zeros if there was none."""
     return array.gather(tf.range(tf.maximum(steps, 1)))
 
 
-def by_answer(values: tf.Tensor, max_steps: int) -> tf.Tensor:
+def to_batch_major(values: tf.Tensor, max_steps: int) -> tf.Tensor:
     """(steps, batch, answers, ...) to (batch, answers, max_steps, ...), with zeros at the end."""
     rank = values.shape.rank
     padding = [[0, max_steps - tf.shape(values)[0]]] + [[0, 0]] * (rank - 1)

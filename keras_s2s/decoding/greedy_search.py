@@ -5,17 +5,17 @@ from typing import NamedTuple
 
 import tensorflow as tf
 
-from keras_s2s.decoding.constraints import Choices, Constraints, most_probable
+from keras_s2s.decoding.constraints import Constraints, TokenCandidates, top_k_tokens
 from keras_s2s.decoding.decode_loop import (
-    Decoded,
+    ActiveBatch,
+    DecoderOutput,
     Records,
-    Sentences,
-    begin,
-    by_answer,
-    new_record,
-    read,
-    record,
+    encode_source,
+    new_history,
     search,
+    stack_history,
+    to_batch_major,
+    write_history,
 )
 from keras_s2s.layers.stacked_rnn import State
 from keras_s2s.losses import token_cross_entropy
@@ -24,7 +24,7 @@ from keras_s2s.tokenizers.tokenizer import BOS, EOS, PAD
 
 # Given what each row can take, the step, and where the sentences of the rows stand in the batch:
 # the tokens taken, and their logits.
-Choose = Callable[[Choices, tf.Tensor, tf.Tensor], tuple[tf.Tensor, tf.Tensor]]
+Choose = Callable[[TokenCandidates, tf.Tensor, tf.Tensor], tuple[tf.Tensor, tf.Tensor]]
 
 
 class SearchResult(NamedTuple):
@@ -101,22 +101,22 @@ def greedy_search(
     """
     constraints = Constraints(min_length, no_repeat_ngram_size, forbid_unknown)
     source = source_ids, source_valid_length
-    result = take_tokens(model, source, max_steps, constraints, most_probable_token)
+    result = decode(model, source, max_steps, constraints, most_probable_token)
     return without_samples(result)
 
 
 def most_probable_token(
-    choices: Choices, step: tf.Tensor, places: tf.Tensor
+    choices: TokenCandidates, step: tf.Tensor, places: tf.Tensor
 ) -> tuple[tf.Tensor, tf.Tensor]:
     """What greedy search takes; see `Choose`."""
-    best = most_probable(choices.logits, 1, choices.first_word)
+    best = top_k_tokens(choices.logits, 1, choices.first_word)
     logits, word = (part[:, 0] for part in best)
     # So asked, a row ends when it may take nothing and when its logits are no numbers.
     goes_on = logits > choices.end
     return tf.where(goes_on, word, EOS), tf.where(goes_on, logits, choices.end)
 
 
-def take_tokens(
+def decode(
     model: Seq2Seq,
     source: tuple[tf.Tensor, tf.Tensor],
     max_steps: int,
@@ -139,20 +139,20 @@ def take_tokens(
     """
     constraints.check(model.decoder.vocab_size, max_steps)
     source_ids, source_valid_length = map(tf.convert_to_tensor, source)
-    sentences = begin(model, source_ids, source_valid_length)
+    sentences = encode_source(model, source_ids, source_valid_length)
     batch = tf.shape(source_ids)[0]
     records = {}
     if sentences.memory:
         nothing = tf.zeros([batch, samples, tf.shape(source_ids)[1]])
-        records = {"attention": new_record(max_steps, nothing)}
+        records = {"attention": new_history(max_steps, nothing)}
 
     def goes_on(branches: _Branches) -> tf.Tensor:
         return ~tf.reduce_all(branches.ended, axis=1)
 
     def advance(
         step: tf.Tensor,
-        sentences: Sentences,
-        decoded: Decoded,
+        sentences: ActiveBatch,
+        decoded: DecoderOutput,
         branches: _Branches,
         records: Records,
     ) -> tuple[State, _Branches, Records]:
@@ -165,7 +165,7 @@ def take_tokens(
         gained = tf.reshape(choices.log_probabilities(logits), shape)
         if decoded.attention is not None:
             attention = tf.where(ended[:, :, None], 0.0, decoded.attention)
-            records = {"attention": record(records["attention"], step, sentences, attention)}
+            records = {"attention": write_history(records["attention"], step, sentences, attention)}
         branches = _Branches(
             tokens=tokens,
             ended=ended | (tokens == EOS),
@@ -187,7 +187,7 @@ def take_tokens(
     )
     attention = None
     if records:
-        attention = by_answer(read(records["attention"], steps), max_steps)
+        attention = to_batch_major(stack_history(records["attention"], steps), max_steps)
     return SearchResult(found.ids, found.lengths, found.log_probabilities, attention)
 
 

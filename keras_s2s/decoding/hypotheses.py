@@ -4,8 +4,8 @@ from typing import NamedTuple
 
 import tensorflow as tf
 
-from keras_s2s.decoding.constraints import NEVER
-from keras_s2s.decoding.decode_loop import Records, by_answer, new_record, read
+from keras_s2s.decoding.constraints import NEG_INF
+from keras_s2s.decoding.decode_loop import Records, new_history, stack_history, to_batch_major
 from keras_s2s.tokenizers.tokenizer import EOS, PAD
 
 # In place of no attention at all, which has no logarithm.
@@ -72,7 +72,7 @@ class Finished(NamedTuple):
     beams: tf.Tensor
 
 
-def keep_best(
+def update_finished(
     finished: Finished,
     penalties: Penalties,
     length: tf.Tensor,
@@ -101,7 +101,7 @@ def keep_best(
     return Finished(scores, *(tf.gather(part, order, batch_dims=1) for part in both[1:]))
 
 
-def choose(
+def select_hypotheses(
     finished: Finished, log_probabilities: tf.Tensor, scores: tf.Tensor, max_steps: int, n_best: int
 ) -> tuple[Finished, tf.Tensor]:
     """The best answers of each sentence: of those that have ended, then of those that were cut.
@@ -123,10 +123,10 @@ def choose(
     cut = Finished(
         scores,
         tf.gather(log_probabilities, beams, batch_dims=1),
-        tf.where(scores > NEVER, max_steps, 0),
+        tf.where(scores > NEG_INF, max_steps, 0),
         beams,
     )
-    num_ended = tf.math.count_nonzero(finished.scores > NEVER, axis=1, dtype=tf.int32)[:, None]
+    num_ended = tf.math.count_nonzero(finished.scores > NEG_INF, axis=1, dtype=tf.int32)[:, None]
     rank = tf.range(n_best)
     ended = rank < num_ended
     order = tf.where(ended, rank, beam_size + rank - num_ended)
@@ -135,7 +135,7 @@ def choose(
     return Finished(*best), ended
 
 
-def follow_back(
+def backtrace(
     best: Finished, ended: tf.Tensor, steps: tf.Tensor, records: Records, max_steps: int
 ) -> BeamResult:
     """Reads what an answer is from the beams it has been in, from the last one to the first.
@@ -161,21 +161,21 @@ def follow_back(
     _, _, entered = tf.while_loop(
         lambda step, *_: step >= 0,
         go_back,
-        (steps - 1, best.beams, new_record(max_steps, best.beams)),
+        (steps - 1, best.beams, new_history(max_steps, best.beams)),
     )
     # The beam that each answer was in before each step, and the one that it was in after it.
-    before = read(entered, steps)
+    before = stack_history(entered, steps)
     after = tf.concat([before[1:], best.beams[None]], axis=0)
     step = tf.range(tf.shape(before)[0])[:, None, None]
-    tokens = tf.gather(read(records["tokens"], steps), after, batch_dims=2)
+    tokens = tf.gather(stack_history(records["tokens"], steps), after, batch_dims=2)
     tokens = tf.where(step < in_beams, tokens, tf.where(step < best.lengths, EOS, PAD))
     attention = None
     if "attention" in records:
-        attention = tf.gather(read(records["attention"], steps), before, batch_dims=2)
+        attention = tf.gather(stack_history(records["attention"], steps), before, batch_dims=2)
         attention = tf.where((step < best.lengths)[..., None], attention, 0.0)
-        attention = by_answer(attention, max_steps)
+        attention = to_batch_major(attention, max_steps)
     return BeamResult(
-        by_answer(tokens, max_steps),
+        to_batch_major(tokens, max_steps),
         best.lengths,
         best.log_probabilities,
         best.scores,

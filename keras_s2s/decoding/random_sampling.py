@@ -2,8 +2,8 @@
 
 import tensorflow as tf
 
-from keras_s2s.decoding.constraints import Choices, Constraints, most_probable
-from keras_s2s.decoding.greedy_search import SearchResult, take_tokens, without_samples
+from keras_s2s.decoding.constraints import Constraints, TokenCandidates, top_k_tokens
+from keras_s2s.decoding.greedy_search import SearchResult, decode, without_samples
 from keras_s2s.models.seq2seq import Seq2Seq
 from keras_s2s.tokenizers.tokenizer import EOS
 from keras_s2s.utils.errors import InputError
@@ -87,7 +87,9 @@ def sample_search(
     source = tf.convert_to_tensor(source_ids), tf.convert_to_tensor(source_valid_length)
     names = _names(*source, seed, num_samples or 1)
 
-    def draw(choices: Choices, step: tf.Tensor, places: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
+    def draw(
+        choices: TokenCandidates, step: tf.Tensor, places: tf.Tensor
+    ) -> tuple[tf.Tensor, tf.Tensor]:
         logits = tf.concat([choices.end[:, None], choices.words], axis=1)
         candidates, weights = _candidates(logits, temperature, top_k, top_p)
         random = _random_numbers(tf.reshape(tf.gather(names, places), [-1]), step)
@@ -97,7 +99,7 @@ def sample_search(
         tokens = tf.where(drawn == 0, EOS, choices.first_word + drawn - 1)
         return tokens, tf.gather(logits, drawn, batch_dims=1)
 
-    result = take_tokens(model, source, max_steps, constraints, draw, num_samples or 1)
+    result = decode(model, source, max_steps, constraints, draw, num_samples or 1)
     return without_samples(result) if num_samples is None else result
 
 
@@ -118,7 +120,7 @@ def _candidates(
     """What is drawn from, by place (None for all in order), and weights, (rows, candidates)."""
     places = None
     if top_k or top_p < 1:
-        logits, places = most_probable(logits, top_k or logits.shape[1])
+        logits, places = top_k_tokens(logits, top_k or logits.shape[1])
     peak = tf.reduce_max(logits, axis=1, keepdims=True)
     weights = tf.cast(tf.exp((logits - peak) / temperature), tf.float64)
     if top_p < 1:

@@ -1,4 +1,4 @@
-from .attention_map import Explained as Explained
+from .attention_map import AttentionMap as AttentionMap
 from .evaluate import compare as compare
 from .evaluate import evaluate as evaluate
 from .metrics import bleu as bleu

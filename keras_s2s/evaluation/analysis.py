@@ -5,12 +5,12 @@ from collections.abc import Iterable, Sequence
 from typing import Any, NamedTuple
 
 from keras_s2s.data.parallel_corpus import ParallelCorpus
-from keras_s2s.evaluation.attention_map import Explained
+from keras_s2s.evaluation.attention_map import AttentionMap
 from keras_s2s.evaluation.evaluate import score_texts
 from keras_s2s.evaluation.metrics import make_metrics
 from keras_s2s.tokenizers.tokenizer import Tokenizer
 from keras_s2s.translation.translator import Translator
-from keras_s2s.utils.text import as_list, as_tensor
+from keras_s2s.utils.text import encode_texts, string_tensor
 
 # Enough for a picture, and seconds' work.
 NUM_SENTENCES = 500
@@ -20,7 +20,7 @@ NUM_EXPLAINED = 4
 MOST_WORDS = 20
 
 
-class Examination(NamedTuple):
+class ModelAnalysis(NamedTuple):
     """How a model did on some sentences.
 
     Attributes:
@@ -40,9 +40,9 @@ class Examination(NamedTuple):
     log_probabilities: dict[str, list[float]]
 
 
-def examine(
+def analyze(
     translator: Translator, corpus: ParallelCorpus, num_sentences: int = NUM_SENTENCES
-) -> Examination:
+) -> ModelAnalysis:
     """Translates and scores a sample of the distinct sources of a corpus, the same each time.
 
     Args:
@@ -64,7 +64,7 @@ def examine(
         ]
         for name, targets in texts.items()
     }
-    return Examination(sources, translations, references, scores, log_probabilities)
+    return ModelAnalysis(sources, translations, references, scores, log_probabilities)
 
 
 def token_counts(
@@ -88,14 +88,14 @@ def token_counts(
 
 
 def _lengths(tokenizer: Tokenizer, sentences: Iterable[str]) -> list[int]:
-    return tokenizer.tokenize(as_tensor(as_list(sentences))).row_lengths().numpy().tolist()
+    return tokenizer.tokenize(string_tensor(encode_texts(sentences))).row_lengths().numpy().tolist()
 
 
 def explain_some(
     translator: Translator,
     sentences: Sequence[str] | Sequence[bytes],
     number: int = NUM_EXPLAINED,
-) -> list[Explained]:
+) -> list[AttentionMap]:
     """Where a model looks in sentences of different lengths.
 
     Args:
@@ -109,11 +109,11 @@ def explain_some(
     """
     if translator.model.decoder.attention is None:
         return []
-    chosen = _of_different_lengths(sorted(set(as_list(sentences))), number)
+    chosen = _of_different_lengths(sorted(set(encode_texts(sentences))), number)
     if not chosen:
         return []
-    found = translator.explain(as_tensor(chosen))
-    return [Explained.of_row(found, row) for row in range(len(chosen))]
+    found = translator.explain(string_tensor(chosen))
+    return [AttentionMap.of_row(found, row) for row in range(len(chosen))]
 
 
 def _of_different_lengths(sentences: Sequence[bytes], number: int) -> list[bytes]:

@@ -3,7 +3,7 @@
 from typing import Any, NamedTuple
 
 
-class Explained(NamedTuple):
+class AttentionMap(NamedTuple):
     """Where a model looked in the source while it wrote each token of an answer.
 
     Attributes:
@@ -17,7 +17,7 @@ class Explained(NamedTuple):
     attention: list[list[float]]
 
     @classmethod
-    def of_row(cls, explained: Any, row: int) -> "Explained":
+    def of_row(cls, explained: Any, row: int) -> "AttentionMap":
         """One sentence of what `Translator.explain` returns, without padding.
 
         Example:

@@ -21,10 +21,10 @@ from keras_s2s.evaluation.metrics import (
 )
 from keras_s2s.serving.signatures import ScoredPair
 from keras_s2s.translation.base import SentenceTranslator
-from keras_s2s.utils.checks import check_kind, check_seed, check_whole_number
+from keras_s2s.utils.checks import check_int, check_seed, check_type
 from keras_s2s.utils.console import progress_bar
 from keras_s2s.utils.errors import InputError
-from keras_s2s.utils.files import written_aside
+from keras_s2s.utils.files import atomic_write
 
 # Given so many, a translator can put sentences of similar lengths together.
 BATCHES_AT_A_TIME = 16
@@ -128,7 +128,7 @@ def compare(
     given = 1 if isinstance(translators, SentenceTranslator) else len(translators)
     if given < 2:
         raise InputError(f"{given} translators to compare; give two or more, in a list")
-    check_whole_number("num_samples", num_samples)
+    check_int("num_samples", num_samples)
     check_seed(seed)
     metrics = make_metrics(tokenize)
     arguments = corpus, batch_size, beam, save_translations
@@ -165,8 +165,8 @@ def _trials(
     beam: int,
     save_translations: str | os.PathLike[str] | None,
 ) -> list[_Trial]:
-    check_kind("corpus", corpus, ParallelCorpus, "what load_corpus returns")
-    check_whole_number("batch_size", batch_size)
+    check_type("corpus", corpus, ParallelCorpus, "what load_corpus returns")
+    check_int("batch_size", batch_size)
     if not len(corpus):
         raise InputError(f"{corpus.name}: no pair to evaluate on; give a corpus that has some")
     with contextlib.ExitStack() as at_end:
@@ -175,7 +175,7 @@ def _trials(
             if os.path.isdir(save_translations):
                 raise InputError(f"{save_translations}: is a folder; give the name of a file")
             # Begun before the translating, so that a place that cannot be written to is told early.
-            aside = at_end.enter_context(written_aside(save_translations))
+            aside = at_end.enter_context(atomic_write(save_translations))
         sources, references = corpus.references()
         trials: list[_Trial] = []
         columns: list[list[str]] = []

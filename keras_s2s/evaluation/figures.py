@@ -3,15 +3,15 @@
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from keras_s2s.config import Recipe
+from keras_s2s.config import TrainingConfig
 from keras_s2s.data.parallel_corpus import ParallelCorpus, load_corpus
 from keras_s2s.data.prepared.index import PreparedIndex, is_prepared
 from keras_s2s.evaluation import plots
-from keras_s2s.evaluation.analysis import Examination, examine, explain_some, token_counts
-from keras_s2s.evaluation.report import Findings, Picture, write_report
+from keras_s2s.evaluation.analysis import ModelAnalysis, analyze, explain_some, token_counts
+from keras_s2s.evaluation.report import Picture, ReportData, write_report
 from keras_s2s.run_directory import RunDirectory
 from keras_s2s.translation.translator import Translator
-from keras_s2s.utils.console import counted, say
+from keras_s2s.utils.console import log, pluralize
 from keras_s2s.utils.errors import InputError
 
 if TYPE_CHECKING:
@@ -34,7 +34,7 @@ class Material(NamedTuple):
     of_what: str
 
 
-def illustrate(
+def plot_run(
     run: RunDirectory, corpus: str | None = None, output: Path | None = None
 ) -> list[Path]:
     """Draws what there is to see of a run: each picture as PNG and SVG, and the page.
@@ -67,7 +67,7 @@ def illustrate(
     material = _material(record, recipe, run, corpus)
     if material is not None:
         translator = Translator.load(run.model)
-        examination = examine(translator, material.pairs)
+        examination = analyze(translator, material.pairs)
         lengths = token_counts(translator, material.all_pairs)
         findings = _findings(examination, translator, material.of_what)
         whole = material.all_pairs is not material.pairs
@@ -89,11 +89,11 @@ def illustrate(
 
 
 def _material(
-    record: dict[str, Any], recipe: Recipe, run: RunDirectory, corpus: str | None
+    record: dict[str, Any], recipe: TrainingConfig, run: RunDirectory, corpus: str | None
 ) -> Material | None:
     """What to try the model on; None, with a message, where only the history can be drawn."""
     if not run.model.is_file():
-        say(f"{run.path}: has no model yet, so there is only its history to draw")
+        log(f"{run.path}: has no model yet, so there is only its history to draw")
         return None
     own = record.get("corpus", {})
     how = {name: bool(own.get(name)) for name in ("reverse", "skip_bad_lines")}
@@ -109,10 +109,10 @@ def _material(
                 return _held_out(run, own, own["corpus"])
             pairs = load_corpus(own.get("corpus", ""), max_pairs=recipe.max_pairs, **how)
         except InputError as error:
-            say(f"{error}; there is only the history to draw, unless CORPUS says where it is now")
+            log(f"{error}; there is only the history to draw, unless CORPUS says where it is now")
             return None
         if pairs.fingerprint() != own.get("sha256"):
-            say(f"{run.path}: {own.get('corpus')} is not what it was when the run began")
+            log(f"{run.path}: {own.get('corpus')} is not what it was when the run began")
             return Material(pairs, pairs, f"{own.get('corpus')}, which has changed since the run")
     splits = pairs.split(recipe.valid_fraction, recipe.test_fraction, recipe.split_seed)
     # Validation before testing: whoever draws pictures is still at work on the model.
@@ -143,7 +143,7 @@ def _held_out(run: RunDirectory, own: dict[str, Any], corpus: str) -> Material:
     )
 
 
-def _findings(examination: Examination, translator: Translator, of_what: str) -> Findings:
+def _findings(examination: ModelAnalysis, translator: Translator, of_what: str) -> ReportData:
     scores, number = examination.scores, len(examination.sources)
     shown = zip(
         examination.sources,
@@ -151,8 +151,8 @@ def _findings(examination: Examination, translator: Translator, of_what: str) ->
         (first for first, *_ in examination.references),
         strict=True,
     )
-    return Findings(
-        f"{counted(number, 'distinct sentence', ',')} of {of_what}",
+    return ReportData(
+        f"{pluralize(number, 'distinct sentence', ',')} of {of_what}",
         {
             label: f"{scores[name]:.1f}  ({scores[f'{name}_signature']})"
             for name, label in (("bleu", "BLEU"), ("chrf", "chrF"))
@@ -163,11 +163,11 @@ def _findings(examination: Examination, translator: Translator, of_what: str) ->
 
 
 def _figures(
-    examination: Examination,
-    findings: Findings,
+    examination: ModelAnalysis,
+    findings: ReportData,
     lengths: tuple[list[int], list[int]],
     of_lengths: str,
-    recipe: Recipe,
+    recipe: TrainingConfig,
 ) -> dict[str, tuple[str, "Figure"]]:
     scores = examination.scores
     figures = {

@@ -10,7 +10,7 @@ import numpy as np
 import sacrebleu
 from sacrebleu.metrics.base import Metric
 
-from keras_s2s.utils.checks import check_whole_number
+from keras_s2s.utils.checks import check_int
 from keras_s2s.utils.errors import InputError, did_you_mean
 
 # Sentences that sacreBLEU is given at a time. It holds the n-grams of all references that it is
@@ -57,7 +57,7 @@ def bleu(pred_seq: str, label_seq: str, k: int) -> float:
     >>> bleu("A B B C D", "A B C D E F", k=4)  # of its 4-grams none is right
     0.0
     """
-    check_whole_number("k", k)
+    check_int("k", k)
     prediction, label = _words(pred_seq), _words(label_seq)
     if not prediction:
         return 0.0

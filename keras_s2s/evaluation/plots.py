@@ -9,11 +9,11 @@ import warnings
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
-from keras_s2s.evaluation.attention_map import Explained
+from keras_s2s.evaluation.attention_map import AttentionMap
 from keras_s2s.evaluation.history import panels
-from keras_s2s.utils.console import counted
+from keras_s2s.utils.console import pluralize
 from keras_s2s.utils.errors import InputError
-from keras_s2s.utils.files import written_aside
+from keras_s2s.utils.files import atomic_write
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -74,7 +74,7 @@ def plot_attention(explained: Any, row: int = 0) -> Figure:
     """Draws where a model looked in the source while it wrote each token.
 
     Args:
-        explained: what `Translator.explain` returns, or one sentence of it as `Explained`.
+        explained: what `Translator.explain` returns, or one sentence of it as `AttentionMap`.
         row: which sentence of the batch.
 
     Returns:
@@ -97,8 +97,8 @@ def plot_attention(explained: Any, row: int = 0) -> Figure:
     >>> [label.get_text() for label in axes.get_yticklabels()]
     ['va', '!', '<eos>']
     """
-    if not isinstance(explained, Explained):
-        explained = Explained.of_row(explained, row)
+    if not isinstance(explained, AttentionMap):
+        explained = AttentionMap.of_row(explained, row)
     source, target, weights = explained
     longest = [max(map(len, tokens), default=0) for tokens in (source, target)]
     figure = _figure(
@@ -227,7 +227,7 @@ def plot_bleu_by_length(
     axes.set_xticks(
         places,
         [
-            f"{name}\n{counted(row['num_sentences'], 'sentence', ',.0f')}"
+            f"{name}\n{pluralize(row['num_sentences'], 'sentence', ',.0f')}"
             for name, row in by_length.items()
         ],
     )
@@ -261,7 +261,7 @@ def save(figure: Figure, path: str | os.PathLike[str]) -> None:
         "svg.hashsalt": "keras_s2s",
         "font.family": ["DejaVu Sans", *(font for font in FONTS if font in installed)],
     }
-    with written_aside(path) as aside, matplotlib.rc_context(settings):
+    with atomic_write(path) as aside, matplotlib.rc_context(settings):
         metadata = {"Date": None} if aside.suffix == ".svg" else None
         with warnings.catch_warnings():
             # A sign that no font has is an empty box, which says it well enough.

@@ -14,13 +14,13 @@ from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from keras_s2s.config import Recipe
-from keras_s2s.evaluation.attention_map import Explained
+from keras_s2s.config import TrainingConfig
+from keras_s2s.evaluation.attention_map import AttentionMap
 from keras_s2s.evaluation.history import curve, panels
 from keras_s2s.evaluation.svg_charts import line_chart
 from keras_s2s.run_directory import RunDirectory, run_state
-from keras_s2s.utils.console import counted
-from keras_s2s.utils.files import written_aside
+from keras_s2s.utils.console import pluralize
+from keras_s2s.utils.files import atomic_write
 
 # Lines that tell how the translation of a sentence changed, at most.
 MOST_CHANGES = 8
@@ -38,7 +38,7 @@ class Picture(NamedTuple):
     svg: bytes
 
 
-class Findings(NamedTuple):
+class ReportData(NamedTuple):
     """What was found out about a finished model.
 
     Attributes:
@@ -51,13 +51,13 @@ class Findings(NamedTuple):
     of_what: str = ""
     scores: Mapping[str, str] = {}
     translations: Sequence[tuple[str, str, str]] = ()
-    explained: Sequence[Explained] = ()
+    explained: Sequence[AttentionMap] = ()
 
 
 def write_report(
     run: RunDirectory,
     path: Path | None = None,
-    findings: Findings | None = None,
+    findings: ReportData | None = None,
     pictures: Iterable[Picture] = (),
 ) -> Path:
     """Writes the page, which needs no other file, no script and no network.
@@ -75,7 +75,7 @@ def write_report(
         InputError: there is no run, its files are damaged, or the page cannot be written.
     """
     record, rows = run.read_record(), run.read_history()
-    found = findings or Findings()
+    found = findings or ReportData()
     samples = run.logs / "samples.tsv"
     body = [
         _heading(record, rows),
@@ -92,7 +92,7 @@ def write_report(
         title=html.escape(run.path.absolute().name), body="\n".join(filter(None, body))
     )
     path = run.report if path is None else path
-    with written_aside(path) as aside:
+    with atomic_write(path) as aside:
         aside.write_text(page, encoding="utf-8")
     return path
 
@@ -106,7 +106,7 @@ def _heading(record: Mapping[str, Any], rows: Sequence[Mapping[str, str]]) -> st
     corpus, sizes = record.get("corpus", {}), record.get("sizes", {})
     of_epochs = record.get("recipe", {}).get("epochs", 0)
     state = run_state(record, len(rows), of_epochs)
-    parts = [f"{state}, {len(rows)} of {counted(of_epochs, 'epoch')}"]
+    parts = [f"{state}, {len(rows)} of {pluralize(of_epochs, 'epoch')}"]
     if "train_pairs" in sizes:
         reverse = ", reversed" if corpus.get("reverse") else ""
         parts.append(f"{sizes['train_pairs']:,} pairs of {corpus.get('corpus')}{reverse}")
@@ -167,7 +167,7 @@ def _shortened(figure: str) -> str:
         return figure
 
 
-def _scores(found: Findings) -> str:
+def _scores(found: ReportData) -> str:
     if not found.scores:
         return ""
     return f'<p class="pale">{html.escape(found.of_what)}</p>\n{_table(found.scores)}'
@@ -200,7 +200,7 @@ def _changes(samples: Path) -> str:
         found.setdefault((source, reference), {})[int(epoch)] = translation
     blocks = []
     for (source, reference), of_epoch in found.items():
-        spans = thinned(spans_of(of_epoch), MOST_CHANGES)
+        spans = subsample(spans_of(of_epoch), MOST_CHANGES)
         lines = {
             f"epoch {first}" if first == last else f"epochs {first}–{last}": text
             for first, last, text in spans
@@ -226,7 +226,7 @@ def spans_of(of_epoch: Mapping[int, str]) -> list[tuple[int, int, str]]:
     return spans
 
 
-def thinned(items: Sequence[Any], most: int) -> list[Any]:
+def subsample(items: Sequence[Any], most: int) -> list[Any]:
     """At most so many of the items, the first and the last among them, evenly spaced.
 
     Example:
@@ -239,7 +239,7 @@ def thinned(items: Sequence[Any], most: int) -> list[Any]:
     return [items[round(place * (len(items) - 1) / (most - 1))] for place in range(most)]
 
 
-def _translations(found: Findings) -> str:
+def _translations(found: ReportData) -> str:
     if not found.translations:
         return ""
     blocks = [
@@ -250,7 +250,7 @@ def _translations(found: Findings) -> str:
     return f'<p class="pale">{of_what}</p>\n<div class="samples">{"".join(blocks)}</div>'
 
 
-def _attention(found: Findings) -> str:
+def _attention(found: ReportData) -> str:
     """A table for each sentence: the browser has fonts for every script."""
     blocks = []
     for source, target, attention in found.explained:
@@ -276,7 +276,7 @@ def _attention(found: Findings) -> str:
 
 
 def _configuration(record: Mapping[str, Any]) -> str:
-    usual = Recipe()
+    usual = TrainingConfig()
     changed = {
         name: getattr(usual, name, value) != value
         for name, value in record.get("recipe", {}).items()

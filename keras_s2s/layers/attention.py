@@ -25,7 +25,7 @@ class Memory(NamedTuple):
     mask: tf.Tensor
 
 
-def by_rows(layer: Callable[[tf.Tensor], tf.Tensor], values: tf.Tensor) -> tf.Tensor:
+def apply_to_last_axis(layer: Callable[[tf.Tensor], tf.Tensor], values: tf.Tensor) -> tf.Tensor:
     """A dense layer, or the like, on the last dimension of a tensor, as one product of matrices.
 
     Of more than two dimensions Keras finds out again in each step how to fold them, and XLA makes
@@ -118,7 +118,7 @@ class Attention(keras.layers.Layer):
             mask = tf.fill(tf.shape(outputs)[:2], True)
         else:
             mask = tf.sequence_mask(valid_length, tf.shape(outputs)[1])
-        keys = outputs if self.key_dense is None else by_rows(self.key_dense, outputs)
+        keys = outputs if self.key_dense is None else apply_to_last_axis(self.key_dense, outputs)
         return Memory(keys, outputs, mask)
 
     def call(self, queries: tf.Tensor, memory: Memory) -> tuple[tf.Tensor, tf.Tensor]:
@@ -136,8 +136,8 @@ class Attention(keras.layers.Layer):
         if self.query_dense is None or self.score_dense is None:
             scores = tf.matmul(queries, memory.keys, transpose_b=True)
         else:
-            sums = by_rows(self.query_dense, queries)[:, :, None] + memory.keys[:, None]
-            scores = tf.squeeze(by_rows(self.score_dense, tf.tanh(sums)), -1)
+            sums = apply_to_last_axis(self.query_dense, queries)[:, :, None] + memory.keys[:, None]
+            scores = tf.squeeze(apply_to_last_axis(self.score_dense, tf.tanh(sums)), -1)
         # A softmax in half precision would lose the small weights; padding gets exactly none.
         mask = tf.cast(memory.mask[:, None], tf.float32)
         scores = tf.cast(scores, tf.float32) + (mask - 1) * 1e9

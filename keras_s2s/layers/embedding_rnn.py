@@ -7,7 +7,7 @@ import tensorflow as tf
 
 from keras_s2s.layers.initializers import initializer
 from keras_s2s.layers.stacked_rnn import StackedRNN
-from keras_s2s.utils.checks import check_share, check_whole_numbers
+from keras_s2s.utils.checks import check_fraction, check_ints
 
 # How many times as large as other weights those of an embedding begin.
 EMBEDDING_SCALE = 3.0
@@ -47,7 +47,7 @@ class EmbeddingRNN(keras.layers.Layer):
         fed_size: int = 0,
         **kwargs: Any,
     ) -> None:
-        check_whole_numbers(
+        check_ints(
             vocab_size=vocab_size,
             embed_size=embed_size,
             num_hiddens=num_hiddens,
@@ -58,7 +58,7 @@ class EmbeddingRNN(keras.layers.Layer):
             ("embed_dropout", embed_dropout),
             ("recurrent_dropout", recurrent_dropout),
         ):
-            check_share(name, share)
+            check_fraction(name, share)
         super().__init__(**kwargs)
         self.vocab_size = vocab_size
         self.embed_size = embed_size

@@ -7,7 +7,7 @@ import tensorflow as tf
 Tensors = tuple[tf.Tensor, tf.Tensor]
 
 
-def lstm_in_one_operation(
+def block_lstm(
     inputs: tf.Tensor,
     initial: list[tf.Tensor],
     weights: tuple[tf.Tensor, tf.Tensor, tf.Tensor],
@@ -58,7 +58,7 @@ def _gates_in_other_order(parameter: tf.Tensor) -> Any:
     return swap(parameter), swap
 
 
-def lstm_step_by_step(
+def loop_lstm(
     inputs: tf.Tensor,
     initial: list[tf.Tensor],
     weights: tuple[tf.Tensor, tf.Tensor, tf.Tensor],

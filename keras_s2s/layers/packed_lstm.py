@@ -42,7 +42,7 @@ def _pack(valid_length: tf.Tensor, steps: tf.Tensor) -> _Packing:
     )
 
 
-def lstm_without_padding(
+def packed_lstm(
     inputs: tf.Tensor,
     initial: list[tf.Tensor],
     weights: tuple[tf.Tensor, tf.Tensor, tf.Tensor],
@@ -52,7 +52,7 @@ def lstm_without_padding(
 
     In a batch as it comes half of the steps are padding, and what is padded costs as much as what
     is not. Products are made in the type of the inputs, which may be a half precision one; all the
-    rest is float32. Its gradient, made by TensorFlow, is slow; see `lstm_step_by_step`.
+    rest is float32. Its gradient, made by TensorFlow, is slow; see `loop_lstm`.
 
     Args:
         inputs: (steps, batch, features).

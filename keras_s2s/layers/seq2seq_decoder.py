@@ -5,11 +5,11 @@ from typing import Any
 import keras
 import tensorflow as tf
 
-from keras_s2s.layers.attention import Attention, Memory, by_rows
+from keras_s2s.layers.attention import Attention, Memory, apply_to_last_axis
 from keras_s2s.layers.embedding_rnn import EmbeddingRNN
 from keras_s2s.layers.initializers import initializer
 from keras_s2s.layers.stacked_rnn import CELLS, State
-from keras_s2s.utils.checks import check_share, check_whole_numbers
+from keras_s2s.utils.checks import check_fraction, check_ints
 
 
 @keras.saving.register_keras_serializable(package="keras_s2s")
@@ -90,12 +90,12 @@ class Seq2SeqDecoder(EmbeddingRNN):
             raise ValueError(
                 "a decoder cannot read what it has yet to write; leave out bidirectional"
             )
-        check_share("output_dropout", output_dropout)
+        check_fraction("output_dropout", output_dropout)
         of_encoder = {
             "encoder_num_hiddens": encoder_num_hiddens,
             "encoder_num_layers": encoder_num_layers,
         }
-        check_whole_numbers(**{name: v for name, v in of_encoder.items() if v is not None})
+        check_ints(**{name: v for name, v in of_encoder.items() if v is not None})
         self.output_size = embed_size if tie_embeddings else num_hiddens
         super().__init__(
             vocab_size,
@@ -271,7 +271,9 @@ class Seq2SeqDecoder(EmbeddingRNN):
         context, weights = self.attention_layer(queries, memory)
         if steps_first:
             context = tf.transpose(context, (1, 0, 2))
-        return by_rows(self.output_layer, tf.concat([context, outputs], axis=-1)), weights
+        return apply_to_last_axis(
+            self.output_layer, tf.concat([context, outputs], axis=-1)
+        ), weights
 
     def _advance(
         self,
@@ -368,7 +370,7 @@ class Seq2SeqDecoder(EmbeddingRNN):
             # does the gradient of the bias, a sum over all tokens.
             return tf.nn.bias_add(tf.cast(logits, tf.float32), bias)
 
-        return by_rows(of_rows, tf.cast(outputs, self.compute_dtype))
+        return apply_to_last_axis(of_rows, tf.cast(outputs, self.compute_dtype))
 
     def get_config(self) -> dict[str, Any]:
         names = (

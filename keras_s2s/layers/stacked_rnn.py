@@ -5,16 +5,16 @@ from typing import Any
 import keras
 import tensorflow as tf
 
-from keras_s2s.layers.fused_lstm import lstm_in_one_operation, lstm_step_by_step, next_state
+from keras_s2s.layers.fused_lstm import block_lstm, loop_lstm, next_state
 from keras_s2s.layers.initializers import initializer
-from keras_s2s.layers.packed_lstm import lstm_without_padding
+from keras_s2s.layers.packed_lstm import packed_lstm
 
 # [h, c] of LSTM layers, [h] of GRU layers, each (num_layers, batch, num_hiddens).
 State = list[tf.Tensor]
 
 CELLS = {"lstm": 2, "gru": 1}
 # From so many units on a loop over the steps is faster than one operation for all of them.
-MANY_UNITS = 128
+BLOCK_LSTM_MAX_UNITS = 128
 
 
 class StackedRNN(keras.layers.Layer):
@@ -214,16 +214,16 @@ class StackedRNN(keras.layers.Layer):
             for weight in (cell.kernel, cell.recurrent_kernel, cell.bias)
         )
         drops = bool(training) and self.recurrent_dropout > 0
-        if inputs.dtype == tf.float32 and cell.units < MANY_UNITS and not drops:
+        if inputs.dtype == tf.float32 and cell.units < BLOCK_LSTM_MAX_UNITS and not drops:
             # The largest of no number is the least integer: the share of a replica can be empty.
             # One of more steps than there are would end the process.
             num_steps = tf.clip_by_value(tf.reduce_max(valid_length), 0, tf.shape(inputs)[0])
-            hidden, state = lstm_in_one_operation(inputs, initial, weights, num_steps)
+            hidden, state = block_lstm(inputs, initial, weights, num_steps)
         elif training:
             mask = self._recurrent_mask(initial[0], training) if drops else None
-            hidden, state = lstm_step_by_step(inputs, initial, weights, mask)
+            hidden, state = loop_lstm(inputs, initial, weights, mask)
         else:
-            hidden, state = lstm_without_padding(inputs, initial, weights, valid_length)
+            hidden, state = packed_lstm(inputs, initial, weights, valid_length)
 
         last = tf.stack([valid_length, tf.range(tf.shape(valid_length)[0])], axis=1)
 

@@ -5,7 +5,7 @@ import tensorflow as tf
 from keras_s2s.models.seq2seq import Seq2Seq
 
 
-def is_in_half_precision(model: Seq2Seq) -> bool:
+def is_half_precision(model: Seq2Seq) -> bool:
     """Whether its encoder or its decoder computes with less digits than float32 has."""
     return any(
         tf.as_dtype(part.compute_dtype).size < tf.float32.size
@@ -13,7 +13,7 @@ def is_in_half_precision(model: Seq2Seq) -> bool:
     )
 
 
-def in_full_precision(model: Seq2Seq) -> Seq2Seq:
+def to_full_precision(model: Seq2Seq) -> Seq2Seq:
     """A copy with the same weights that computes in float32; not compiled."""
     encoder, decoder = (
         type(part).from_config({**part.get_config(), "dtype": "float32"})

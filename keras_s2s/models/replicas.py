@@ -13,7 +13,7 @@ import tensorflow as tf
 REPLICA_STRIDE = 0x3C6EF35F
 
 
-class OnSeveralWorkers:
+class MultiWorkerMixin:
     """Lets a Keras model that is built beforehand train under `MultiWorkerMirroredStrategy`.
 
     Keras 3 stops it twice (its issue #20585). It makes a symbolic call of the first batch before
@@ -45,7 +45,7 @@ def has_several_workers(strategy: tf.distribute.Strategy) -> bool:
     )
 
 
-def draw_by_replica(layers: Iterable[keras.layers.Layer]) -> None:
+def decorrelate_dropout(layers: Iterable[keras.layers.Layer]) -> None:
     """Makes the dropout of each replica another one.
 
     Keras gives all replicas the same random states, and so the same rows of their batches would
@@ -69,7 +69,7 @@ def _next_of_replica(draw: Any, generator: keras.random.SeedGenerator) -> Any:
     return next_of_replica
 
 
-def shares(data: Any, strategy: tf.distribute.Strategy) -> Any:
+def distribute_dataset(data: Any, strategy: tf.distribute.Strategy) -> Any:
     """Divides each batch of a dataset among the replicas, exactly and in order.
 
     Replica r of n gets the rows r, r + n, r + 2n, and so on; none, where the batch is too small.

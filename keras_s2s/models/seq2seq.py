@@ -7,17 +7,17 @@ from typing import Any
 import keras
 import tensorflow as tf
 
-from keras_s2s.data.batching import Batch, Sequences, halves, trimmed
+from keras_s2s.data.batching import Batch, Sequences, split_by_length, trim_padding
 from keras_s2s.layers.attention import Memory
 from keras_s2s.layers.seq2seq_decoder import Seq2SeqDecoder
 from keras_s2s.layers.seq2seq_encoder import Seq2SeqEncoder
-from keras_s2s.layers.stacked_rnn import MANY_UNITS, State
+from keras_s2s.layers.stacked_rnn import BLOCK_LSTM_MAX_UNITS, State
 from keras_s2s.losses import label_smoothed_loss
 from keras_s2s.metrics import Perplexity, TokenMean
-from keras_s2s.models.replicas import OnSeveralWorkers, draw_by_replica, shares
+from keras_s2s.models.replicas import MultiWorkerMixin, decorrelate_dropout, distribute_dataset
 from keras_s2s.models.throughput import TokensPerSecond
-from keras_s2s.optimizers import GuardedAdam, update_in_one_operation
-from keras_s2s.utils.checks import check_kind, check_share
+from keras_s2s.optimizers import FusedAdam, update_in_one_operation
+from keras_s2s.utils.checks import check_fraction, check_type
 from keras_s2s.utils.errors import InputError
 
 COMPILE_ARGUMENTS = (
@@ -31,7 +31,7 @@ COMPILE_ARGUMENTS = (
 
 
 @keras.saving.register_keras_serializable(package="keras_s2s")
-class Seq2Seq(OnSeveralWorkers, keras.Model):
+class Seq2Seq(MultiWorkerMixin, keras.Model):
     """The encoder–decoder model, trained with teacher forcing.
 
     `fit` and `evaluate` take datasets as `make_dataset` gives them: elements `((source_ids,
@@ -69,8 +69,8 @@ class Seq2Seq(OnSeveralWorkers, keras.Model):
 
     def __init__(self, encoder: Seq2SeqEncoder, decoder: Seq2SeqDecoder, **kwargs: Any) -> None:
         super().__init__(**kwargs)
-        check_kind("encoder", encoder, Seq2SeqEncoder, "one, and after it the decoder")
-        check_kind("decoder", decoder, Seq2SeqDecoder, "one, after the encoder")
+        check_type("encoder", encoder, Seq2SeqEncoder, "one, and after it the decoder")
+        check_type("decoder", decoder, Seq2SeqDecoder, "one, after the encoder")
         for field, expected in (
             ("num_layers", decoder.encoder_num_layers),
             ("num_hiddens", decoder.encoder_num_hiddens),
@@ -92,7 +92,7 @@ class Seq2Seq(OnSeveralWorkers, keras.Model):
         self._in_halves = False
         # Tells of the steps that were left out because a gradient was no number; None where the
         # optimizer is not the one that leaves them out.
-        self.guard: GuardedAdam | None = None
+        self.guard: FusedAdam | None = None
         self.loss_metric = TokenMean(name="loss")
         self.accuracy_metric = TokenMean(name="accuracy")
         self.perplexity_metric = Perplexity(name="perplexity")
@@ -163,7 +163,7 @@ class Seq2Seq(OnSeveralWorkers, keras.Model):
                 vocabulary in what training minimises (Szegedy et al., 2016). The `loss` in the
                 logs is that without smoothing, so that it can be compared.
         """
-        check_share("label_smoothing", label_smoothing)
+        check_fraction("label_smoothing", label_smoothing)
         if optimizer is None:
             optimizer = keras.optimizers.Adam(0.005, global_clipnorm=1.0)
         one_replica = self.distribute_strategy.num_replicas_in_sync == 1
@@ -181,7 +181,7 @@ class Seq2Seq(OnSeveralWorkers, keras.Model):
         if one_replica or not self._loss_is_scaled():
             self.guard = update_in_one_operation(self.optimizer)
         if not one_replica:
-            draw_by_replica(self._flatten_layers())
+            decorrelate_dropout(self._flatten_layers())
         # A step of a small model is one chain of short operations, which keeps one processor busy.
         # Two shorter chains keep two.
         self._in_halves = (
@@ -189,7 +189,7 @@ class Seq2Seq(OnSeveralWorkers, keras.Model):
             and one_replica
             and self.encoder.cell == "lstm"
             and not self.decoder.input_feeding
-            and max(self.encoder.num_hiddens, self.decoder.num_hiddens) < MANY_UNITS
+            and max(self.encoder.num_hiddens, self.decoder.num_hiddens) < BLOCK_LSTM_MAX_UNITS
         )
         for layer in (self.encoder, self.decoder):
             layer.rnn.fused = not self.jit_compile
@@ -246,7 +246,7 @@ class Seq2Seq(OnSeveralWorkers, keras.Model):
             ) from error
 
     def _shares(self, data: Any) -> Any:
-        return shares(data, self.distribute_strategy)
+        return distribute_dataset(data, self.distribute_strategy)
 
     def _with_shares(
         self, args: tuple[Any, ...], kwargs: dict[str, Any]
@@ -286,9 +286,9 @@ class Seq2Seq(OnSeveralWorkers, keras.Model):
             # XLA needs to know all shapes beforehand.
             batches = [data]
         elif self._in_halves:
-            batches = halves(data)
+            batches = split_by_length(data)
         else:
-            batches = [trimmed(data)]
+            batches = [trim_padding(data)]
         sums = [self._sums_of_tokens(batch, training) for batch in batches]
         to_minimise, loss_sum, num_right, num_tokens = map(tf.add_n, zip(*sums, strict=True))
         self.loss_metric.update_state(loss_sum, num_tokens)
@@ -341,7 +341,7 @@ class Seq2Seq(OnSeveralWorkers, keras.Model):
         It clips what each replica has by itself and adds up afterwards, so that the step would
         depend on the number of replicas. Here the sum is clipped and handed to the optimizer in
         equal shares: each is short enough to pass its own clipping, and they add up to the sum.
-        With `GuardedAdam` each replica gets the whole sum, and does the rest by itself.
+        With `FusedAdam` each replica gets the whole sum, and does the rest by itself.
         """
         replicas = self.distribute_strategy.num_replicas_in_sync
         if self.guard is not None:

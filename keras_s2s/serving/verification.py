@@ -15,7 +15,7 @@ from keras_s2s.serving.runtime_check import needed_libraries
 from keras_s2s.serving.saved_model import SavedModel
 from keras_s2s.serving.session import SavedModelSession, SessionError
 from keras_s2s.utils.errors import ExportError
-from keras_s2s.utils.text import as_list
+from keras_s2s.utils.text import encode_texts
 
 BATCH_SIZES = range(1, 34)
 SCORE_TOLERANCE = 1e-4
@@ -27,7 +27,7 @@ EXTRA = "assets.extra"
 PACKAGES = ("keras-s2s", "tensorflow", "keras", "numpy")
 
 # What clients send besides sentences.
-ODD_TEXTS: tuple[str | bytes, ...] = (
+EDGE_CASES: tuple[str | bytes, ...] = (
     "",
     "   ",
     "\t\n",
@@ -64,7 +64,9 @@ class Proven(Protocol):
         """For each further signature that takes only text, its outputs."""
 
 
-def prove(folder: Path, translator: "Proven", sentences: Sequence[str | bytes]) -> dict[str, Any]:
+def verify_export(
+    folder: Path, translator: "Proven", sentences: Sequence[str | bytes]
+) -> dict[str, Any]:
     """Compares an export with the model it was made from.
 
     The export is loaded in a fresh process without Python's TensorFlow, as a server does, and is
@@ -84,11 +86,11 @@ def prove(folder: Path, translator: "Proven", sentences: Sequence[str | bytes]) 
     Raises:
         ExportError: the export does not load or answers differently.
     """
-    asked = as_list([*ODD_TEXTS, *sentences])
+    asked = encode_texts([*EDGE_CASES, *sentences])
     # As often as it takes for every size of a batch to have its turn.
     texts = asked * math.ceil(sum(BATCH_SIZES) / len(asked))
     translations, scores = translator.translate(texts, return_scores=True)
-    references = as_list(translations)
+    references = encode_texts(translations)
     pair_scores = [pair.score for pair in translator.score_pairs(texts, references)]
     num_tokens: list[int] = []
     largest_difference = 0.0

@@ -10,9 +10,9 @@ from pathlib import Path
 import keras
 import tensorflow as tf
 
-from keras_s2s.utils.checks import LARGEST_VERSION, check_whole_number
+from keras_s2s.utils.checks import MAX_VERSION, check_int
 from keras_s2s.utils.errors import InputError
-from keras_s2s.utils.files import remove_leftovers, written_aside
+from keras_s2s.utils.files import atomic_write, remove_stale_temporaries
 
 DISK_ERRORS = (OSError, tf.errors.ResourceExhaustedError, tf.errors.PermissionDeniedError)
 
@@ -48,20 +48,18 @@ def write_saved_model(
     folder = Path(folder)
     if version is None:
         version = max(versions(folder), default=0) + 1
-    if check_whole_number("version", version) > LARGEST_VERSION:
-        raise InputError(
-            f"version is {version}; give {LARGEST_VERSION} or less, as servers have it"
-        )
+    if check_int("version", version) > MAX_VERSION:
+        raise InputError(f"version is {version}; give {MAX_VERSION} or less, as servers have it")
     destination = folder / str(version)
     if destination.exists():
         raise InputError(f"{destination}: this version exists already; give another number")
-    remove_leftovers(folder)
+    remove_stale_temporaries(folder)
     archive = keras.export.ExportArchive()
     for layer in tracked:
         archive.track(layer)
     for name, (function, specification) in signatures.items():
         archive.add_endpoint(name, function, input_signature=specification)
-    with written_aside(destination) as aside:
+    with atomic_write(destination) as aside:
         try:
             with _quiet():
                 archive.write_out(str(aside), verbose=False)

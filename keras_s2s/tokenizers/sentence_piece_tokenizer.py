@@ -33,9 +33,9 @@ from keras_s2s.tokenizers.tokenizer import (
     clean,
     is_text,
 )
-from keras_s2s.utils.checks import check_texts, check_whole_number
+from keras_s2s.utils.checks import check_int, check_texts
 from keras_s2s.utils.errors import InputError
-from keras_s2s.utils.files import written_aside
+from keras_s2s.utils.files import atomic_write
 
 MODEL_TYPES = ("unigram", "bpe")
 # SentencePiece's name of each normalisation, with and without lower-casing.
@@ -142,10 +142,10 @@ class SentencePieceTokenizer(Tokenizer):
                 f"character_coverage is {character_coverage}; give {LEAST_COVERAGE} to 1"
             )
         least, why = len(SPECIAL_TOKENS) + 1, ", since the special tokens count"
-        check_whole_number("vocab_size", vocab_size, least, why)
+        check_int("vocab_size", vocab_size, least, why)
         listed = check_texts("texts", texts)
         if max_sentences is not None:
-            check_whole_number("max_sentences", max_sentences)
+            check_int("max_sentences", max_sentences)
             listed = random.Random(seed).sample(listed, min(max_sentences, len(listed)))
         pad, bos, eos, unk = SPECIAL_TOKENS
         model = io.BytesIO()
@@ -194,7 +194,7 @@ class SentencePieceTokenizer(Tokenizer):
 
     def save(self, path: str | os.PathLike[str]) -> None:
         """Writes the model as a file that `load` reads, and SentencePiece itself."""
-        with written_aside(path) as aside:
+        with atomic_write(path) as aside:
             aside.write_bytes(self._model)
 
     @property

@@ -21,9 +21,9 @@ from keras_s2s.tokenizers.tokenizer import (
     clean,
     is_text,
 )
-from keras_s2s.utils.checks import check_texts, check_whole_number
+from keras_s2s.utils.checks import check_int, check_texts
 from keras_s2s.utils.errors import InputError
-from keras_s2s.utils.files import written_aside
+from keras_s2s.utils.files import atomic_write
 
 
 @keras.saving.register_keras_serializable(package="keras_s2s")
@@ -101,10 +101,10 @@ class WordTokenizer(Tokenizer):
         Raises:
             InputError: `min_freq` is below 1 or `max_tokens` below 4.
         """
-        check_whole_number("min_freq", min_freq)
+        check_int("min_freq", min_freq)
         if max_tokens is not None:
             least, why = len(SPECIAL_TOKENS), ", since the special tokens count"
-            check_whole_number("max_tokens", max_tokens, least, why)
+            check_int("max_tokens", max_tokens, least, why)
         special = {token.encode() for token in SPECIAL_TOKENS}
         counted = [
             item for item in counts.items() if item[1] >= min_freq and item[0] not in special
@@ -125,7 +125,7 @@ class WordTokenizer(Tokenizer):
 
     def save(self, path: str | os.PathLike[str]) -> None:
         """Writes the vocabulary as a plain file that `load` reads."""
-        with written_aside(path) as aside:
+        with atomic_write(path) as aside:
             aside.write_bytes("".join(f"{token}\n" for token in self._vocabulary).encode())
 
     @property

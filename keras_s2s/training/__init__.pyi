@@ -1,4 +1,4 @@
-from .devices import Devices as Devices
-from .train import CorpusChoice as CorpusChoice
+from .devices import DistributionConfig as DistributionConfig
+from .train import CorpusSpec as CorpusSpec
 from .train import resume as resume
 from .train import train as train

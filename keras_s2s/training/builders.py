@@ -6,14 +6,14 @@ from typing import Any
 
 import keras
 
-from keras_s2s.config import Recipe
+from keras_s2s.config import TrainingConfig
 from keras_s2s.layers.seq2seq_decoder import Seq2SeqDecoder
 from keras_s2s.layers.seq2seq_encoder import Seq2SeqEncoder
 from keras_s2s.models.seq2seq import Seq2Seq
 from keras_s2s.schedules import WarmUp
 
 
-def for_this_machine(recipe: Recipe) -> Recipe:
+def resolve_precision(recipe: TrainingConfig) -> TrainingConfig:
     """The configuration with what it leaves to the machine decided."""
     if recipe.precision != "auto":
         return recipe
@@ -30,7 +30,7 @@ def _fastest_precision() -> str:
 
 
 def make_model(
-    recipe: Recipe, source_vocab_size: int, target_vocab_size: int, precision: str
+    recipe: TrainingConfig, source_vocab_size: int, target_vocab_size: int, precision: str
 ) -> Seq2Seq:
     """A model that is yet to be trained.
 
@@ -72,7 +72,7 @@ def make_model(
     return Seq2Seq(encoder, decoder, dtype=precision)
 
 
-def make_optimizer(recipe: Recipe, num_batches: int) -> keras.optimizers.Optimizer:
+def make_optimizer(recipe: TrainingConfig, num_batches: int) -> keras.optimizers.Optimizer:
     """Adam with the learning rate, clipping, averaging and accumulation of the configuration.
 
     Args:

@@ -10,8 +10,8 @@ from typing import Any
 import keras
 from rich.progress import BarColumn, TextColumn, TimeRemainingColumn
 
-from keras_s2s.utils.console import progress_bar, say
-from keras_s2s.utils.files import written_aside
+from keras_s2s.utils.console import log, progress_bar
+from keras_s2s.utils.files import atomic_write
 
 HISTORY_COLUMNS = ("epoch", "loss", "accuracy", "perplexity", "tokens_per_second")
 
@@ -38,7 +38,7 @@ class HistoryFile(keras.callbacks.Callback):
 
     def on_train_begin(self, logs: Any = None) -> None:
         # Rows of epochs that will be done again have to go, but not before the others are safe.
-        with written_aside(self._path) as aside:
+        with atomic_write(self._path) as aside:
             aside.touch()
             if self._rows:
                 self._columns = list(self._rows[0])
@@ -127,11 +127,11 @@ class TrainingProgress(keras.callbacks.Callback):
         done = epoch + 1
         self._show(done, logs or {})
         line = f"epoch {done}/{self._epochs}  {describe(logs or {})}"
-        with open(self._log_path, "a", encoding="utf-8") as log:
-            log.write(line + "\n")
+        with open(self._log_path, "a", encoding="utf-8") as file:
+            file.write(line + "\n")
         shown = done == self._epochs or done % max(1, self._epochs // self.LINES) == 0
         if self._bar.disable and shown:
-            say(line)
+            log(line)
 
     def on_train_end(self, logs: Any = None) -> None:
         self.close()

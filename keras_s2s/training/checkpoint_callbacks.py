@@ -6,12 +6,12 @@ from typing import Any
 
 import keras
 
-from keras_s2s.data.bucketing import Position
+from keras_s2s.data.bucketing import DataPosition
 from keras_s2s.training.checkpoints import CheckpointFolder, TrainingState, memory_of
 from keras_s2s.training.distribution import Workers
 from keras_s2s.utils.errors import InputError
-from keras_s2s.utils.files import check_writable, remove_leftovers
-from keras_s2s.utils.signals import Interrupted, StopRequest
+from keras_s2s.utils.files import check_writable, remove_stale_temporaries
+from keras_s2s.utils.signals import GracefulShutdown, Interrupted
 
 
 class ResumedEpoch(keras.callbacks.Callback):
@@ -107,7 +107,7 @@ class Checkpoints(keras.callbacks.Callback):
         callbacks: Sequence[keras.callbacks.Callback],
         state: TrainingState,
         every: int | None,
-        request: StopRequest,
+        request: GracefulShutdown,
         workers: Workers | None = None,
         at_a_time: int = 1,
     ) -> None:
@@ -127,7 +127,7 @@ class Checkpoints(keras.callbacks.Callback):
     def on_train_begin(self, logs: Any = None) -> None:
         if self._workers.is_chief:
             check_writable(self._folder.path)
-            remove_leftovers(self._folder.path)
+            remove_stale_temporaries(self._folder.path)
         # After all others, which forget what they know when training begins.
         self._state.remember(self._callbacks)
 
@@ -163,7 +163,7 @@ class Checkpoints(keras.callbacks.Callback):
         # Its row is in the history, so that it must not be done again because of what comes now.
         if is_last or self._is_due():
             self._began = time.perf_counter()
-            self._save(Position(epoch + 1), [])
+            self._save(DataPosition(epoch + 1), [])
         if not is_last:
             self._end_if_asked()
 
@@ -183,13 +183,13 @@ class Checkpoints(keras.callbacks.Callback):
             self._workers.wait_for_each_other()  # above all for the one that saves
             raise Interrupted(self._asked_to_end)
 
-    def _position(self) -> Position:
-        return Position(self._epoch, self._batches)
+    def _position(self) -> DataPosition:
+        return DataPosition(self._epoch, self._batches)
 
     def _values(self) -> list[Any]:
         return [variable.numpy().tolist() for variable in self.model.metrics_variables]
 
-    def _save(self, position: Position, metrics: list[Any]) -> None:
+    def _save(self, position: DataPosition, metrics: list[Any]) -> None:
         began = time.perf_counter()
         known, best_weights = memory_of(self._callbacks)
         seconds = began - self._began

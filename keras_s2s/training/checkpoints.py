@@ -9,10 +9,10 @@ from typing import Any
 import keras
 import numpy as np
 
-from keras_s2s.data.bucketing import Position
-from keras_s2s.utils.console import say
+from keras_s2s.data.bucketing import DataPosition
+from keras_s2s.utils.console import log
 from keras_s2s.utils.errors import InputError
-from keras_s2s.utils.files import checksum_of, flush_to_disk, remove_folder, written_aside
+from keras_s2s.utils.files import atomic_write, fsync, remove_folder, sha256_of
 
 VARIABLES = "variables.npz"
 STATE = "state.json"
@@ -38,7 +38,7 @@ class TrainingState:
         best_weights: those that early stopping would give back; empty without.
     """
 
-    position: Position = dataclasses.field(default_factory=Position)
+    position: DataPosition = dataclasses.field(default_factory=DataPosition)
     seconds: float = 0.0
     metrics: list[Any] = dataclasses.field(default_factory=list)
     callbacks: dict[str, dict[str, float | None]] = dataclasses.field(default_factory=dict)
@@ -114,19 +114,19 @@ class CheckpointFolder:
         """The checkpoints, the newest last."""
         return sorted(
             (folder for folder in self.path.glob(f"{self.PREFIX}*") if self._position(folder)),
-            key=lambda folder: self._position(folder) or Position(),
+            key=lambda folder: self._position(folder) or DataPosition(),
         )
 
-    def newest(self) -> Position:
+    def newest(self) -> DataPosition:
         """How far the newest is, which may be damaged; the beginning when there is none."""
         folders = self.all()
-        return (self._position(folders[-1]) if folders else None) or Position()
+        return (self._position(folders[-1]) if folders else None) or DataPosition()
 
-    def _position(self, folder: Path) -> Position | None:
+    def _position(self, folder: Path) -> DataPosition | None:
         numbers = folder.name.removeprefix(self.PREFIX).split("-batch-")
         if len(numbers) != 2 or not all(number.isdecimal() for number in numbers):
             return None
-        return Position(*map(int, numbers))
+        return DataPosition(*map(int, numbers))
 
     def save(self, model: keras.Model, state: TrainingState) -> None:
         """Writes a checkpoint, and removes those that are out of date.
@@ -139,10 +139,10 @@ class CheckpointFolder:
         if folder.exists():  # of the same training, and so the same
             return
         try:
-            with written_aside(folder) as aside:
+            with atomic_write(folder) as aside:
                 aside.mkdir()
                 _write(aside, model, state)
-            flush_to_disk(self.path)
+            fsync(self.path)
         except OSError as error:
             raise InputError(
                 f"{folder}: the state of the training cannot be saved ({_reason(error)}); "
@@ -168,22 +168,22 @@ class CheckpointFolder:
         """
         folders = self.all()
         for folder in reversed(folders):
-            damage = damage_of(folder)
+            damage = verify_checkpoint(folder)
             if damage is None:
                 return _read(folder, model)
-            say(f"{folder}: left out, since {damage}")
+            log(f"{folder}: left out, since {damage}")
         if folders:
             raise InputError(f"{self.path}: no checkpoint is whole; begin anew with --overwrite")
         return TrainingState()
 
-    def remove_after(self, position: Position) -> None:
+    def remove_after(self, position: DataPosition) -> None:
         """Removes what is newer than where a training begins: damaged, or of another end."""
         for folder in self.all():
-            if (self._position(folder) or Position()) > position:
+            if (self._position(folder) or DataPosition()) > position:
                 remove_folder(folder)
 
 
-def damage_of(folder: Path) -> str | None:
+def verify_checkpoint(folder: Path) -> str | None:
     """What is wrong with the files of a checkpoint; None when they are what was written."""
     try:
         lines = (folder / CHECKSUMS).read_text(encoding="ascii").splitlines()
@@ -196,7 +196,7 @@ def damage_of(folder: Path) -> str | None:
         return f"its {CHECKSUMS} is damaged"
     for name, checksum in expected.items():
         try:
-            if checksum_of(folder / name) != checksum:
+            if sha256_of(folder / name) != checksum:
                 return f"its {name} is not what its {CHECKSUMS} says"
         except OSError as error:
             return f"its {name} cannot be read ({_reason(error)})"
@@ -213,10 +213,10 @@ def _write(folder: Path, model: keras.Model, state: TrainingState) -> None:
     text = json.dumps({**content, "best_weights": bool(state.best_weights)})
     (folder / STATE).write_text(text + "\n", encoding="utf-8")
     files = sorted(folder.iterdir())
-    lines = [f"{checksum_of(file)}  {file.name}\n" for file in files]
+    lines = [f"{sha256_of(file)}  {file.name}\n" for file in files]
     (folder / CHECKSUMS).write_text("".join(lines), encoding="ascii")
     for file in (*files, folder / CHECKSUMS, folder):
-        flush_to_disk(file)
+        fsync(file)
 
 
 def _read(folder: Path, model: keras.Model) -> TrainingState:
@@ -227,7 +227,11 @@ def _read(folder: Path, model: keras.Model) -> TrainingState:
             with np.load(folder / BEST_WEIGHTS) as arrays:
                 best_weights = [arrays[name] for name in arrays.files]
         state = TrainingState(
-            **{**content, "position": Position(*content["position"]), "best_weights": best_weights}
+            **{
+                **content,
+                "position": DataPosition(*content["position"]),
+                "best_weights": best_weights,
+            }
         )
         with np.load(folder / VARIABLES) as arrays:
             names = arrays.files

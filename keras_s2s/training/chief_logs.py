@@ -7,7 +7,7 @@ import keras
 from keras_s2s.training.distribution import Workers
 
 
-class FiguresOfChief(keras.callbacks.Callback):
+class SyncLogsFromChief(keras.callbacks.Callback):
     """Gives all workers the figures of an epoch that the chief has.
 
     Speed differs, and processors of different makes may translate a sentence differently; early

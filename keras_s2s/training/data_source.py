@@ -5,8 +5,8 @@ from typing import Any
 
 import tensorflow as tf
 
-from keras_s2s.config import Recipe
-from keras_s2s.data.bucketing import Position
+from keras_s2s.config import TrainingConfig
+from keras_s2s.data.bucketing import DataPosition
 from keras_s2s.data.dataset import TokenizedPairs
 from keras_s2s.data.parallel_corpus import ParallelCorpus
 from keras_s2s.data.prepared.corpus import PreparedCorpus
@@ -43,7 +43,7 @@ class TrainingData:
     target_tokens: int
     num_batches: int
 
-    def batches(self, start: Position) -> tf.data.Dataset:
+    def batches(self, start: DataPosition) -> tf.data.Dataset:
         """All batches from some place on, without end."""
         raise NotImplementedError
 
@@ -52,7 +52,7 @@ class TrainingData:
         return None
 
 
-def training_data(corpus: Corpus, recipe: Recipe, seed: int) -> TrainingData:
+def training_data(corpus: Corpus, recipe: TrainingConfig, seed: int) -> TrainingData:
     """What a training with some configuration needs of a corpus.
 
     Args:
@@ -69,7 +69,7 @@ def training_data(corpus: Corpus, recipe: Recipe, seed: int) -> TrainingData:
 
 
 class _InMemory(TrainingData):
-    def __init__(self, corpus: ParallelCorpus, recipe: Recipe, seed: int) -> None:
+    def __init__(self, corpus: ParallelCorpus, recipe: TrainingConfig, seed: int) -> None:
         splits = corpus.split(recipe.valid_fraction, recipe.test_fraction, recipe.split_seed)
         if not len(splits.train):
             raise InputError(
@@ -104,12 +104,12 @@ class _InMemory(TrainingData):
             # Batches are counted in tokens, and how many there are varies a little by epoch.
             self.num_batches = sum(1 for _ in epoch)
 
-    def batches(self, start: Position) -> tf.data.Dataset:
+    def batches(self, start: DataPosition) -> tf.data.Dataset:
         return self._pairs.batches(**self._options, start=start)
 
 
 class _Prepared(TrainingData):
-    def __init__(self, corpus: PreparedCorpus, recipe: Recipe, seed: int) -> None:
+    def __init__(self, corpus: PreparedCorpus, recipe: TrainingConfig, seed: int) -> None:
         _check_fits(corpus, recipe)
         corpus.verify()
         self._corpus = corpus
@@ -126,14 +126,14 @@ class _Prepared(TrainingData):
         self.num_pairs, self.target_tokens = len(corpus), corpus.target_tokens
         self.num_batches = corpus.num_batches(recipe.batch_size, recipe.batch_tokens)
 
-    def batches(self, start: Position) -> tf.data.Dataset:
+    def batches(self, start: DataPosition) -> tf.data.Dataset:
         return self._corpus.batches(**self._options, start=start)
 
     def damage(self) -> InputError | None:
         return self._corpus.damage
 
 
-def _check_fits(corpus: PreparedCorpus, recipe: Recipe) -> None:
+def _check_fits(corpus: PreparedCorpus, recipe: TrainingConfig) -> None:
     for name, value in corpus.index.fields.items():
         asked = getattr(recipe, name)
         if asked != value:

@@ -11,7 +11,7 @@ STRATEGIES = ("none", "mirrored", "multiworker")
 PATIENCE = 600.0
 
 
-class Devices(NamedTuple):
+class DistributionConfig(NamedTuple):
     """What a training runs on; a matter of the machine, which may be another when it goes on.
 
     Attributes:
@@ -45,7 +45,7 @@ class Devices(NamedTuple):
         return self.strategy != "multiworker" or read_cluster(os.environ).is_chief
 
     @classmethod
-    def of_record(cls, record: Mapping[str, Any]) -> "Devices":
+    def of_record(cls, record: Mapping[str, Any]) -> "DistributionConfig":
         """What a run has run on so far, from its `run.json`."""
         known = record.get("devices")
         if not isinstance(known, dict):  # an older version wrote it

@@ -12,8 +12,8 @@ import numpy as np
 import tensorflow as tf
 
 from keras_s2s.training.cluster import Cluster, read_cluster
-from keras_s2s.training.devices import Devices
-from keras_s2s.training.worker_monitor import Lookout
+from keras_s2s.training.devices import DistributionConfig
+from keras_s2s.training.worker_monitor import WorkerMonitor
 from keras_s2s.utils.errors import InputError
 
 # Of the processor, to try what several devices do; TensorFlow takes minutes for thousands of them.
@@ -33,7 +33,7 @@ class Workers:
         self,
         strategy: tf.distribute.Strategy | None = None,
         cluster: Cluster | None = None,
-        lookout: Lookout | None = None,
+        lookout: WorkerMonitor | None = None,
     ) -> None:
         self.strategy, self.cluster, self._lookout = strategy, cluster, lookout
         self._add_up: Any = None
@@ -118,7 +118,7 @@ class Workers:
 
 
 @contextlib.contextmanager
-def started(devices: Devices) -> Iterator[Workers]:
+def started(devices: DistributionConfig) -> Iterator[Workers]:
     """Starts what a training runs on.
 
     Raises:
@@ -132,7 +132,7 @@ def started(devices: Devices) -> Iterator[Workers]:
         yield Workers(tf.distribute.MirroredStrategy(_names(devices.devices)))
     else:
         cluster = read_cluster(os.environ)
-        lookout = Lookout(cluster, devices.wait)
+        lookout = WorkerMonitor(cluster, devices.wait)
         lookout.wait_for_all()
         with lookout:
             with _ctrl_c_ends():

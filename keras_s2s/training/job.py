@@ -5,14 +5,14 @@ import importlib.util
 import keras
 import tensorflow as tf
 
-from keras_s2s.config import Recipe
-from keras_s2s.data.bucketing import Position
+from keras_s2s.config import TrainingConfig
+from keras_s2s.data.bucketing import DataPosition
 from keras_s2s.data.dataset import TokenizedPairs
-from keras_s2s.models.mixed_precision import in_full_precision
+from keras_s2s.models.mixed_precision import to_full_precision
 from keras_s2s.models.seq2seq import Seq2Seq
 from keras_s2s.run_directory import RunDirectory
 from keras_s2s.training.builders import make_model, make_optimizer
-from keras_s2s.training.chief_logs import FiguresOfChief
+from keras_s2s.training.chief_logs import SyncLogsFromChief
 from keras_s2s.training.data_source import Corpus, training_data
 from keras_s2s.training.distribution import Workers
 from keras_s2s.training.validation import ValidationScores
@@ -28,7 +28,7 @@ class TrainingJob:
     """The model and the data of a run, made anew from the configuration and the seed."""
 
     def __init__(
-        self, corpus: Corpus, recipe: Recipe, seed: int, workers: Workers | None = None
+        self, corpus: Corpus, recipe: TrainingConfig, seed: int, workers: Workers | None = None
     ) -> None:
         keras.utils.set_random_seed(seed)
         self.recipe = recipe
@@ -63,7 +63,7 @@ class TrainingJob:
             "target_tokens_an_epoch": data.target_tokens,
         }
 
-    def training_data(self, start: Position) -> tf.data.Dataset:
+    def training_data(self, start: DataPosition) -> tf.data.Dataset:
         """All batches from some place on, without end.
 
         One iterator for all epochs, since making one takes as long as some batches of a small
@@ -71,7 +71,7 @@ class TrainingJob:
         """
         return self.data.batches(start)
 
-    def batch_as_text(self, position: Position) -> list[tuple[str, str]]:
+    def batch_as_text(self, position: DataPosition) -> list[tuple[str, str]]:
         """The pairs of the batch that comes after a place, as they were given to the model."""
         (source, target) = next(iter(self.training_data(position)))
         sides = (self.source.detokenize(*source), self.target.detokenize(*target))
@@ -80,7 +80,7 @@ class TrainingJob:
 
     def finished(self) -> Translator:
         """The translator that the run leaves: in full precision, without the optimizer."""
-        return self._translator(in_full_precision(self.model))
+        return self._translator(to_full_precision(self.model))
 
     def callbacks(self, run: RunDirectory) -> list[keras.callbacks.Callback]:
         """What the configuration asks for at the end of each epoch, before it is written down."""
@@ -96,7 +96,7 @@ class TrainingJob:
                 )
             )
         if self._workers.cluster is not None:
-            callbacks.append(FiguresOfChief(self._workers))
+            callbacks.append(SyncLogsFromChief(self._workers))
         if recipe.average:
             callbacks.append(keras.callbacks.SwapEMAWeights())
         if recipe.schedule == "plateau":

@@ -8,17 +8,17 @@ from typing import Any
 import keras
 import tensorflow as tf
 
-from keras_s2s.data.bucketing import Position
-from keras_s2s.utils.console import say
+from keras_s2s.data.bucketing import DataPosition
+from keras_s2s.utils.console import log
 from keras_s2s.utils.errors import InputError
-from keras_s2s.utils.files import written_aside
+from keras_s2s.utils.files import atomic_write
 
 
-class FiniteSteps(keras.callbacks.Callback):
+class NonFiniteGradientGuard(keras.callbacks.Callback):
     """Looks after each call of the training function whether steps were left out in it.
 
     The step itself leaves the weights as they are where the norm of its gradient is infinite or no
-    number (`keras_s2s.optimizers.GuardedAdam`), so that nothing is spoilt before this is asked.
+    number (`keras_s2s.optimizers.FusedAdam`), so that nothing is spoilt before this is asked.
 
     Args:
         policy: `stop` ends the training, `skip` goes on without the step.
@@ -35,7 +35,7 @@ class FiniteSteps(keras.callbacks.Callback):
         self,
         policy: str,
         num_batches: int,
-        batch_as_text: Callable[[Position], Sequence[tuple[str, str]]],
+        batch_as_text: Callable[[DataPosition], Sequence[tuple[str, str]]],
         folder: Path,
     ) -> None:
         super().__init__()
@@ -63,9 +63,9 @@ class FiniteSteps(keras.callbacks.Callback):
         self._in_a_row += left_out if left_out == made else 0
         iteration = int(tf.convert_to_tensor(guard.iteration))
         norm = float(tf.convert_to_tensor(guard.norm))
-        self._report(Position(*divmod(iteration, self._num_batches)), norm)
+        self._report(DataPosition(*divmod(iteration, self._num_batches)), norm)
 
-    def _report(self, position: Position, norm: float) -> None:
+    def _report(self, position: DataPosition, norm: float) -> None:
         what = (
             f"epoch {position.epochs + 1}, step {position.batches + 1}: the norm of the gradient "
             f"is {norm}"
@@ -74,7 +74,7 @@ class FiniteSteps(keras.callbacks.Callback):
             self._files += 1
             file = self._folder / f"nonfinite-{position.epochs + 1}-{position.batches + 1}.tsv"
             with (
-                written_aside(file) as aside,
+                atomic_write(file) as aside,
                 open(aside, "w", newline="", encoding="utf-8") as out,
             ):
                 writer = csv.writer(out, delimiter="\t", lineterminator="\n")
@@ -90,4 +90,4 @@ class FiniteSteps(keras.callbacks.Callback):
                 f"{what}; look at them, and begin anew with a lower --learning-rate, or leave such "
                 "steps out with --resume --nonfinite skip"
             )
-        say(f"{what}; left out")
+        log(f"{what}; left out")

@@ -14,31 +14,31 @@ from typing import Any, NamedTuple
 import keras
 import tensorflow as tf
 
-from keras_s2s.config import Recipe
-from keras_s2s.data.bucketing import Position
+from keras_s2s.config import TrainingConfig
+from keras_s2s.data.bucketing import DataPosition
 from keras_s2s.data.parallel_corpus import ParallelCorpus, load_corpus
 from keras_s2s.data.prepared.corpus import PreparedCorpus
 from keras_s2s.data.prepared.index import is_prepared
 from keras_s2s.evaluation.analysis import explain_some
-from keras_s2s.evaluation.report import Findings, write_report
+from keras_s2s.evaluation.report import ReportData, write_report
 from keras_s2s.run_directory import RunDirectory, git_revision
-from keras_s2s.training.builders import for_this_machine
+from keras_s2s.training.builders import resolve_precision
 from keras_s2s.training.callbacks import HistoryFile, TrainingProgress
 from keras_s2s.training.checkpoint_callbacks import Checkpoints, ResumedEpoch
 from keras_s2s.training.checkpoints import CheckpointFolder, TrainingState
 from keras_s2s.training.data_source import Corpus
-from keras_s2s.training.devices import Devices
+from keras_s2s.training.devices import DistributionConfig
 from keras_s2s.training.distribution import Workers, started
 from keras_s2s.training.job import TrainingJob
-from keras_s2s.training.nonfinite_guard import FiniteSteps
+from keras_s2s.training.nonfinite_guard import NonFiniteGradientGuard
 from keras_s2s.translation.translator import Translator
-from keras_s2s.utils.checks import check_kind, check_seed, check_whole_number
-from keras_s2s.utils.console import counted, say, working
+from keras_s2s.utils.checks import check_int, check_seed, check_type
+from keras_s2s.utils.console import log, pluralize, spinner
 from keras_s2s.utils.errors import InputError
-from keras_s2s.utils.signals import StopRequest
+from keras_s2s.utils.signals import GracefulShutdown
 
 
-class CorpusChoice(NamedTuple):
+class CorpusSpec(NamedTuple):
     """Which corpus, and how it is read; see `load_corpus`. Or the folder of a prepared one."""
 
     corpus: str
@@ -63,12 +63,12 @@ class CorpusChoice(NamedTuple):
 
 
 def train(
-    choice: CorpusChoice,
+    choice: CorpusSpec,
     run_dir: str | os.PathLike[str],
-    recipe: Recipe,
+    recipe: TrainingConfig,
     seed: int = 0,
     overwrite: bool = False,
-    devices: Devices | None = None,
+    devices: DistributionConfig | None = None,
 ) -> Translator:
     """Trains a model and leaves it in a run directory.
 
@@ -86,20 +86,20 @@ def train(
     Raises:
         InputError: something given cannot be used; nothing on disk has changed then.
     """
-    check_kind("choice", choice, CorpusChoice, "CorpusChoice(corpus)")
-    check_kind("recipe", recipe, Recipe, "one, such as PRESETS['chapter']")
+    check_type("choice", choice, CorpusSpec, "CorpusSpec(corpus)")
+    check_type("recipe", recipe, TrainingConfig, "one, such as PRESETS['chapter']")
     run = RunDirectory(run_dir)
     if devices is None:
-        devices = Devices()
+        devices = DistributionConfig()
     if devices.is_chief():
         run.check_free(overwrite)
     check_seed(seed)
-    recipe = for_this_machine(recipe)
+    recipe = resolve_precision(recipe)
     corpus = choice.load(recipe.max_pairs)
     with started(devices) as workers, _to_write(run, workers) as written:
         fingerprint = corpus.fingerprint()
         workers.check_same(corpus=fingerprint, configuration=f"{recipe} {seed}")
-        with _memory_reported(), working("reading the corpus"), workers.scope():
+        with _memory_reported(), spinner("reading the corpus"), workers.scope():
             job = TrainingJob(corpus, recipe, seed, workers)
         written.clear()
         record = {
@@ -116,7 +116,7 @@ def train(
         written.write_samples(job.data.samples)
         if workers.is_chief and isinstance(corpus, ParallelCorpus):
             # A wrong column, or the wrong direction, would be seen only in what it says at last.
-            say(f"the first pair: {_excerpt(corpus.source[0])} to {_excerpt(corpus.target[0])}")
+            log(f"the first pair: {_excerpt(corpus.source[0])} to {_excerpt(corpus.target[0])}")
         return _fit(run, written, job, record, TrainingState(), workers)
 
 
@@ -127,7 +127,7 @@ def resume(
     nonfinite: str | None = None,
     checkpoint_steps: int | None = None,
     keep_checkpoints: int | None = None,
-    devices: Devices | None = None,
+    devices: DistributionConfig | None = None,
 ) -> Translator:
     """Goes on with a run from its newest checkpoint, as if it had never been interrupted.
 
@@ -137,7 +137,7 @@ def resume(
         run_dir: the run directory.
         epochs: the new number of epochs in all; that of the run when left out.
         corpus: where the corpus is now; where it was when left out.
-        nonfinite: see `Recipe`; that of the run when left out.
+        nonfinite: see `TrainingConfig`; that of the run when left out.
         checkpoint_steps: likewise.
         keep_checkpoints: likewise.
         devices: likewise.
@@ -152,7 +152,7 @@ def resume(
     record, recipe = run.read_record(), run.recipe()
     try:
         choice, fingerprint = (
-            CorpusChoice(
+            CorpusSpec(
                 record["corpus"]["corpus"] if corpus is None else corpus,
                 record["corpus"]["reverse"],
                 record["corpus"]["skip_bad_lines"],
@@ -166,7 +166,7 @@ def resume(
             f"{run.record}: not written by this version ({reason}); begin anew with --overwrite"
         ) from error
     if epochs is not None:
-        check_whole_number("epochs", epochs)
+        check_int("epochs", epochs)
     has_more = epochs is not None and epochs > recipe.epochs
     changes = {
         "epochs": epochs,
@@ -180,10 +180,10 @@ def resume(
     position = folder.newest()
     if position.epochs > recipe.epochs or (position.epochs == recipe.epochs and position.batches):
         raise InputError(
-            f"{run.path}: has {counted(position.epochs, 'epoch')} behind it already; give a larger "
-            "number of --epochs"
+            f"{run.path}: has {pluralize(position.epochs, 'epoch')} behind it already; give "
+            "a larger number of --epochs"
         )
-    if position == Position() and run.model.is_file():
+    if position == DataPosition() and run.model.is_file():
         raise InputError(
             f"{run.path}: has no checkpoint to go on from; begin anew with --overwrite"
         )
@@ -194,23 +194,23 @@ def resume(
             "put the old one back, or begin a new run in another --run-dir"
         )
     if "finished" in record and run.model.is_file() and not has_more:
-        say(
-            f"{run.path}: has all its {counted(position.epochs, 'epoch')}; give a larger number of "
-            "--epochs to go on"
+        log(
+            f"{run.path}: has all its {pluralize(position.epochs, 'epoch')}; give a larger number "
+            "of --epochs to go on"
         )
         return Translator.load(run.model)
     if devices is None:
-        devices = Devices.of_record(record)
+        devices = DistributionConfig.of_record(record)
     with started(devices) as workers, _to_write(run, workers) as written:
         workers.check_same(corpus=fingerprint, configuration=f"{recipe} {seed}")
-        with _memory_reported(), working("reading the corpus"), workers.scope():
+        with _memory_reported(), spinner("reading the corpus"), workers.scope():
             job = TrainingJob(pairs, recipe, seed, workers)
         state = folder.restore(job.model)
         workers.check_same(checkpoint=str(state.position))
         CheckpointFolder(written.checkpoints).remove_after(state.position)
         if has_more:
             state.forget_end()
-        say(f"{run.path}: goes on after {described(state.position)}")
+        log(f"{run.path}: goes on after {described(state.position)}")
         # As long as it is not finished, a run with nothing but --resume goes on to the new number.
         for outdated in ("result", "finished"):
             record.pop(outdated, None)
@@ -231,7 +231,7 @@ def _to_write(run: RunDirectory, workers: Workers) -> Iterator[RunDirectory]:
         yield RunDirectory(folder)
 
 
-def _described_devices(devices: Devices, workers: Workers) -> dict[str, Any]:
+def _described_devices(devices: DistributionConfig, workers: Workers) -> dict[str, Any]:
     return {**devices._asdict(), "replicas": workers.replicas}
 
 
@@ -244,7 +244,7 @@ def _fit(
     workers: Workers,
 ) -> Translator:
     written.logs.mkdir(exist_ok=True)
-    say(_summary(job, workers))
+    log(_summary(job, workers))
     if state.position.epochs < job.recipe.epochs and not state.stopped:
         _go_through_epochs(run, written, job, state, workers)
     else:
@@ -266,9 +266,9 @@ def _report(run: RunDirectory, job: TrainingJob, translator: Translator) -> None
     """The page of the run, without which it would be as good."""
     try:
         sentences = job.validation_pairs.source or run.read_samples()
-        write_report(run, findings=Findings(explained=explain_some(translator, sentences)))
+        write_report(run, findings=ReportData(explained=explain_some(translator, sentences)))
     except Exception as error:
-        say(f"{run.report}: left out ({error}); keras-s2s plot {run.path} tries again")
+        log(f"{run.report}: left out ({error}); keras-s2s plot {run.path} tries again")
 
 
 def _go_through_epochs(
@@ -287,7 +287,7 @@ def _go_through_epochs(
             # Keras prints to stdout; that is for results.
             contextlib.redirect_stdout(sys.stderr),
             _memory_reported(),
-            StopRequest("this step") as request,
+            GracefulShutdown("this step") as request,
         ):
             job.model.fit(
                 job.training_data(state.position),
@@ -298,7 +298,9 @@ def _go_through_epochs(
                 verbose=0,
                 callbacks=[
                     ResumedEpoch(state),
-                    FiniteSteps(recipe.nonfinite, job.num_batches, job.batch_as_text, written.logs),
+                    NonFiniteGradientGuard(
+                        recipe.nonfinite, job.num_batches, job.batch_as_text, written.logs
+                    ),
                     *callbacks,
                     HistoryFile(
                         written.history, written.read_history()[:epochs_done], state.seconds
@@ -320,7 +322,7 @@ def _go_through_epochs(
         if saved.batches:
             rest = f" and {saved.batches} of {job.num_batches} batches of the next"
         error.args = (
-            f"{run.path} keeps {saved.epochs} of {counted(recipe.epochs, 'epoch')}{rest}",
+            f"{run.path} keeps {saved.epochs} of {pluralize(recipe.epochs, 'epoch')}{rest}",
         )
         raise
     except tf.errors.OpError as error:
@@ -331,7 +333,7 @@ def _go_through_epochs(
         progress.close()
 
 
-def described(position: Position) -> str:
+def described(position: DataPosition) -> str:
     """A place in a training, in words."""
     batches = f" and {position.batches} batches" if position.batches else ""
     return f"epoch {position.epochs}{batches}"
@@ -354,10 +356,10 @@ def _summary(job: TrainingJob, workers: Workers) -> str:
         if "GPU" in where:
             where = f"{workers.replicas} GPUs"
     return (
-        f"{counted(sizes['train_pairs'], 'pair')}{held_out}, vocabularies of "
+        f"{pluralize(sizes['train_pairs'], 'pair')}{held_out}, vocabularies of "
         f"{sizes['source_vocabulary']} and {sizes['target_vocabulary']}, "
         f"{sizes['target_tokens_an_epoch']} target tokens an epoch, "
-        f"{counted(job.recipe.epochs, 'epoch')} on the {where}"
+        f"{pluralize(job.recipe.epochs, 'epoch')} on the {where}"
     )
 
 

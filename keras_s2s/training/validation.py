@@ -43,7 +43,7 @@ class ValidationScores(keras.callbacks.Callback):
         self._num_samples = num_samples
 
     def on_epoch_end(self, epoch: int, logs: dict[str, Any] | None = None) -> None:
-        with averaged_weights(self.model):
+        with ema_weights(self.model):
             translations = self._translator.translate(self._sources)
         for name, metric in make_metrics().items():
             counts = sentence_statistics(metric, translations, self._references)
@@ -61,7 +61,7 @@ class ValidationScores(keras.callbacks.Callback):
 
 
 @contextlib.contextmanager
-def averaged_weights(model: keras.Model) -> Iterator[None]:
+def ema_weights(model: keras.Model) -> Iterator[None]:
     """Gives a model the moving average of its weights for a while, where there is one."""
     optimizer = getattr(model.optimizer, "inner_optimizer", model.optimizer)
     if not optimizer.use_ema:

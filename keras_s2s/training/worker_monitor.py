@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from keras_s2s.training.cluster import Cluster, Worker, listening
-from keras_s2s.utils.console import say
+from keras_s2s.utils.console import log
 from keras_s2s.utils.errors import WorkerLost
 
 # How often the others are asked, and how often in a row one may give no answer.
@@ -18,7 +18,7 @@ MOST_FAILURES = 3
 SECONDS_TO_ANSWER = 5.0
 
 
-class Lookout:
+class WorkerMonitor:
     """Ends this process with a line that says why when another worker does not come, or is gone.
 
     TensorFlow waits without end for some workers that are gone, in places where Python can
@@ -34,7 +34,7 @@ class Lookout:
         self._ended = threading.Event()
         self._thread = threading.Thread(target=self._watch, daemon=True)
 
-    def __enter__(self) -> "Lookout":
+    def __enter__(self) -> "WorkerMonitor":
         self._thread.start()
         return self
 
@@ -106,5 +106,5 @@ def _names(workers: Sequence[Worker]) -> str:
 
 
 def _end(message: str) -> None:
-    say(f"keras-s2s: error: {message}")
+    log(f"keras-s2s: error: {message}")
     os._exit(2)

@@ -7,9 +7,9 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import TYPE_CHECKING, Any, Literal, TypeVar, overload
 
 from keras_s2s.serving.signatures import LOWEST_SCORE, ScoredPair
-from keras_s2s.utils.checks import check_whole_number
+from keras_s2s.utils.checks import check_int
 from keras_s2s.utils.errors import InputError
-from keras_s2s.utils.text import as_list, as_tensor
+from keras_s2s.utils.text import encode_texts, string_tensor
 
 if TYPE_CHECKING:
     import tensorflow as tf
@@ -115,15 +115,15 @@ class SentenceTranslator:
             InputError: one sentence instead of a list of them, something that is no text, a
                 number that makes no sense, or more to return than are kept in view.
         """
-        check_whole_number("beam", beam)
-        if n_best is not None and check_whole_number("n_best", n_best) > beam:
+        check_int("beam", beam)
+        if n_best is not None and check_int("n_best", n_best) > beam:
             raise InputError(
                 f"n_best is {n_best}, and the beam {beam}; give a beam of {n_best} or more, or a "
                 "smaller n_best"
             )
         if batch_size is not None:
-            check_whole_number("batch_size", batch_size)
-        texts = as_list(sentences)
+            check_int("batch_size", batch_size)
+        texts = encode_texts(sentences)
         search = self._greedy_as_beam if beam == 1 else self._beam(beam, n_best or 1)
         translations: list[list[str]] = [[] for _ in texts]
         scores: list[list[float]] = [[] for _ in texts]
@@ -133,7 +133,7 @@ class SentenceTranslator:
         batches = [order[start : start + batch_size] for start in range(0, len(order), batch_size)]
 
         def answer(numbers: list[int]) -> tuple[Any, Any]:
-            found = search(as_tensor([texts[number] for number in numbers]))
+            found = search(string_tensor([texts[number] for number in numbers]))
             return found["translations"].numpy(), found["scores"].numpy().tolist()
 
         for numbers, rows in zip(batches, side_by_side(answer, batches), strict=True):
@@ -170,10 +170,10 @@ class SentenceTranslator:
         Raises:
             InputError: one sentence instead of a list of them.
         """
-        texts = as_list(sentences)
+        texts = encode_texts(sentences)
         if self._explain is None:
             return None
-        outputs = self._explain(as_tensor(texts))
+        outputs = self._explain(string_tensor(texts))
         return {
             name: [
                 [token.decode("utf-8") if isinstance(token, bytes) else token for token in row]
@@ -201,8 +201,8 @@ class SentenceTranslator:
         Raises:
             InputError: as many references as sentences are needed.
         """
-        check_whole_number("batch_size", batch_size)
-        texts, translations = as_list(sentences), as_list(references, "references")
+        check_int("batch_size", batch_size)
+        texts, translations = encode_texts(sentences), encode_texts(references, "references")
         if len(texts) != len(translations):
             raise InputError(
                 f"{len(texts)} sentences and {len(translations)} references; give one for each"
@@ -210,7 +210,7 @@ class SentenceTranslator:
         pairs: list[ScoredPair] = []
         for start in range(0, len(texts), batch_size):
             batch = slice(start, start + batch_size)
-            outputs = self._score(as_tensor(texts[batch]), as_tensor(translations[batch]))
+            outputs = self._score(string_tensor(texts[batch]), string_tensor(translations[batch]))
             columns = outputs["score"].numpy().tolist(), outputs["num_tokens"].numpy().tolist()
             pairs += map(ScoredPair, *columns)
         return pairs

@@ -13,7 +13,7 @@ from apache_beam.runners.portability.fn_api_runner import FnApiRunner
 
 from keras_s2s.translation.output_format import Wanted
 from keras_s2s.translation.shards import Shard, ShardFolder
-from keras_s2s.utils.console import say
+from keras_s2s.utils.console import log
 
 
 class ShardTranslation(ModelHandler[Shard, str, Any]):
@@ -49,9 +49,9 @@ class ShardTranslation(ModelHandler[Shard, str, Any]):
             # One shard is no reason to end the others.
             except Exception as error:
                 folder.error(shard).write_text(f"{type(error).__name__}: {error}\n", "utf-8")
-                say(f"{name}: {error}")
+                log(f"{name}: {error}")
             else:
-                say(f"{name}: done")
+                log(f"{name}: done")
             yield name
 
     def batch_elements_kwargs(self) -> Mapping[str, Any]:

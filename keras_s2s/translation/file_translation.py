@@ -9,12 +9,12 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from keras_s2s.translation.fault_isolation import OneByOne
-from keras_s2s.translation.journal import Extent, Journal, PartialOutput
+from keras_s2s.translation.journal import Journal, ResumableOutput, VerifiedPrefix
 from keras_s2s.translation.line_reader import WINDOW_LINES, LineReader
 from keras_s2s.translation.output_format import FAILED, Answer, Wanted
-from keras_s2s.utils.console import say
+from keras_s2s.utils.console import log
 from keras_s2s.utils.errors import InputError
-from keras_s2s.utils.signals import Interrupted, StopRequest
+from keras_s2s.utils.signals import GracefulShutdown, Interrupted
 
 # So many at a time, since a request to end waits for them.
 LINES_AT_A_TIME = 2048
@@ -125,12 +125,12 @@ def translate_file(
             is of something else.
         Interrupted: a signal asked for it.
     """
-    partial = PartialOutput(target)
+    partial = ResumableOutput(target)
     partial.check_free(overwrite)
     settings = {"model": model_checksum, **wanted._asdict(), "window_lines": window_lines}
     with LineReader(source, window_lines):
         pass  # better now than when the model is there
-    with partial, StopRequest("these lines") as request:
+    with partial, GracefulShutdown("these lines") as request:
         journal, reader = _go_on(partial, source, settings, overwrite)
         with reader:
             try:
@@ -147,7 +147,7 @@ def translate_file(
 
 
 def _go_on(
-    partial: PartialOutput,
+    partial: ResumableOutput,
     source: str | os.PathLike[str],
     settings: dict[str, Any],
     overwrite: bool,
@@ -167,7 +167,7 @@ def _go_on(
                         "anew"
                     )
                 partial.go_on(journal)
-                say(f"goes on after {journal.num_lines:,} lines")
+                log(f"goes on after {journal.num_lines:,} lines")
             return journal, reader
     except InputError:
         reader.__exit__(None, None, None)
@@ -178,7 +178,7 @@ def _go_on(
     return Journal(settings), reader
 
 
-def _check_same(partial: PartialOutput, journal: Journal, settings: dict[str, Any]) -> None:
+def _check_same(partial: ResumableOutput, journal: Journal, settings: dict[str, Any]) -> None:
     unlike = [name for name, value in settings.items() if journal.settings.get(name) != value]
     if unlike:
         names = ", ".join(name.replace("_", "-") for name in unlike)
@@ -189,7 +189,7 @@ def _check_same(partial: PartialOutput, journal: Journal, settings: dict[str, An
 
 
 def _translate_rest(
-    partial: PartialOutput, reader: LineReader, journal: Journal, translator: WindowTranslator
+    partial: ResumableOutput, reader: LineReader, journal: Journal, translator: WindowTranslator
 ) -> Journal:
     report = _Report(reader)
     try:
@@ -199,7 +199,7 @@ def _translate_rest(
                 journal._replace(
                     num_lines=reader.num_lines,
                     num_failed=journal.num_failed + failed.count(b"\n"),
-                    source=Extent(reader.num_bytes, reader.checksum),
+                    source=VerifiedPrefix(reader.num_bytes, reader.checksum),
                 ),
                 output,
                 failed,
@@ -233,7 +233,7 @@ class _Report:
         if not is_last and share is not None and self._share is not None and share > self._share:
             left = seconds * (1 - share) / (share - self._share)
             message += f", {share:.0%}, {_shown_seconds(left)} left"
-        say(message)
+        log(message)
 
 
 def _shown_seconds(seconds: float) -> str:

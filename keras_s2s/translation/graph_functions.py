@@ -11,7 +11,7 @@ from keras_s2s.tokenizers.tokenizer import Tokenizer, is_text
 Outputs = dict[str, tf.Tensor]
 
 
-class Answers:
+class GraphFunctions:
     """Raw sentences in, raw sentences out, as graph code.
 
     A subclass has the attributes; see `Translator`.

@@ -11,12 +11,12 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from keras_s2s.utils.errors import InputError
-from keras_s2s.utils.files import check_writable, flush_to_disk, remove_leftovers, written_aside
+from keras_s2s.utils.files import atomic_write, check_writable, fsync, remove_stale_temporaries
 
 _STEP = 1 << 20
 
 
-class Extent(NamedTuple):
+class VerifiedPrefix(NamedTuple):
     """The beginning of a file.
 
     Attributes:
@@ -28,7 +28,7 @@ class Extent(NamedTuple):
     checksum: str = hashlib.sha256().hexdigest()
 
 
-class GrowingFile:
+class AppendFile:
     """A file that is written from where it is complete to.
 
     Args:
@@ -39,7 +39,7 @@ class GrowingFile:
         InputError: the file does not begin so.
     """
 
-    def __init__(self, path: Path, extent: Extent) -> None:
+    def __init__(self, path: Path, extent: VerifiedPrefix) -> None:
         self._digest = hashlib.sha256()
         self._num_bytes = 0
         self._file = open(os.open(path, os.O_RDWR | os.O_CREAT, 0o666), "r+b")  # noqa: SIM115
@@ -54,9 +54,9 @@ class GrowingFile:
         self._file.truncate()
 
     @property
-    def extent(self) -> Extent:
+    def extent(self) -> VerifiedPrefix:
         """What has been written."""
-        return Extent(self._num_bytes, self._digest.hexdigest())
+        return VerifiedPrefix(self._num_bytes, self._digest.hexdigest())
 
     def write(self, content: bytes) -> None:
         """Adds to the file."""
@@ -93,13 +93,13 @@ class Journal(NamedTuple):
     settings: dict[str, Any]
     num_lines: int = 0
     num_failed: int = 0
-    source: Extent = Extent()
-    output: Extent = Extent()
-    failed: Extent = Extent()
+    source: VerifiedPrefix = VerifiedPrefix()
+    output: VerifiedPrefix = VerifiedPrefix()
+    failed: VerifiedPrefix = VerifiedPrefix()
     is_complete: bool = False
 
 
-class PartialOutput:
+class ResumableOutput:
     """A folder beside the output to be, which has what is done and a journal that says how much.
 
     It is a context manager, and nobody else can have it at the same time.
@@ -122,7 +122,7 @@ class PartialOutput:
         self.failures = self.target.with_name(f"{self.target.name}.failed.tsv")
         self._journal = self.folder / "journal.json"
         self._output, self._failed = self.folder / "output.txt", self.folder / "failed.tsv"
-        self._files: list[GrowingFile] = []
+        self._files: list[AppendFile] = []
         self._lock: int | None = None
 
     def check_free(self, overwrite: bool) -> None:
@@ -142,7 +142,7 @@ class PartialOutput:
                 "--output"
             )
 
-    def __enter__(self) -> PartialOutput:
+    def __enter__(self) -> ResumableOutput:
         self.folder.mkdir(parents=True, exist_ok=True)
         self._lock = os.open(self.folder, os.O_RDONLY)
         try:
@@ -173,7 +173,9 @@ class PartialOutput:
         """
         try:
             content = json.loads(self._journal.read_text(encoding="utf-8"))
-            extents = {name: Extent(*content[name]) for name in ("source", "output", "failed")}
+            extents = {
+                name: VerifiedPrefix(*content[name]) for name in ("source", "output", "failed")
+            }
             journal = Journal(**{**content, **extents})
         except FileNotFoundError:
             return None
@@ -193,7 +195,7 @@ class PartialOutput:
             InputError: they are not what the journal says.
         """
         for path, extent in ((self._output, journal.output), (self._failed, journal.failed)):
-            self._files.append(GrowingFile(path, extent))
+            self._files.append(AppendFile(path, extent))
 
     def begin(self) -> None:
         """Opens the files anew."""
@@ -231,9 +233,9 @@ class PartialOutput:
             self.failures.unlink(missing_ok=True)
         with contextlib.suppress(FileNotFoundError):
             os.replace(self._output, self.target)
-        flush_to_disk(self.target.parent)
+        fsync(self.target.parent)
         self._failed.unlink(missing_ok=True)
-        remove_leftovers(self.folder)
+        remove_stale_temporaries(self.folder)
         self._journal.unlink(missing_ok=True)
         with contextlib.suppress(OSError):  # somebody else's files stay
             self.folder.rmdir()
@@ -243,7 +245,7 @@ class PartialOutput:
         return journal is not None and journal.is_complete
 
     def _write(self, journal: Journal) -> None:
-        with written_aside(self._journal) as aside:
+        with atomic_write(self._journal) as aside:
             aside.write_text(f"{json.dumps(journal._asdict())}\n", encoding="utf-8")
-            flush_to_disk(aside)
-        flush_to_disk(self.folder)
+            fsync(aside)
+        fsync(self.folder)

@@ -7,7 +7,7 @@ import zlib
 from typing import IO
 
 from keras_s2s.utils.errors import InputError
-from keras_s2s.utils.text import shown
+from keras_s2s.utils.text import printable
 
 # So many lines have enough of each length to fill batches; so many bytes fit into any memory.
 WINDOW_LINES = 8192
@@ -45,7 +45,7 @@ class LineReader:
     def __init__(self, path: str | os.PathLike[str], window_lines: int = WINDOW_LINES) -> None:
         self.num_lines = 0
         self.num_bytes = 0
-        self._name = shown(path)
+        self._name = printable(path)
         self._window_lines = window_lines
         self._digest = hashlib.sha256()
         if os.path.isdir(path):

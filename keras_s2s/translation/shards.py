@@ -15,8 +15,8 @@ from keras_s2s.translation.file_translation import WindowTranslator
 from keras_s2s.translation.line_reader import WINDOW_LINES, LineReader
 from keras_s2s.translation.output_format import Wanted
 from keras_s2s.utils.errors import InputError
-from keras_s2s.utils.files import check_writable, flush_to_disk, remove_leftovers, written_aside
-from keras_s2s.utils.text import shown
+from keras_s2s.utils.files import atomic_write, check_writable, fsync, remove_stale_temporaries
+from keras_s2s.utils.text import printable
 
 
 class Shard(NamedTuple):
@@ -96,7 +96,7 @@ class ShardFolder:
             except (OSError, ValueError):
                 before = None
             if before == plan:
-                remove_leftovers(self.shards)
+                remove_stale_temporaries(self.shards)
                 return
             if not overwrite:
                 raise InputError(
@@ -105,7 +105,7 @@ class ShardFolder:
                 )
             shutil.rmtree(self.shards, ignore_errors=True)
         self.shards.mkdir(parents=True, exist_ok=True)
-        with written_aside(self._plan) as aside:
+        with atomic_write(self._plan) as aside:
             aside.write_text(f"{json.dumps(plan)}\n", encoding="utf-8")
 
     def missing(self, shards: Iterable[Shard]) -> list[Shard]:
@@ -123,16 +123,16 @@ class ShardFolder:
             lines = reader.window()
         if _checksum(lines) != shard.checksum:
             raise InputError(
-                f"{shown(shard.source)}, line {shard.first_line}: the lines from here on have "
+                f"{printable(shard.source)}, line {shard.first_line}: the lines from here on have "
                 "changed since the work was planned; give the command once more"
             )
         output, failed = WindowTranslator(model, wanted)(shard.first_line, lines)
         # The translations last, since they say that the shard is done.
         for path, content in ((self.failed(shard), failed), (self.output(shard), output)):
             if content:
-                with written_aside(path) as aside:
+                with atomic_write(path) as aside:
                     aside.write_bytes(content)
-                    flush_to_disk(aside)
+                    fsync(aside)
         self.error(shard).unlink(missing_ok=True)
 
     def merge(self, shards: Sequence[Shard]) -> None:
@@ -162,7 +162,7 @@ def find_sources(patterns: Iterable[str]) -> list[str]:
     for pattern in patterns:
         found = [pattern] if os.path.exists(pattern) else sorted(glob.glob(pattern))
         if not found:
-            raise InputError(f"{shown(pattern)}: no such file; check the name")
+            raise InputError(f"{printable(pattern)}: no such file; check the name")
         sources += map(os.path.abspath, found)
     names = [_name(source) for source in sources]
     for name in names:
@@ -202,7 +202,7 @@ def _checksum(lines: Iterable[bytes]) -> str:
 
 
 def _join(parts: Iterable[Path], whole: Path) -> None:
-    with written_aside(whole) as aside, open(aside, "wb") as file:
+    with atomic_write(whole) as aside, open(aside, "wb") as file:
         for part in parts:
             with open(part, "rb") as content:
                 shutil.copyfileobj(content, file)

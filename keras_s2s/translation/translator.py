@@ -15,20 +15,20 @@ import tensorflow as tf
 
 # A file may hold one of its tokenizers, and Keras knows only classes that have been imported.
 import keras_s2s.tokenizers.sentence_piece_tokenizer  # noqa: F401
-from keras_s2s.models.mixed_precision import in_full_precision, is_in_half_precision
+from keras_s2s.models.mixed_precision import is_half_precision, to_full_precision
 from keras_s2s.models.seq2seq import Seq2Seq
 from keras_s2s.serving.contract import require_contract
-from keras_s2s.serving.verification import prove, sample_sentences
+from keras_s2s.serving.verification import sample_sentences, verify_export
 from keras_s2s.serving.warmup import write_warmup_requests
 from keras_s2s.serving.writer import Signature, write_saved_model
 from keras_s2s.tokenizers.tokenizer import SPECIAL_TOKENS, Tokenizer
 from keras_s2s.tokenizers.word_tokenizer import WordTokenizer
 from keras_s2s.translation.base import SentenceTranslator
-from keras_s2s.translation.graph_functions import Answers, Outputs
-from keras_s2s.utils.checks import check_kind, check_whole_numbers
+from keras_s2s.translation.graph_functions import GraphFunctions, Outputs
+from keras_s2s.utils.checks import check_ints, check_type
 from keras_s2s.utils.errors import InputError
-from keras_s2s.utils.files import written_aside
-from keras_s2s.utils.text import as_list, as_tensor
+from keras_s2s.utils.files import atomic_write
+from keras_s2s.utils.text import encode_texts, string_tensor
 
 _logger = logging.getLogger("keras_s2s")
 
@@ -39,7 +39,7 @@ REFERENCE = tf.TensorSpec([None], tf.string, name="reference")
 
 
 @keras.saving.register_keras_serializable(package="keras_s2s")
-class Translator(Answers, SentenceTranslator, keras.Model):
+class Translator(GraphFunctions, SentenceTranslator, keras.Model):
     """A trained model between two tokenizers: raw sentences in, raw sentences out.
 
     Args:
@@ -88,10 +88,10 @@ class Translator(Answers, SentenceTranslator, keras.Model):
         **kwargs: Any,
     ) -> None:
         super().__init__(**kwargs)
-        check_kind("model", model, Seq2Seq, "a trained one")
+        check_type("model", model, Seq2Seq, "a trained one")
         for side, tokenizer in (("source", source_tokenizer), ("target", target_tokenizer)):
-            check_kind(f"{side}_tokenizer", tokenizer, Tokenizer, "that of the model")
-        check_whole_numbers(num_steps=num_steps, beam_size=beam_size)
+            check_type(f"{side}_tokenizer", tokenizer, Tokenizer, "that of the model")
+        check_ints(num_steps=num_steps, beam_size=beam_size)
         attends = model.decoder.attention is not None
         for name, needed in (
             ("coverage_penalty", coverage_penalty),
@@ -162,7 +162,7 @@ class Translator(Answers, SentenceTranslator, keras.Model):
             parts = [
                 {
                     key: value.numpy()
-                    for key, value in function(as_tensor(sentences[start : start + 64])).items()
+                    for key, value in function(string_tensor(sentences[start : start + 64])).items()
                 }
                 for start in range(0, len(sentences), 64)
             ]
@@ -185,7 +185,7 @@ class Translator(Answers, SentenceTranslator, keras.Model):
             raise InputError(
                 f"{filepath}: the name of a translator's file ends in .keras; give such a name"
             )
-        with written_aside(filepath) as aside:
+        with atomic_write(filepath) as aside:
             super().save(aside, **kwargs)
 
     @staticmethod
@@ -249,20 +249,20 @@ class Translator(Answers, SentenceTranslator, keras.Model):
             ExportError: the export, loaded as a server loads it, does not answer as this
                 translator does; nothing is left on disk then.
         """
-        if is_in_half_precision(self.model):
+        if is_half_precision(self.model):
             return self._in_full_precision().export(folder, version, sentences)
         if sentences is not None and not len(sentences):
             raise InputError(
                 "sentences: there is none to prove the export with; give some, or leave them out"
             )
-        texts = as_list(self._made_up_sentences() if sentences is None else sentences)
+        texts = encode_texts(self._made_up_sentences() if sentences is None else sentences)
 
         def complete(written: Path) -> None:
             if not write_warmup_requests(written, Path(folder).name, texts[:NUM_WARMUP_SENTENCES]):
                 _logger.warning(
                     "the export has no warm-up requests; for them: pip install 'keras-s2s[serving]'"
                 )
-            prove(written, self, texts)
+            verify_export(written, self, texts)
             require_contract(written)
 
         with tempfile.TemporaryDirectory() as assets:
@@ -292,7 +292,7 @@ class Translator(Answers, SentenceTranslator, keras.Model):
     def _in_full_precision(self) -> "Translator":
         """The same weights and vocabularies, as `keras-s2s train` leaves them."""
         return Translator(
-            in_full_precision(self.model),
+            to_full_precision(self.model),
             self.source_tokenizer,
             self.target_tokenizer,
             **self._search_options(),

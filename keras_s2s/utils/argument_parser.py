@@ -6,11 +6,11 @@ import sys
 from collections.abc import Sequence
 from typing import Any, NoReturn
 
-from keras_s2s.utils.console import fail
+from keras_s2s.utils.console import print_error
 from keras_s2s.utils.errors import did_you_mean
 
 
-class Parser(argparse.ArgumentParser):
+class CommandParser(argparse.ArgumentParser):
     """An argument parser whose errors are one line and say what was probably meant."""
 
     _given: Sequence[str] = ()
@@ -28,7 +28,7 @@ class Parser(argparse.ArgumentParser):
             unknown = [word for word in options if word != "--" and word not in known]
             if unknown:
                 message = self._about_unknown(unknown[0])
-        sys.exit(fail(f"{message} (see {self.prog} --help)"))
+        sys.exit(print_error(f"{message} (see {self.prog} --help)"))
 
     def _check_value(self, action: argparse.Action, value: Any) -> None:
         if action.choices is not None and value not in action.choices:
@@ -54,12 +54,12 @@ class Parser(argparse.ArgumentParser):
         return f"unknown argument {option}{did_you_mean(option, known)}"
 
 
-def whole_number(text: str) -> int:
+def int_value(text: str) -> int:
     """The type of an option."""
     return _number(text, int, "a whole number", "3")
 
 
-def any_number(text: str) -> float:
+def float_value(text: str) -> float:
     """The type of an option."""
     return _number(text, float, "a number", "0.5")
 

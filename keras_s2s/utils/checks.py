@@ -8,10 +8,10 @@ from typing import Any
 from keras_s2s.utils.errors import InputError
 
 # Servers read the name of a version's folder as a signed number of 64 bits.
-LARGEST_VERSION = 2**63 - 1
+MAX_VERSION = 2**63 - 1
 
 
-def check_whole_number(name: str, value: Any, at_least: int = 1, advice: str = "") -> int:
+def check_int(name: str, value: Any, at_least: int = 1, advice: str = "") -> int:
     """Returns a whole number of a call.
 
     Args:
@@ -36,8 +36,8 @@ def check_whole_number(name: str, value: Any, at_least: int = 1, advice: str = "
     return operator.index(value)
 
 
-def check_whole_numbers(at_least: int = 1, /, **values: Any) -> None:
-    """Makes sure of several whole numbers of a call, by name; see `check_whole_number`.
+def check_ints(at_least: int = 1, /, **values: Any) -> None:
+    """Makes sure of several whole numbers of a call, by name; see `check_int`.
 
     Raises:
         InputError: one is no whole number, or too small.
@@ -49,10 +49,10 @@ def check_whole_numbers(at_least: int = 1, /, **values: Any) -> None:
     keras_s2s.errors.InputError: num_layers is 0; give 1 or more
     """
     for name, value in values.items():
-        check_whole_number(name, value, at_least)
+        check_int(name, value, at_least)
 
 
-def check_share(name: str, value: Any) -> None:
+def check_fraction(name: str, value: Any) -> None:
     """Makes sure of a number from 0 to 1, without 1.
 
     Raises:
@@ -62,7 +62,7 @@ def check_share(name: str, value: Any) -> None:
         raise InputError(f"{name} is {value!r}; give 0 or more and less than 1")
 
 
-def check_kind(name: str, value: Any, kind: type, advice: str) -> None:
+def check_type(name: str, value: Any, kind: type, advice: str) -> None:
     """Makes sure that an object of a call is of the kind that is wanted.
 
     Args:

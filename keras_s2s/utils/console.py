@@ -18,13 +18,13 @@ if TYPE_CHECKING:
 _CHATTER = re.compile(rb"[IWE]\d{4} \d\d:\d\d:|WARNING: All log messages before absl::Init")
 
 
-def say(message: str) -> None:
+def log(message: str) -> None:
     """Prints a line on stderr; stdout is for results."""
     print(message, file=sys.stderr, flush=True)
 
 
 @contextlib.contextmanager
-def warnings_as_lines() -> Iterator[None]:
+def one_line_warnings() -> Iterator[None]:
     """Writes what the package logs as lines of the command, instead of `WARNING:keras_s2s:…`."""
     logger, handler = logging.getLogger("keras_s2s"), logging.StreamHandler(sys.stderr)
     handler.setFormatter(logging.Formatter("keras-s2s: %(message)s"))
@@ -37,7 +37,7 @@ def warnings_as_lines() -> Iterator[None]:
         logger.removeHandler(handler)
 
 
-def counted(number: float, noun: str, form: str = "") -> str:
+def pluralize(number: float, noun: str, form: str = "") -> str:
     """A number of things, for a person.
 
     Args:
@@ -68,7 +68,7 @@ def progress_bar(*columns: Any, transient: bool = False) -> "Progress":
 
 
 @contextlib.contextmanager
-def working(description: str) -> Iterator[None]:
+def spinner(description: str) -> Iterator[None]:
     """Shows on a terminal that something goes on that takes a while."""
     from rich.progress import SpinnerColumn, TextColumn, TimeElapsedColumn
 
@@ -78,7 +78,7 @@ def working(description: str) -> Iterator[None]:
         yield
 
 
-def load_tensorflow() -> None:
+def import_tensorflow() -> None:
     """Imports TensorFlow and Keras without the lines that TensorFlow logs on the way.
 
     They say that there is no GPU, or that results may differ in the last digit; an error comes
@@ -130,7 +130,7 @@ def _without_chatter() -> Iterator[None]:
                     os.write(2, line)
 
 
-def fail(message: str) -> int:
+def print_error(message: str) -> int:
     """Prints an error as one line; returns the exit status."""
     line = " ".join(message.split())
     # A name may hold characters that would play tricks on a terminal.

@@ -10,14 +10,14 @@ from typing import Any
 from keras_s2s.utils.errors import InputError, did_you_mean
 
 # Where whole numbers end in TensorFlow.
-LARGEST_NUMBER = 2**31 - 1
+INT32_MAX = 2**31 - 1
 
 
-def option(
+def config_field(
     default: Any,
     description: str,
     at_least: float = 0,
-    at_most: float = LARGEST_NUMBER,
+    at_most: float = INT32_MAX,
     choices: tuple[str, ...] = (),
     **limits: float,
 ) -> Any:
@@ -45,13 +45,13 @@ _COMPARISONS: Mapping[str, tuple[Callable[[Any, Any], bool], str]] = {
 }
 
 
-def value_type(item: "dataclasses.Field[Any]") -> type:
+def field_type(item: "dataclasses.Field[Any]") -> type:
     """The type of a field, whether it may be None or not: bool, int, float or str."""
     types = typing.get_args(item.type) or (item.type,)
     return next(kind for kind in types if kind is not type(None))
 
 
-def check_values(configuration: Any) -> None:
+def validate_fields(configuration: Any) -> None:
     """Makes sure that all fields of a dataclass of options have values they may have.
 
     Raises:
@@ -64,7 +64,7 @@ def check_values(configuration: Any) -> None:
 
 
 def _check_value(item: "dataclasses.Field[Any]", value: Any) -> None:
-    kind = value_type(item)
+    kind = field_type(item)
     if kind is str:
         choices = item.metadata["choices"]
         if value not in choices:

@@ -18,7 +18,7 @@ _MARK = ".writing-"
 
 
 @contextlib.contextmanager
-def written_aside(path: str | os.PathLike[str]) -> Iterator[Path]:
+def atomic_write(path: str | os.PathLike[str]) -> Iterator[Path]:
     """Yields a path to write to, and renames it to `path` once the block has ended well.
 
     A reader of `path` sees the old content or the new one, never half of it. When the block
@@ -82,7 +82,7 @@ def written_aside(path: str | os.PathLike[str]) -> Iterator[Path]:
         at_failure.pop_all()
 
 
-def remove_leftovers(folder: str | os.PathLike[str]) -> None:
+def remove_stale_temporaries(folder: str | os.PathLike[str]) -> None:
     """Removes from a folder what processes were writing aside there when they were killed.
 
     A process holds a lock on the place it writes in, and loses it when it ends in any way.
@@ -107,12 +107,12 @@ def remove_folder(folder: Path) -> None:
 
 def write_json(path: Path, content: Any) -> None:
     """Replaces a file by one of JSON, the same for the same content to the byte."""
-    with written_aside(path) as aside:
+    with atomic_write(path) as aside:
         text = json.dumps(content, indent=1, ensure_ascii=False)
         aside.write_text(text + "\n", encoding="utf-8")
 
 
-def flush_to_disk(path: Path) -> None:
+def fsync(path: Path) -> None:
     """Makes sure that a file, or the names in a folder, outlive a loss of power."""
     descriptor = os.open(path, os.O_RDONLY)
     try:
@@ -121,7 +121,7 @@ def flush_to_disk(path: Path) -> None:
         os.close(descriptor)
 
 
-def checksum_of(file: Path) -> str:
+def sha256_of(file: Path) -> str:
     """SHA-256 of a file, in hexadecimal."""
     digest = hashlib.sha256()
     with open(file, "rb") as content:
@@ -130,12 +130,12 @@ def checksum_of(file: Path) -> str:
     return digest.hexdigest()
 
 
-def checksum_of_model(path: Path) -> str:
+def sha256_of_model(path: Path) -> str:
     """SHA-256 of a model: of its file, or of the checksums of all files in its folder."""
     if path.is_file():
-        return checksum_of(path)
+        return sha256_of(path)
     files = sorted(file for file in path.rglob("*") if file.is_file())
-    lines = [f"{checksum_of(file)}  {file.relative_to(path).as_posix()}\n" for file in files]
+    lines = [f"{sha256_of(file)}  {file.relative_to(path).as_posix()}\n" for file in files]
     return hashlib.sha256("".join(lines).encode("utf-8", "surrogateescape")).hexdigest()
 
 

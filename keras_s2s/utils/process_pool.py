@@ -11,7 +11,7 @@ import threading
 from collections.abc import Callable, Iterable, Iterator
 from typing import Any, TypeVar
 
-from keras_s2s.utils.console import load_tensorflow
+from keras_s2s.utils.console import import_tensorflow
 from keras_s2s.utils.errors import InputError
 from keras_s2s.utils.signals import SIGNALS
 
@@ -79,7 +79,7 @@ def _begin() -> None:
     # The process that gives the work hears of signals to all of them too, and ends this one.
     for number in SIGNALS:
         signal.signal(number, signal.SIG_IGN)
-    load_tensorflow()
+    import_tensorflow()
     parent = multiprocessing.parent_process()
     assert parent is not None
 

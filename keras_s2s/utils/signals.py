@@ -5,7 +5,7 @@ import threading
 from types import FrameType
 from typing import Any
 
-from keras_s2s.utils.console import say
+from keras_s2s.utils.console import log
 
 SIGNALS = (signal.SIGINT, signal.SIGTERM)
 
@@ -22,7 +22,7 @@ class Interrupted(KeyboardInterrupt):
         self.signal_number = signal_number
 
 
-class StopRequest:
+class GracefulShutdown:
     """Takes the first Ctrl-C or SIGTERM while it is entered, and ends nothing by itself.
 
     Schedulers send SIGTERM, and SIGKILL some seconds later. Whoever works looks at `signal_number`
@@ -46,7 +46,7 @@ class StopRequest:
         self._what = what
         self._before: dict[int, Any] = {}
 
-    def __enter__(self) -> "StopRequest":
+    def __enter__(self) -> "GracefulShutdown":
         # Python lets only its main thread say what becomes of signals.
         if threading.current_thread() is threading.main_thread():
             self._before = {number: signal.signal(number, self._asked) for number in SIGNALS}
@@ -69,4 +69,4 @@ class StopRequest:
     def _asked(self, number: int, frame: FrameType | None) -> None:
         self.signal_number = number
         self.__exit__()
-        say(f"{signal.Signals(number).name}: ends after {self._what}; once more ends it at once")
+        log(f"{signal.Signals(number).name}: ends after {self._what}; once more ends it at once")

@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     import tensorflow as tf
 
 
-def shown(path: str | os.PathLike[str]) -> str:
+def printable(path: str | os.PathLike[str]) -> str:
     """Returns `path` as it can stand in a one-line message.
 
     Example:
@@ -25,7 +25,7 @@ def shown(path: str | os.PathLike[str]) -> str:
     return text if text.isprintable() else repr(text)
 
 
-def as_list(sentences: Iterable[str | bytes], name: str = "sentences") -> list[bytes]:
+def encode_texts(sentences: Iterable[str | bytes], name: str = "sentences") -> list[bytes]:
     """UTF-8 of each sentence; what is not text in it passes as the bytes it was read from."""
     return [
         sentence if isinstance(sentence, bytes) else sentence.encode("utf-8", "surrogateescape")
@@ -33,7 +33,7 @@ def as_list(sentences: Iterable[str | bytes], name: str = "sentences") -> list[b
     ]
 
 
-def as_tensor(texts: Sequence[bytes]) -> tf.Tensor:
+def string_tensor(texts: Sequence[bytes]) -> tf.Tensor:
     """A string tensor of shape (texts,)."""
     # Only here: the client of a server uses this module where there is no TensorFlow.
     import tensorflow as tf
@@ -42,10 +42,10 @@ def as_tensor(texts: Sequence[bytes]) -> tf.Tensor:
 
 
 # Sentences that are translated at a time when they are waiting on standard input.
-SENTENCES_AT_A_TIME = 64
+MAX_LINES_PER_READ = 64
 
 
-def waiting_lines(stream: io.BufferedIOBase) -> Iterator[list[bytes]]:
+def available_lines(stream: io.BufferedIOBase) -> Iterator[list[bytes]]:
     """Lists of the lines that are there: one at a time from a person, many from a file."""
     begun: list[bytes] = []
     # One read gives what is there and waits only when that is nothing.
@@ -55,8 +55,8 @@ def waiting_lines(stream: io.BufferedIOBase) -> Iterator[list[bytes]]:
         if others:
             *lines, rest = [b"".join(begun), *others]
             begun = [rest]
-            for start in range(0, len(lines), SENTENCES_AT_A_TIME):
-                batch = lines[start : start + SENTENCES_AT_A_TIME]
+            for start in range(0, len(lines), MAX_LINES_PER_READ):
+                batch = lines[start : start + MAX_LINES_PER_READ]
                 yield [line.removesuffix(b"\r") for line in batch]
     if last := b"".join(begun):
         yield [last]

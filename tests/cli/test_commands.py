@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 import keras_s2s as s2s
-from keras_s2s.utils.text import SENTENCES_AT_A_TIME, waiting_lines
+from keras_s2s.utils.text import MAX_LINES_PER_READ, available_lines
 
 KERAS_S2S = Path(sys.executable).with_name("keras-s2s")
 
@@ -128,14 +128,14 @@ def test_lines_come_as_soon_as_they_are_there():
             return len(part)
 
     def batches(*parts):
-        return list(waiting_lines(io.BufferedReader(Slow(*parts))))
+        return list(available_lines(io.BufferedReader(Slow(*parts))))
 
     assert batches(b"a\n", b"b\nc\n", b"d") == [[b"a"], [b"b", b"c"], [b"d"]]
     assert batches(b"a", b"b", b"c\r", b"\nd\r\n\n") == [[b"abc", b"d", b""]]
     assert batches() == []
     many = b"line\n" * 1000
     assert sum(len(batch) for batch in batches(many)) == 1000
-    assert max(len(batch) for batch in batches(many)) <= SENTENCES_AT_A_TIME
+    assert max(len(batch) for batch in batches(many)) <= MAX_LINES_PER_READ
 
 
 @pytest.fixture

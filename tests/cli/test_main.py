@@ -18,7 +18,7 @@ import keras_s2s as s2s
 from keras_s2s.cli import main as cli
 from keras_s2s.cli import models as model_commands
 from keras_s2s.cli.parser import parse
-from keras_s2s.data.catalog import CATALOGUE
+from keras_s2s.data.catalog import BUILTIN_CORPORA
 
 COMMANDS = (
     "train",
@@ -445,7 +445,7 @@ def test_nothing_imports_tensorflow_before_it_is_needed(pairs_file, tmp_path):
 def test_corpora(command):
     outcome = command("corpora")
     assert (outcome.status, outcome.err) == (0, "")
-    for entry in CATALOGUE.values():
+    for entry in BUILTIN_CORPORA.values():
         assert entry.name in outcome.out
         assert entry.description in outcome.out
         assert entry.license in outcome.out
@@ -457,7 +457,7 @@ def test_corpora_as_json(command, monkeypatch, tmp_path):
     outcome = command("corpora", "--json")
     listed = json.loads(outcome.out)
     assert outcome.out.count("\n") == 1
-    assert listed.keys() == CATALOGUE.keys()
+    assert listed.keys() == BUILTIN_CORPORA.keys()
     assert listed["phrasebook"]["where"] == "bundled"
     assert Path(listed["phrasebook"]["path"]).name == "phrasebook.tsv"
     assert listed["fra-eng"]["where"] == "not here yet"

@@ -26,9 +26,9 @@ from keras_s2s.client import translation_client as serving_client
 from keras_s2s.client.__main__ import TranslationClient, main, read_answers
 from keras_s2s.client.transport import Credentials
 from keras_s2s.serving.session import SavedModelSession
-from keras_s2s.serving.verification import ODD_TEXTS
+from keras_s2s.serving.verification import EDGE_CASES
 from keras_s2s.utils.errors import InputError, ServerError
-from keras_s2s.utils.text import as_list
+from keras_s2s.utils.text import encode_texts
 
 
 @pytest.fixture(scope="module")
@@ -91,7 +91,7 @@ class TestAnswers:
     def test_they_are_those_of_the_model_in_the_order_of_the_sentences(
         self, translator, phrasebook, models, address, connect
     ):
-        texts = as_list([*ODD_TEXTS, *phrasebook.source[::20]])
+        texts = encode_texts([*EDGE_CASES, *phrasebook.source[::20]])
         expected, scores = translator.translate(texts, return_scores=True)
         assert len(set(expected)) > 50, "a model that always says the same proves nothing"
         client = connect(address, batch_size=7)

@@ -12,8 +12,8 @@ from pathlib import Path
 import pytest
 
 from keras_s2s.data.catalog import (
+    BUILTIN_CORPORA,
     BUNDLED,
-    CATALOGUE,
     IN_CACHE,
     IN_DATA_FOLDER,
     NOT_HERE,
@@ -54,10 +54,10 @@ def catalogue(tmp_path, monkeypatch):
     monkeypatch.setenv("KERAS_S2S_DATA", str(tmp_path / "data"))
     (tmp_path / "data").mkdir()
     monkeypatch.setitem(
-        CATALOGUE,
+        BUILTIN_CORPORA,
         "fra-eng",
         dataclasses.replace(
-            CATALOGUE["fra-eng"],
+            BUILTIN_CORPORA["fra-eng"],
             url=(tmp_path / "server" / "fra-eng.zip").as_uri(),
             text_sha256=hashlib.sha256(TEXT).hexdigest(),
         ),
@@ -76,8 +76,8 @@ def files_under(folder: Path) -> list[Path]:
 
 
 def test_catalogue_entries():
-    assert list(CATALOGUE) == ["phrasebook", "fra-eng"]
-    for name, entry in CATALOGUE.items():
+    assert list(BUILTIN_CORPORA) == ["phrasebook", "fra-eng"]
+    for name, entry in BUILTIN_CORPORA.items():
         assert entry.name == name
         assert entry.languages == ("en", "fr")
         assert entry.description
@@ -163,8 +163,8 @@ def test_data_folder_that_is_none(catalogue, tmp_path, monkeypatch, given):
     assert message("fra-eng") == expected
     # What is bundled is not looked for there.
     path = put(tmp_path / "bundled.tsv", TEXT)
-    entry = dataclasses.replace(CATALOGUE["phrasebook"], file_name=str(path))
-    monkeypatch.setitem(CATALOGUE, "phrasebook", entry)
+    entry = dataclasses.replace(BUILTIN_CORPORA["phrasebook"], file_name=str(path))
+    monkeypatch.setitem(BUILTIN_CORPORA, "phrasebook", entry)
     assert read_text("phrasebook") == TEXT
     monkeypatch.setenv("KERAS_S2S_DATA", "")  # is none at all
     assert read_text("fra-eng") == TEXT
@@ -238,7 +238,7 @@ def test_download(catalogue, tmp_path, capsys):
 def test_bad_download_leaves_nothing_behind(catalogue, tmp_path, content):
     put(tmp_path / "server" / "fra-eng.zip", content)
     text = message("fra-eng")
-    assert text.startswith(f"{CATALOGUE['fra-eng'].url}: is ")
+    assert text.startswith(f"{BUILTIN_CORPORA['fra-eng'].url}: is ")
     assert "nothing was kept: ask again, or put fra-eng.zip into a folder" in text
     assert "KERAS_S2S_DATA" in text
     assert files_under(tmp_path / "keras") == []

@@ -8,7 +8,7 @@ import tensorflow as tf
 import keras_s2s as s2s
 from keras_s2s.data import bucketing as buckets
 from keras_s2s.data import dataset as pipeline
-from keras_s2s.data.bucketing import Position
+from keras_s2s.data.bucketing import DataPosition
 from keras_s2s.tokenizers.sentence_piece_tokenizer import SentencePieceTokenizer
 
 
@@ -397,14 +397,14 @@ def test_an_endless_dataset_can_begin_anywhere(pairs, options):
     def elements(start, count):
         return sentences(tokenized.batches(**options, start=start).take(count))
 
-    whole = elements(Position(), 3 * size)
+    whole = elements(DataPosition(), 3 * size)
     assert in_any_order(whole[:size]) != []
     assert whole[:size] != whole[size : 2 * size]
     if "subword_sampling" not in options:
         assert in_any_order(whole[:size]) == in_any_order(whole[2 * size :])
     for epochs, batches in ((0, 1), (1, 0), (1, size - 1), (1, size), (2, 2)):
         before = epochs * size + batches
-        assert elements(Position(epochs, batches), 3 * size - before) == whole[before:]
+        assert elements(DataPosition(epochs, batches), 3 * size - before) == whole[before:]
 
 
 @pytest.mark.parametrize(

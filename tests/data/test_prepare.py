@@ -23,7 +23,7 @@ from keras_s2s.data.prepared import spec as preparation
 from keras_s2s.data.prepared import statistics as preparation_counts
 from keras_s2s.data.prepared.corpus import PreparedCorpus
 from keras_s2s.data.prepared.prepare import prepare
-from keras_s2s.data.prepared.spec import Preparation
+from keras_s2s.data.prepared.spec import PreparationSpec
 from keras_s2s.utils.errors import InputError
 from keras_s2s.utils.signals import Interrupted
 
@@ -77,7 +77,7 @@ def ids_of(folder):
 
 
 def test_what_is_prepared(book_file, small_shards, tmp_path):
-    index = prepare(Preparation([str(book_file)], RECIPE), tmp_path / "out")
+    index = prepare(PreparationSpec([str(book_file)], RECIPE), tmp_path / "out")
     folder = tmp_path / "out"
     assert index == json.loads((folder / "index.json").read_text(encoding="utf-8"))
     assert {path.name for path in folder.iterdir()} == {
@@ -127,7 +127,7 @@ def test_what_is_prepared(book_file, small_shards, tmp_path):
 
 
 def test_all_is_kept_that_is_asked_for(book_file, small_shards, tmp_path):
-    asked = Preparation([str(book_file)], RECIPE, keep_duplicates=True, keep_identical=True)
+    asked = PreparationSpec([str(book_file)], RECIPE, keep_duplicates=True, keep_identical=True)
     (report,) = prepare(asked, tmp_path / "out")["corpora"]
     assert not any(report["dropped"].values())
     splits = s2s.load_corpus(book_file).split(0.1, 0.1)
@@ -138,7 +138,7 @@ def test_pairs_of_odd_lengths_are_left_out(tmp_path):
     pairs = [("a b c", "d e"), ("a", "b c d e"), ("a b c d e f g", "a b c d"), ("a b", "c d e f")]
     path = write(tmp_path / "pairs.tsv", pairs)
     recipe = s2s.Recipe(min_freq=1, num_steps=5, drop_long=True)
-    (report,) = prepare(Preparation([str(path)], recipe, max_length_ratio=2), tmp_path / "out")[
+    (report,) = prepare(PreparationSpec([str(path)], recipe, max_length_ratio=2), tmp_path / "out")[
         "corpora"
     ]
     # The third pair is too long; the fourth too, since <bos> and <eos> count.
@@ -162,7 +162,7 @@ def test_duplicates_in_parts_and_across_corpora(monkeypatch, small_shards, tmp_p
     pairs = [(f"a{chance.randrange(150)}", f"b{chance.randrange(3)}") for _ in range(400)]
     files = [write(tmp_path / f"{n}.tsv", pairs[n * 250 : n * 250 + 250]) for n in range(2)]
     recipe = s2s.Recipe(min_freq=1)
-    index = prepare(Preparation(list(map(str, files)), recipe), tmp_path / "out")
+    index = prepare(PreparationSpec(list(map(str, files)), recipe), tmp_path / "out")
     source, target = PreparedCorpus(tmp_path / "out").tokenizers()
     words = [
         (source.vocabulary[a], target.vocabulary[b]) for (a,), (b,) in ids_of(tmp_path / "out")
@@ -174,9 +174,9 @@ def test_duplicates_in_parts_and_across_corpora(monkeypatch, small_shards, tmp_p
 
 
 def test_held_out_pairs_are_bounded(monkeypatch, book_file, small_shards, tmp_path):
-    everything = prepare(Preparation([str(book_file)], RECIPE), tmp_path / "all")
+    everything = prepare(PreparationSpec([str(book_file)], RECIPE), tmp_path / "all")
     monkeypatch.setattr(preparation_counts, "MOST_HELD_OUT", 7)
-    index = prepare(Preparation([str(book_file)], RECIPE), tmp_path / "few")
+    index = prepare(PreparationSpec([str(book_file)], RECIPE), tmp_path / "few")
     assert index["corpora"] == everything["corpora"]
     few, many = (PreparedCorpus(tmp_path / name).index.part("valid") for name in ("few", "all"))
     assert len(few) == 7
@@ -234,11 +234,11 @@ def test_errors_are_those_of_memory(small_shards, tmp_path):
         with pytest.raises(InputError) as by_memory:
             s2s.load_corpus(corpus)
         with pytest.raises(InputError) as by_stream:
-            prepare(Preparation([corpus], RECIPE), tmp_path / "out")
+            prepare(PreparationSpec([corpus], RECIPE), tmp_path / "out")
         assert str(by_stream.value) == str(by_memory.value)
         assert not (tmp_path / "out").exists()
     good = str(tmp_path / "latin.tsv")
-    left_out = Preparation([good], s2s.Recipe(min_freq=1), skip_bad_lines=True)
+    left_out = PreparationSpec([good], s2s.Recipe(min_freq=1), skip_bad_lines=True)
     (report,) = prepare(left_out, tmp_path / "out")["corpora"]
     assert report["dropped"]["bad_lines"] == 1
     assert report["train_pairs"] == 1
@@ -251,7 +251,7 @@ def whole(book_file, tmp_path_factory):
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(preparation, "CHUNK_LINES", 100)
         patch.setattr(preparing, "CHUNK_LINES", 100)
-        prepare(Preparation([str(book_file)], RECIPE), folder, processes=1)
+        prepare(PreparationSpec([str(book_file)], RECIPE), folder, processes=1)
     return folder
 
 
@@ -285,7 +285,7 @@ def test_a_killed_preparation_goes_on(book_file, whole, monkeypatch, tmp_path):
     with pytest.raises(InputError, match="no prepared corpus"):
         PreparedCorpus(output)
     before = {path: path.stat().st_mtime_ns for path in output.glob("*.tfrecord")}
-    prepare(Preparation([str(book_file)], RECIPE), output)
+    prepare(PreparationSpec([str(book_file)], RECIPE), output)
     assert files_of(output) == files_of(whole)
     assert {path: path.stat().st_mtime_ns for path in before} == before
 
@@ -307,11 +307,11 @@ def test_an_interrupted_preparation_goes_on(
             os.kill(os.getpid(), signal.SIGTERM)
         return original(*arguments)
 
-    asked = Preparation([str(book_file)], RECIPE)
+    asked = PreparationSpec([str(book_file)], RECIPE)
     monkeypatch.setattr(preparing, function, interrupted)
     with pytest.raises(Interrupted, match="give the same command to go on"):
         prepare(asked, tmp_path / "out", processes=1)
-    others = Preparation([str(book_file)], s2s.Recipe(min_freq=2))
+    others = PreparationSpec([str(book_file)], s2s.Recipe(min_freq=2))
     with pytest.raises(InputError, match="was prepared with min_freq 1 instead of 2, num_steps"):
         prepare(others, tmp_path / "out")
     prepare(asked, tmp_path / "out", processes=1)
@@ -324,7 +324,7 @@ def test_a_text_that_changes_in_between(book_file, whole, monkeypatch, tmp_path)
     path = tmp_path / "book.tsv"
     content = book_file.read_bytes()
     path.write_bytes(content.replace(b"Go.", b"Goes."))
-    asked = Preparation([str(path)], RECIPE)
+    asked = PreparationSpec([str(path)], RECIPE)
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(preparing, "write_json", _fails_at_the_index(preparing.write_json))
         with pytest.raises(ZeroDivisionError):
@@ -354,14 +354,14 @@ def _fails_at_the_index(write_json):
 def test_processes_make_the_same(book_file, whole, monkeypatch, tmp_path):
     monkeypatch.setattr(preparation, "CHUNK_LINES", 100)
     monkeypatch.setattr(preparing, "CHUNK_LINES", 100)
-    prepare(Preparation([str(book_file)], RECIPE), tmp_path / "out", processes=2)
+    prepare(PreparationSpec([str(book_file)], RECIPE), tmp_path / "out", processes=2)
     assert files_of(tmp_path / "out") == files_of(whole)
 
 
 def test_only_what_is_damaged_is_made_anew(book_file, whole, monkeypatch, tmp_path, capsys):
     monkeypatch.setattr(preparation, "CHUNK_LINES", 100)
     monkeypatch.setattr(preparing, "CHUNK_LINES", 100)
-    folder, asked = tmp_path / "out", Preparation([str(book_file)], RECIPE)
+    folder, asked = tmp_path / "out", PreparationSpec([str(book_file)], RECIPE)
     shutil.copytree(whole, folder)
     prepare(asked, folder)
     assert "is prepared already, and as it was written" in capsys.readouterr().err
@@ -395,7 +395,7 @@ def test_each_damage_is_found_and_named(whole, tmp_path):
 
 
 def test_a_folder_of_something_else(book_file, tmp_path):
-    asked = Preparation([str(book_file)], RECIPE)
+    asked = PreparationSpec([str(book_file)], RECIPE)
     (tmp_path / "notes.txt").write_text("mine", encoding="utf-8")
     with pytest.raises(InputError, match="is not empty and holds no prepared corpus"):
         prepare(asked, tmp_path, overwrite=True)
@@ -417,14 +417,14 @@ def test_a_folder_of_something_else(book_file, tmp_path):
 )
 def test_what_makes_no_sense(options, message):
     with pytest.raises(InputError, match=message):
-        Preparation(**{"corpora": ["phrasebook"], "recipe": RECIPE, **options})
+        PreparationSpec(**{"corpora": ["phrasebook"], "recipe": RECIPE, **options})
 
 
 def test_subwords_as_by_way_of_memory(book_file, monkeypatch, tmp_path):
     recipe = s2s.Recipe(
         tokenizer="sentencepiece", max_tokens=120, joint_vocabulary=True, num_steps=60
     )
-    asked = Preparation([str(book_file)], recipe, keep_duplicates=True, keep_identical=True)
+    asked = PreparationSpec([str(book_file)], recipe, keep_duplicates=True, keep_identical=True)
     prepare(asked, tmp_path / "out")
     corpus = s2s.load_corpus(book_file)
     joint = s2s.SentencePieceTokenizer.fit([*corpus.source, *corpus.target], 120)

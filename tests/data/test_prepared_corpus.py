@@ -10,15 +10,15 @@ import pytest
 import tensorflow as tf
 
 import keras_s2s as s2s
-from keras_s2s.data.bucketing import Position, number_by_tokens
+from keras_s2s.data.bucketing import DataPosition, number_by_tokens
 from keras_s2s.data.dataset import TokenizedPairs
 from keras_s2s.data.prepared import corpus as prepared
 from keras_s2s.data.prepared import prepare as preparing
 from keras_s2s.data.prepared import shards
 from keras_s2s.data.prepared.corpus import PreparedCorpus
-from keras_s2s.data.prepared.spec import Preparation
+from keras_s2s.data.prepared.spec import PreparationSpec
 from keras_s2s.training.checkpoint_callbacks import Checkpoints
-from keras_s2s.training.train import CorpusChoice
+from keras_s2s.training.train import CorpusSpec
 
 HOW = [
     {},
@@ -63,7 +63,7 @@ def folder(book, tmp_path_factory):
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(preparing, "CHUNK_LINES", 50)
         patch.setattr(shards, "BLOCK_PAIRS", 8)
-        preparing.prepare(Preparation([str(book)], recipe), path, processes=1)
+        preparing.prepare(PreparationSpec([str(book)], recipe), path, processes=1)
     return path
 
 
@@ -81,7 +81,7 @@ def test_the_batches_of_memory(how, book, folder):
     keras.utils.set_random_seed(1)
     mine = corpus.batches(16, 5, **how).take(2 * number)
     keras.utils.set_random_seed(1)
-    theirs = pairs.batches(16, True, 5, **how, start=Position()).take(2 * number)
+    theirs = pairs.batches(16, True, 5, **how, start=DataPosition()).take(2 * number)
     assert pairs_in(mine) == pairs_in(theirs)
     assert (len(corpus), corpus.target_tokens) == (len(pairs), pairs.target_tokens)
 
@@ -123,10 +123,10 @@ def test_it_can_begin_anywhere(how, folder, small_windows):
         keras.utils.set_random_seed(7)
         return pairs_in(corpus.batches(16, 3, **how, start=start).take(count))
 
-    whole = batches(Position(), 3 * size)
+    whole = batches(DataPosition(), 3 * size)
     for epochs, left_out in ((0, 1), (0, 6), (1, 0), (1, size - 1), (1, size), (2, 13)):
         before = epochs * size + left_out
-        assert batches(Position(epochs, left_out), 3 * size - before) == whole[before:]
+        assert batches(DataPosition(epochs, left_out), 3 * size - before) == whole[before:]
 
 
 def test_workers_have_the_same_batches_together(folder, small_windows):
@@ -150,7 +150,7 @@ def test_weights(book, monkeypatch, tmp_path):
     monkeypatch.setattr(prepared, "WINDOW_PAIRS", 64)
     recipe = s2s.Recipe(min_freq=1, num_steps=12)
     names = [str(tmp_path / name) for name in "ab"]
-    preparing.prepare(Preparation(names, recipe, weights=[2.5, 0.25]), tmp_path / "out")
+    preparing.prepare(PreparationSpec(names, recipe, weights=[2.5, 0.25]), tmp_path / "out")
     corpus = PreparedCorpus(tmp_path / "out")
     assert len(corpus) == 2 * 100 + 50 + 35
     size = corpus.num_batches(16, None)
@@ -218,7 +218,7 @@ def with_parts(book, tmp_path_factory):
     path = tmp_path_factory.mktemp("prepared") / "parts"
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(preparing, "CHUNK_LINES", 100)
-        preparing.prepare(Preparation([str(book)], RECIPE), path, processes=1)
+        preparing.prepare(PreparationSpec([str(book)], RECIPE), path, processes=1)
     return path
 
 
@@ -226,7 +226,7 @@ def with_parts(book, tmp_path_factory):
 def run(with_parts, tmp_path_factory):
     """A run on it. Not to be changed."""
     path = tmp_path_factory.mktemp("runs") / "run"
-    s2s.train(CorpusChoice(str(with_parts)), path, RECIPE, seed=2)
+    s2s.train(CorpusSpec(str(with_parts)), path, RECIPE, seed=2)
     return path
 
 
@@ -240,7 +240,7 @@ def assert_same(run_dir, other):
 
 
 def test_the_run_of_memory(book, run, tmp_path):
-    s2s.train(CorpusChoice(str(book)), tmp_path / "run", RECIPE, seed=2)
+    s2s.train(CorpusSpec(str(book)), tmp_path / "run", RECIPE, seed=2)
     assert_same(run, tmp_path / "run")
     records = [
         json.loads((path / "run.json").read_text(encoding="utf-8"))
@@ -270,7 +270,7 @@ def test_a_run_goes_on(with_parts, run, monkeypatch, tmp_path):
     with monkeypatch.context() as patch:
         interrupted_after(17, patch)
         with pytest.raises(KeyboardInterrupt):
-            s2s.train(CorpusChoice(str(copy)), tmp_path / "run", recipe, seed=2)
+            s2s.train(CorpusSpec(str(copy)), tmp_path / "run", recipe, seed=2)
     # What it goes on with is compared.
     shard = copy / "shard-00001.tfrecord"
     content = shard.read_bytes()
@@ -298,7 +298,7 @@ def test_damage_in_the_middle_of_a_run(with_parts, monkeypatch, tmp_path):
     with pytest.raises(
         s2s.InputError, match=r"shard-00000.tfrecord: is damaged in the block .*; then go on with"
     ):
-        s2s.train(CorpusChoice(str(copy)), tmp_path / "run", RECIPE)
+        s2s.train(CorpusSpec(str(copy)), tmp_path / "run", RECIPE)
 
 
 def test_the_commands(command, book, monkeypatch, tmp_path):

@@ -6,7 +6,7 @@ import tensorflow as tf
 from small_models import Rules
 
 import keras_s2s as s2s
-from keras_s2s.decoding.constraints import BLOCK, Constraints, most_probable
+from keras_s2s.decoding.constraints import BLOCK, Constraints, top_k_tokens
 from keras_s2s.tokenizers.tokenizer import EOS, PAD, UNK
 
 SIZE, MAX_STEPS = 9, 8
@@ -24,7 +24,7 @@ def test_most_probable(rows, number, size):
     # Several of the highest lie in one block, and some in what is left over of the blocks.
     logits[::2, : min(size, 7)] += 20
     logits[1::3, -3:] += 20
-    values, places = (part.numpy() for part in most_probable(tf.constant(logits), number))
+    values, places = (part.numpy() for part in top_k_tokens(tf.constant(logits), number))
     expected = np.argsort(-logits, axis=1)[:, :number]
     assert places.dtype == np.int32
     np.testing.assert_array_equal(places, expected)
@@ -36,7 +36,7 @@ def test_most_probable_among_what_is_no_number(size):
     for spoiled in (slice(None), slice(0, None, 2)):
         logits = logits_of(5, size)
         logits[:, spoiled] = np.nan
-        _, places = most_probable(tf.constant(logits), 4)
+        _, places = top_k_tokens(tf.constant(logits), 4)
         assert ((places.numpy() >= 0) & (places.numpy() < size)).all()
 
 

@@ -9,7 +9,7 @@ import sys
 import pytest
 
 from keras_s2s.evaluation import plots
-from keras_s2s.evaluation.attention_map import Explained
+from keras_s2s.evaluation.attention_map import AttentionMap
 from keras_s2s.utils.errors import InputError
 
 pytest.importorskip("matplotlib")
@@ -19,7 +19,7 @@ ROWS = [
     {"epoch": "2", "loss": "2.5", "accuracy": "0.5", "val_loss": "nan", "val_bleu": "12"},
     {"epoch": "3", "loss": "2", "accuracy": "0.625", "val_loss": "3.25", "val_bleu": "9"},
 ]
-SENTENCE = Explained(
+SENTENCE = AttentionMap(
     ["he", "didn't", "pay", "$5", "or", "$6", "<unk>"],
     ["il", "n'a", "pas", "payé", "l'œuvre", "où", "ça", "<eos>"],
     [[0.125] * 6 + [0.25]] * 8,
@@ -81,13 +81,13 @@ def test_attention_of_what_explain_returns():
 
 @pytest.mark.parametrize("source", [[], ["a"]])
 def test_attention_to_next_to_nothing(source, tmp_path):
-    explained = Explained(source, ["<eos>"], [[1.0] * len(source)])
+    explained = AttentionMap(source, ["<eos>"], [[1.0] * len(source)])
     plots.save(plots.plot_attention(explained), tmp_path / "attention.png")
 
 
 def test_labels_of_long_sentences_do_not_overlap():
     words = ["wörter" * (1 + place % 4) for place in range(40)]
-    figure = plots.plot_attention(Explained(words, words, [[0.025] * 40] * 40))
+    figure = plots.plot_attention(AttentionMap(words, words, [[0.025] * 40] * 40))
     figure.draw_without_rendering()
     [axes] = figure.axes
     for labels, low, high in (
@@ -182,7 +182,7 @@ def test_the_same_figure_gives_the_same_bytes(tmp_path):
 
 
 def test_a_sign_without_a_font_is_no_reason_to_warn(tmp_path):
-    explained = Explained(["\U000143fa", "日本"], ["\U000143fb"], [[0.5, 0.5]])
+    explained = AttentionMap(["\U000143fa", "日本"], ["\U000143fb"], [[0.5, 0.5]])
     plots.save(plots.plot_attention(explained), tmp_path / "attention.png")
 
 

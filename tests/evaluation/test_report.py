@@ -7,9 +7,9 @@ import shutil
 
 import pytest
 
-from keras_s2s.evaluation.attention_map import Explained
+from keras_s2s.evaluation.attention_map import AttentionMap
 from keras_s2s.evaluation.history import Panel, panels
-from keras_s2s.evaluation.report import Findings, Picture, spans_of, thinned, write_report
+from keras_s2s.evaluation.report import Picture, ReportData, spans_of, subsample, write_report
 from keras_s2s.evaluation.svg_charts import line_chart, ticks
 from keras_s2s.run_directory import RunDirectory
 from keras_s2s.training import train as training
@@ -78,7 +78,7 @@ def test_a_training_leaves_it(run):
 
 def test_it_loads_nothing(run):
     picture = Picture("a picture", b'<svg xmlns="http://www.w3.org/2000/svg"></svg>')
-    findings = Findings(explained=[Explained(["a"], ["b"], [[1.0]])])
+    findings = ReportData(explained=[AttentionMap(["a"], ["b"], [[1.0]])])
     text, page = page_of(run, findings=findings, pictures=[picture])
     assert {tag for tag, _ in page.tags}.isdisjoint({"script", "link", "iframe", "object", "base"})
     for _, attributes in page.tags:
@@ -94,11 +94,11 @@ def test_sentences_are_text_and_no_html(run):
     (run.logs / "samples.tsv").write_text(
         f'1\t"{nasty.replace(chr(34), chr(34) * 2)}"\tje <b>\tà & b\n', encoding="utf-8"
     )
-    findings = Findings(
+    findings = ReportData(
         "5 <sentences>",
         {"BLEU": "<1>"},
         [(nasty, "<i>", "&amp;")],
-        [Explained(["<unk>", nasty], ["<eos>", "é"], [[0.25, 0.75], [1.0, 0.0]])],
+        [AttentionMap(["<unk>", nasty], ["<eos>", "é"], [[0.25, 0.75], [1.0, 0.0]])],
     )
     record = run.read_record()
     record["corpus"]["corpus"] = "<img src=x>.tsv"
@@ -135,8 +135,8 @@ def test_how_translations_changed(run):
 def test_spans_and_thinning():
     assert spans_of({3: "b", 1: "a", 2: "a", 4: "a"}) == [(1, 2, "a"), (3, 3, "b"), (4, 4, "a")]
     assert spans_of({}) == []
-    assert thinned([1, 2, 3], 3) == [1, 2, 3]
-    assert thinned(range(100), 3) in ([0, 49, 99], [0, 50, 99])
+    assert subsample([1, 2, 3], 3) == [1, 2, 3]
+    assert subsample(range(100), 3) in ([0, 49, 99], [0, 50, 99])
 
 
 def test_best_epochs_stand_beside_the_last(run):

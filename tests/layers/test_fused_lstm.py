@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from keras_s2s.layers.fused_lstm import lstm_in_one_operation, lstm_step_by_step
+from keras_s2s.layers.fused_lstm import block_lstm, loop_lstm
 
 STEPS, BATCH, FEATURES, UNITS = 6, 5, 4, 3
 
@@ -48,11 +48,11 @@ def plain(inputs, hidden, cell, kernel, recurrent_kernel, bias, mask=1.0):
 
 
 def step_by_step(inputs, hidden, cell, *weights, mask=None):
-    return lstm_step_by_step(inputs, [hidden, cell], weights, mask)
+    return loop_lstm(inputs, [hidden, cell], weights, mask)
 
 
 def in_one_operation(inputs, hidden, cell, *weights):
-    return lstm_in_one_operation(inputs, [hidden, cell], weights, tf.shape(inputs)[0])
+    return block_lstm(inputs, [hidden, cell], weights, tf.shape(inputs)[0])
 
 
 def with_gradients(run, given, seed=20):
@@ -166,7 +166,7 @@ def test_half_precision_is_near(given, kind, tolerance):
 
 def test_the_operation_stops_at_the_number_of_steps(given):
     inputs, hidden, cell, *weights = given
-    hiddens, cells = lstm_in_one_operation(inputs, [hidden, cell], tuple(weights), tf.constant(4))
+    hiddens, cells = block_lstm(inputs, [hidden, cell], tuple(weights), tf.constant(4))
     expected = plain(inputs[:4], hidden, cell, *weights)
     assert_equal((hiddens[:4], cells[:4]), expected)
     assert not np.any(hiddens[4:]), "and not at the last one"

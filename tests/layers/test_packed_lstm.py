@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from keras_s2s.layers.fused_lstm import lstm_step_by_step
-from keras_s2s.layers.packed_lstm import lstm_without_padding
+from keras_s2s.layers.fused_lstm import loop_lstm
+from keras_s2s.layers.packed_lstm import packed_lstm
 
 STEPS, FEATURES, UNITS = 6, 4, 3
 
@@ -31,11 +31,11 @@ def given(batch):
 @pytest.mark.parametrize("compiled", [False, True])
 def test_it_equals_the_loop_with_padding_at_all_that_is_none(lengths, compiled):
     inputs, initial = given(len(lengths))
-    run = lstm_without_padding
+    run = packed_lstm
     if compiled:
         run = tf.function(run, autograph=False, reduce_retracing=True)
     found = run(inputs, initial, WEIGHTS, tf.constant(lengths, tf.int32))
-    expected = lstm_step_by_step(inputs, initial, WEIGHTS)
+    expected = loop_lstm(inputs, initial, WEIGHTS)
     valid = np.arange(STEPS)[:, None] < np.array(lengths, int)
     for part, wanted in zip(found, expected, strict=True):
         assert part.shape == wanted.shape
@@ -48,7 +48,7 @@ def test_padding_is_never_looked_at():
     padding = ~(tf.range(STEPS)[:, None] < lengths)
     # A sentence without a token counts as one with one, which nobody reads.
     spoiled = tf.where(padding[..., None], float("nan"), inputs)
-    found = lstm_without_padding(spoiled, initial, WEIGHTS, lengths)
+    found = packed_lstm(spoiled, initial, WEIGHTS, lengths)
     for part in found:
         assert np.isfinite(part.numpy()[:, [0, 1, 3]]).all()
 
@@ -68,7 +68,7 @@ def test_the_rows_of_a_step_are_the_sentences_that_go_on():
 
         tf.matmul = counted
         try:
-            return lstm_without_padding(inputs, initial, WEIGHTS, lengths)
+            return packed_lstm(inputs, initial, WEIGHTS, lengths)
         finally:
             tf.matmul = product
 
@@ -81,8 +81,8 @@ def test_the_rows_of_a_step_are_the_sentences_that_go_on():
 def test_half_precision():
     lengths = tf.constant([2, 6, 0, 5])
     inputs, initial = given(4)
-    found = lstm_without_padding(tf.cast(inputs, tf.bfloat16), initial, WEIGHTS, lengths)
-    expected = lstm_without_padding(inputs, initial, WEIGHTS, lengths)
+    found = packed_lstm(tf.cast(inputs, tf.bfloat16), initial, WEIGHTS, lengths)
+    expected = packed_lstm(inputs, initial, WEIGHTS, lengths)
     for part, wanted in zip(found, expected, strict=True):
         assert part.dtype == tf.float32
         np.testing.assert_allclose(part, wanted, atol=0.05)

@@ -11,8 +11,8 @@ import pytest
 
 from keras_s2s.serving.contract import inspect_export
 from keras_s2s.serving.session import SavedModelSession
-from keras_s2s.serving.verification import ODD_TEXTS
-from keras_s2s.utils.text import as_list
+from keras_s2s.serving.verification import EDGE_CASES
+from keras_s2s.utils.text import encode_texts
 
 pytestmark = pytest.mark.slow
 
@@ -33,7 +33,7 @@ def export(translator, tmp_path_factory):
 
 
 def test_translates_as_the_model_does(libraries, export, translator, phrasebook):
-    texts = as_list([*ODD_TEXTS, *phrasebook.source[::4]])
+    texts = encode_texts([*EDGE_CASES, *phrasebook.source[::4]])
     expected = translator.translate(texts)
     with SavedModelSession(export, libraries=libraries) as session:
         assert session.tensorflow_version == libraries.parent.name

@@ -27,10 +27,10 @@ import pytest
 from ports import free_ports
 
 from keras_s2s.client.__main__ import TranslationClient, read_answers
-from keras_s2s.serving.verification import ODD_TEXTS
+from keras_s2s.serving.verification import EDGE_CASES
 from keras_s2s.serving.warmup import WARMUP_FILE, write_warmup_requests
 from keras_s2s.utils.errors import ServerError
-from keras_s2s.utils.text import as_list
+from keras_s2s.utils.text import encode_texts
 
 PROGRAM = shutil.which("tensorflow_model_server")
 URL, GRPC = os.environ.get("TF_SERVING_URL"), os.environ.get("TF_SERVING_GRPC")
@@ -157,7 +157,9 @@ def server(request, tmp_path_factory):
     server = Server(tmp_path_factory.mktemp("server"))
     for version in (1, 2):
         server.add(version, exports / str(version))
-        write_warmup_requests(server.model / str(version), MODEL, as_list(phrasebook.source[:64]))
+        write_warmup_requests(
+            server.model / str(version), MODEL, encode_texts(phrasebook.source[:64])
+        )
     server.configure([1, 2], stable=1, canary=2)
     with server.running():
         for version in (1, 2):
@@ -208,11 +210,11 @@ class TestAnyServer:
         }
 
     def test_odd_texts_get_an_answer(self, client):
-        translations, scores = client.translate(ODD_TEXTS, return_scores=True)
-        assert len(translations) == len(ODD_TEXTS)
+        translations, scores = client.translate(EDGE_CASES, return_scores=True)
+        assert len(translations) == len(EDGE_CASES)
         assert np.isfinite(scores).all()
-        for text, translation in zip(ODD_TEXTS, translations, strict=True):
-            if not as_list([text])[0].strip():
+        for text, translation in zip(EDGE_CASES, translations, strict=True):
+            if not encode_texts([text])[0].strip():
                 assert translation == ""
 
     def test_an_answer_depends_on_nothing_but_the_sentence(self, client):
@@ -257,7 +259,7 @@ class TestAnyServer:
 @started_here
 class TestStartedHere:
     def test_it_answers_as_python_does(self, client, translator, phrasebook):
-        texts = as_list([*ODD_TEXTS, *phrasebook.source[::4]])
+        texts = encode_texts([*EDGE_CASES, *phrasebook.source[::4]])
         expected, scores = translator.translate(texts, return_scores=True)
         got, got_scores = client.translate(texts, return_scores=True)
         assert got == expected

@@ -12,9 +12,9 @@ import tensorflow as tf
 
 import keras_s2s as s2s
 from keras_s2s.serving.session import SavedModelSession
-from keras_s2s.serving.verification import ODD_TEXTS, prove
+from keras_s2s.serving.verification import EDGE_CASES, verify_export
 from keras_s2s.serving.writer import versions, write_saved_model
-from keras_s2s.utils.text import as_list
+from keras_s2s.utils.text import encode_texts
 
 CLI = [sys.executable, "-m", "tensorflow.python.tools.saved_model_cli"]
 
@@ -34,7 +34,7 @@ def session(export, tmp_path_factory):
 
 
 def test_at_least_500_sentences_are_translated_as_in_python(translator, session, phrasebook):
-    texts = as_list([*ODD_TEXTS, *phrasebook.source[:700]])
+    texts = encode_texts([*EDGE_CASES, *phrasebook.source[:700]])
     expected, scores = translator.translate(texts, return_scores=True)
     assert len(set(expected)) > 100, "a model that always says the same proves nothing"
     for start in range(0, len(texts), 37):
@@ -163,7 +163,9 @@ class TestProof:
                     "score": (score or translator.score, [text, reference]),
                 },
                 tracked=tracked,
-                complete=lambda written: prove(written, translator, ["Go.", "I won!", "I know."]),
+                complete=lambda written: verify_export(
+                    written, translator, ["Go.", "I won!", "I know."]
+                ),
             )
         assert list(folder.iterdir()) == []
 

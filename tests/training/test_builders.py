@@ -8,7 +8,7 @@ import pytest
 import tensorflow as tf
 
 import keras_s2s as s2s
-from keras_s2s.config import PRESETS, Recipe
+from keras_s2s.config import PRESETS, TrainingConfig
 from keras_s2s.data.vocabulary import make_tokenizers
 from keras_s2s.schedules import WarmUp
 from keras_s2s.tokenizers.sentence_piece_tokenizer import SentencePieceTokenizer
@@ -21,7 +21,7 @@ SMALL = {"embed_size": 4, "num_hiddens": 6, "num_layers": 2}
 
 
 def test_words_by_frequency_and_number(phrasebook):
-    source, target = make_tokenizers(Recipe(min_freq=2, max_tokens=50), phrasebook)
+    source, target = make_tokenizers(TrainingConfig(min_freq=2, max_tokens=50), phrasebook)
     expected = s2s.WordTokenizer.fit(phrasebook.source, min_freq=2, max_tokens=50)
     assert source.vocabulary == expected.vocabulary
     assert len(target) == 50
@@ -30,7 +30,7 @@ def test_words_by_frequency_and_number(phrasebook):
 
 
 def test_subwords_of_each_side_or_of_both(phrasebook):
-    recipe = Recipe(tokenizer="sentencepiece", max_tokens=120)
+    recipe = TrainingConfig(tokenizer="sentencepiece", max_tokens=120)
     source, target = make_tokenizers(recipe, phrasebook)
     for tokenizer, texts in ((source, phrasebook.source), (target, phrasebook.target)):
         assert isinstance(tokenizer, SentencePieceTokenizer)
@@ -43,7 +43,7 @@ def test_subwords_of_each_side_or_of_both(phrasebook):
 
 def test_case(phrasebook):
     for lowercase in (True, False):
-        recipe = Recipe(tokenizer="sentencepiece", max_tokens=150, lowercase=lowercase)
+        recipe = TrainingConfig(tokenizer="sentencepiece", max_tokens=150, lowercase=lowercase)
         source, _ = make_tokenizers(recipe, phrasebook)
         assert any(token != token.lower() for token in source.vocabulary) == (not lowercase)
 
@@ -52,7 +52,7 @@ def test_case(phrasebook):
 
 
 def test_the_chapters_model():
-    model = make_model(Recipe(), 30, 40, "float32")
+    model = make_model(TrainingConfig(), 30, 40, "float32")
     sizes = {"embed_size": 32, "num_hiddens": 32, "num_layers": 2}
     plain = s2s.Seq2Seq(s2s.Seq2SeqEncoder(30, **sizes), s2s.Seq2SeqDecoder(40, **sizes))
     shapes = [[weight.shape for weight in each.weights] for each in (model, plain)]
@@ -60,7 +60,7 @@ def test_the_chapters_model():
 
 
 def test_every_option_of_the_model_gets_where_it_belongs():
-    recipe = Recipe(
+    recipe = TrainingConfig(
         **SMALL,
         cell="gru",
         encoder_num_hiddens=8,
@@ -129,7 +129,7 @@ def rate_after(recipe, batches, num_batches=10):
 
 
 def test_the_chapters_optimizer():
-    optimizer = make_optimizer(Recipe(), 16)
+    optimizer = make_optimizer(TrainingConfig(), 16)
     assert type(optimizer) is keras.optimizers.Adam
     assert float(optimizer.learning_rate) == pytest.approx(0.005)
     assert optimizer.global_clipnorm == 1.0
@@ -137,12 +137,12 @@ def test_the_chapters_optimizer():
     assert optimizer.gradient_accumulation_steps is None
     # What is not a schedule can be changed while training, as the schedule "plateau" does.
     for schedule in ("constant", "plateau"):
-        optimizer = make_optimizer(Recipe(schedule=schedule, valid_fraction=0.1), 16)
+        optimizer = make_optimizer(TrainingConfig(schedule=schedule, valid_fraction=0.1), 16)
         optimizer.learning_rate = 0.5
 
 
 def test_averaging_clipping_and_accumulation():
-    recipe = Recipe(average=0.99, clip_norm=0.5, accumulate=4)
+    recipe = TrainingConfig(average=0.99, clip_norm=0.5, accumulate=4)
     optimizer = make_optimizer(recipe, 16)
     assert (optimizer.use_ema, optimizer.ema_momentum) == (True, 0.99)
     assert optimizer.global_clipnorm == 0.5
@@ -151,7 +151,7 @@ def test_averaging_clipping_and_accumulation():
 
 @pytest.mark.parametrize("accumulate", [1, 4])
 def test_cosine(accumulate):
-    recipe = Recipe(schedule="cosine", epochs=4, learning_rate=0.8, accumulate=accumulate)
+    recipe = TrainingConfig(schedule="cosine", epochs=4, learning_rate=0.8, accumulate=accumulate)
     # 40 batches in all, however many make a step.
     rates = [rate_after(recipe, batches) for batches in (0, 10, 20, 40)]
     expected = [0.4 * (1 + np.cos(np.pi * share)) for share in (0, 0.25, 0.5, 1)]
@@ -166,7 +166,9 @@ def test_cosine(accumulate):
 @pytest.mark.parametrize("accumulate", [1, 4])
 @pytest.mark.parametrize("schedule", ["constant", "inverse-sqrt"])
 def test_warming_up(schedule, accumulate):
-    recipe = Recipe(schedule=schedule, warmup_steps=5, learning_rate=0.8, accumulate=accumulate)
+    recipe = TrainingConfig(
+        schedule=schedule, warmup_steps=5, learning_rate=0.8, accumulate=accumulate
+    )
     assert isinstance(make_optimizer(recipe, 10)._learning_rate, WarmUp)
     rates = [rate_after(recipe, steps * accumulate - 1) for steps in (1, 3, 5)]
     np.testing.assert_allclose(rates, [0.16, 0.48, 0.8], rtol=1e-6)
@@ -175,8 +177,8 @@ def test_warming_up(schedule, accumulate):
 
 
 def test_accumulated_gradients_are_their_mean():
-    recipe = Recipe(accumulate=3, clip_norm=100.0)
-    several, one = make_optimizer(recipe, 10), make_optimizer(Recipe(clip_norm=100.0), 10)
+    recipe = TrainingConfig(accumulate=3, clip_norm=100.0)
+    several, one = make_optimizer(recipe, 10), make_optimizer(TrainingConfig(clip_norm=100.0), 10)
     gradients = [tf.constant([[value, 1.0]]) for value in (1.0, -4.0, 9.0)]
     results = []
     for optimizer, given in ((several, gradients), (one, [sum(gradients) / 3])):

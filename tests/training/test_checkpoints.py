@@ -10,12 +10,12 @@ import keras
 import numpy as np
 import pytest
 
-from keras_s2s.data.bucketing import Position
+from keras_s2s.data.bucketing import DataPosition
 from keras_s2s.training.checkpoint_callbacks import Checkpoints
 from keras_s2s.training.checkpoints import CHECKSUMS, CheckpointFolder, TrainingState, memory_of
 from keras_s2s.utils.errors import InputError
-from keras_s2s.utils.files import checksum_of
-from keras_s2s.utils.signals import StopRequest
+from keras_s2s.utils.files import sha256_of
+from keras_s2s.utils.signals import GracefulShutdown
 
 
 def state_of(model):
@@ -43,7 +43,7 @@ def test_checkpoints_hold_the_whole_state(tmp_path, make_model, batches):
     model = make_model(dropout=0.5)
     model.compile()
     model.fit(batches, epochs=1, verbose=0)
-    state = TrainingState(Position(1, 2), 1.5, [0.1, np.float32(1 / 3).tolist()])
+    state = TrainingState(DataPosition(1, 2), 1.5, [0.1, np.float32(1 / 3).tolist()])
     CheckpointFolder(tmp_path).save(model, state)
     saved = state_of(model)
     model.fit(batches, epochs=1, verbose=0)
@@ -69,7 +69,7 @@ def test_what_callbacks_remember(tmp_path, small):
             callback.on_epoch_end(epoch, {"loss": loss})
     known, best_weights = memory_of([stopping, plateau])
     CheckpointFolder(tmp_path).save(
-        small, TrainingState(Position(4), callbacks=known, best_weights=best_weights)
+        small, TrainingState(DataPosition(4), callbacks=known, best_weights=best_weights)
     )
     state = CheckpointFolder(tmp_path).restore(small)
     others = [
@@ -95,7 +95,11 @@ def test_what_callbacks_remember(tmp_path, small):
 
 def make_callback(folder, model, *, every=None, request=None, epochs=10, keep=3):
     callback = Checkpoints(
-        CheckpointFolder(folder, keep), [], TrainingState(), every, request or StopRequest("a test")
+        CheckpointFolder(folder, keep),
+        [],
+        TrainingState(),
+        every,
+        request or GracefulShutdown("a test"),
     )
     callback.set_model(model)
     callback.set_params({"epochs": epochs})
@@ -130,7 +134,7 @@ def test_checkpoints_are_saved_from_time_to_time(tmp_path, small, clock):
         "epoch-000009-batch-00000002",
         "epoch-000010-batch-00000000",
     ]
-    assert CheckpointFolder(tmp_path).newest() == Position(10, 0)
+    assert CheckpointFolder(tmp_path).newest() == DataPosition(10, 0)
 
 
 def test_where_saving_takes_long_it_is_done_less_often(tmp_path, small, clock, monkeypatch):
@@ -161,10 +165,10 @@ def test_an_interval_in_steps(tmp_path, small):
 
 def test_newest_is_that_of_most_epochs(tmp_path):
     folder = CheckpointFolder(tmp_path)
-    assert CheckpointFolder(tmp_path / "missing").newest() == Position()
+    assert CheckpointFolder(tmp_path / "missing").newest() == DataPosition()
     for name in ("000009-batch-00000001", "999999-batch-00000001", "1000000-batch-00000000", "7"):
         (tmp_path / f"epoch-{name}").mkdir()
-    assert folder.newest() == Position(1_000_000, 0)
+    assert folder.newest() == DataPosition(1_000_000, 0)
 
 
 def test_a_damaged_checkpoint_is_named_and_the_one_before_is_taken(
@@ -174,10 +178,10 @@ def test_a_damaged_checkpoint_is_named_and_the_one_before_is_taken(
     model = make_model()
     model.compile()
     folder = CheckpointFolder(tmp_path)
-    folder.save(model, TrainingState(Position(1)))
+    folder.save(model, TrainingState(DataPosition(1)))
     saved = state_of(model)
     model.fit(batches, epochs=1, verbose=0)
-    folder.save(model, TrainingState(Position(2)))
+    folder.save(model, TrainingState(DataPosition(2)))
     older, newer = folder.all()
     choices = random.Random(0)
     files = sorted(newer.iterdir())
@@ -191,16 +195,16 @@ def test_a_damaged_checkpoint_is_named_and_the_one_before_is_taken(
         else:
             turned = whole[place] ^ 1 << choices.randrange(8)
             damaged.write_bytes(whole[:place] + bytes([turned]) + whole[place + 1 :])
-        assert folder.restore(model).position == Position(1)
+        assert folder.restore(model).position == DataPosition(1)
         assert equal(saved, state_of(model))
         message = capsys.readouterr().err
         assert message.startswith(f"{newer}: left out, since its ")
         assert damaged.name in message or CHECKSUMS in message
         damaged.write_bytes(whole)
-    assert folder.restore(model).position == Position(2)
+    assert folder.restore(model).position == DataPosition(2)
     (newer / "variables.npz").unlink()
-    assert folder.restore(model).position == Position(1)
-    folder.remove_after(Position(1))
+    assert folder.restore(model).position == DataPosition(1)
+    folder.remove_after(DataPosition(1))
     assert folder.all() == [older]
     (older / CHECKSUMS).write_bytes(b"")
     with pytest.raises(InputError, match="no checkpoint is whole; begin anew"):
@@ -208,19 +212,19 @@ def test_a_damaged_checkpoint_is_named_and_the_one_before_is_taken(
 
 
 def test_checksums_are_those_of_other_tools(tmp_path, small):
-    CheckpointFolder(tmp_path).save(small, TrainingState(Position(1)))
+    CheckpointFolder(tmp_path).save(small, TrainingState(DataPosition(1)))
     [folder] = CheckpointFolder(tmp_path).all()
     lines = (folder / CHECKSUMS).read_text(encoding="ascii").splitlines()
     assert lines == [
-        f"{checksum_of(folder / name)}  {name}" for name in ("state.json", "variables.npz")
+        f"{sha256_of(folder / name)}  {name}" for name in ("state.json", "variables.npz")
     ]
     (tmp_path / "empty").write_bytes(b"")
     empty = "e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855"
-    assert checksum_of(tmp_path / "empty") == empty
+    assert sha256_of(tmp_path / "empty") == empty
 
 
 def test_a_checkpoint_of_another_model_is_none(tmp_path, make_model, small):
-    CheckpointFolder(tmp_path).save(small, TrainingState(Position(1)))
+    CheckpointFolder(tmp_path).save(small, TrainingState(DataPosition(1)))
     model = make_model()
     model.compile()
     with pytest.raises(InputError, match="not of this model and version"):
@@ -229,7 +233,7 @@ def test_a_checkpoint_of_another_model_is_none(tmp_path, make_model, small):
 
 def test_a_failed_save_leaves_the_others(tmp_path, small, monkeypatch):
     folder = CheckpointFolder(tmp_path)
-    folder.save(small, TrainingState(Position(1)))
+    folder.save(small, TrainingState(DataPosition(1)))
 
     def full(path, *arrays):
         path.write_bytes(b"half of it")
@@ -237,10 +241,10 @@ def test_a_failed_save_leaves_the_others(tmp_path, small, monkeypatch):
 
     monkeypatch.setattr(np, "savez", full)
     with pytest.raises(InputError, match=r"No space left.* the last one is epoch-000001-batch-0"):
-        folder.save(small, TrainingState(Position(2)))
+        folder.save(small, TrainingState(DataPosition(2)))
     assert [path.name for path in tmp_path.iterdir()] == ["epoch-000001-batch-00000000"]
     monkeypatch.undo()
-    assert folder.restore(small).position == Position(1)
+    assert folder.restore(small).position == DataPosition(1)
 
 
 def test_a_real_full_disk(tmp_path):
@@ -258,13 +262,15 @@ def test_a_real_full_disk(tmp_path):
         with pytest.raises(
             InputError, match=r"cannot be saved .*; there is none before it, so make"
         ):
-            folder.save(model, TrainingState(Position(1)))
+            folder.save(model, TrainingState(DataPosition(1)))
         assert not list(small_disk.iterdir())
     finally:
         subprocess.run(["umount", str(small_disk)], check=True)
 
 
 def test_numbers_that_are_none_survive(tmp_path, small):
-    state = TrainingState(Position(0, 1), metrics=[math.inf], callbacks={"X": {"best": -math.inf}})
+    state = TrainingState(
+        DataPosition(0, 1), metrics=[math.inf], callbacks={"X": {"best": -math.inf}}
+    )
     CheckpointFolder(tmp_path).save(small, state)
     assert CheckpointFolder(tmp_path).restore(small) == state

@@ -7,8 +7,8 @@ import pytest
 from ports import free_ports
 
 from keras_s2s.training.cluster import EXAMPLE, listening, read_cluster
-from keras_s2s.training.devices import Devices
-from keras_s2s.training.worker_monitor import Lookout, answers
+from keras_s2s.training.devices import DistributionConfig
+from keras_s2s.training.worker_monitor import WorkerMonitor, answers
 from keras_s2s.utils.errors import InputError, WorkerLost
 
 
@@ -100,7 +100,7 @@ def test_without_the_variable(command, monkeypatch, tmp_path):
         "--strategy multiworker needs the variable TF_CONFIG; set it on each machine, for example "
         f"to {EXAMPLE}"
     )
-    assert Devices().is_chief(), "nobody asks for it otherwise"
+    assert DistributionConfig().is_chief(), "nobody asks for it otherwise"
 
 
 def test_a_port_that_is_taken():
@@ -127,9 +127,9 @@ def test_one_that_does_not_come():
     here, there = free_ports(2)
     cluster = read({"worker": [f"localhost:{here}", f"localhost:{there}"]}, FIRST)
     with pytest.raises(WorkerLost) as error:
-        Lookout(cluster, patience=0.5).wait_for_all()
+        WorkerMonitor(cluster, patience=0.5).wait_for_all()
     assert str(error.value).startswith(
         f"worker 1 (localhost:{there}) did not come within 0 seconds; start one process for each"
     )
     with listening(cluster.others[0]):
-        Lookout(cluster, patience=5).wait_for_all()
+        WorkerMonitor(cluster, patience=5).wait_for_all()

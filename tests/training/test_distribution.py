@@ -7,9 +7,9 @@ import pytest
 from run_files import figures_of, weights_of
 
 import keras_s2s as s2s
-from keras_s2s.training.devices import Devices
+from keras_s2s.training.devices import DistributionConfig
 from keras_s2s.training.distribution import started
-from keras_s2s.training.train import CorpusChoice
+from keras_s2s.training.train import CorpusSpec
 from keras_s2s.utils.errors import InputError
 
 # float32's rounding, which differs with the order in which numbers are added.
@@ -31,8 +31,8 @@ from keras_s2s.console import load_tensorflow
 load_tensorflow()
 import keras_s2s as s2s
 from keras_s2s.devices import Devices
-from keras_s2s.training import CorpusChoice
-choice, fields = CorpusChoice(sys.argv[1]), json.loads(sys.argv[3])
+from keras_s2s.training import CorpusSpec
+choice, fields = CorpusSpec(sys.argv[1]), json.loads(sys.argv[3])
 s2s.train(choice, sys.argv[2], s2s.Recipe(**fields), seed=2, devices=Devices("mirrored", 2))
 """
 
@@ -69,7 +69,7 @@ def assert_same_figures(run_dir, other):
 )
 def test_two_devices_and_one_make_the_same_run(corpus_file, tmp_path, fresh_python, more):
     fields = {**FIELDS, **more}
-    s2s.train(CorpusChoice(str(corpus_file)), tmp_path / "one", s2s.Recipe(**fields), seed=2)
+    s2s.train(CorpusSpec(str(corpus_file)), tmp_path / "one", s2s.Recipe(**fields), seed=2)
     fresh_python(RUN, corpus_file, tmp_path / "two", json.dumps(fields))
     assert_same_figures(tmp_path / "two", tmp_path / "one")
     record = json.loads((tmp_path / "two" / "run.json").read_text(encoding="utf-8"))
@@ -82,18 +82,24 @@ def test_two_devices_and_one_make_the_same_run(corpus_file, tmp_path, fresh_pyth
     if not more:
         # It goes on wherever one likes: here, on one device again.
         fields["epochs"] = 5
-        s2s.resume(tmp_path / "two", epochs=5, devices=Devices())
-        s2s.train(CorpusChoice(str(corpus_file)), tmp_path / "five", s2s.Recipe(**fields), seed=2)
+        s2s.resume(tmp_path / "two", epochs=5, devices=DistributionConfig())
+        s2s.train(CorpusSpec(str(corpus_file)), tmp_path / "five", s2s.Recipe(**fields), seed=2)
         assert_same_figures(tmp_path / "two", tmp_path / "five")
 
 
 @pytest.mark.parametrize(
     ("devices", "message"),
     [
-        (Devices("mirored"), "strategy is 'mirored'; give one of none, mirrored, multiworker"),
-        (Devices("none", 2), "devices needs strategy mirrored; give that too, or leave it out"),
-        (Devices("mirrored", 0), "devices is 0; give 1 or more"),
-        (Devices("multiworker", wait=0), "wait is 0; give a number of seconds above 0"),
+        (
+            DistributionConfig("mirored"),
+            "strategy is 'mirored'; give one of none, mirrored, multiworker",
+        ),
+        (
+            DistributionConfig("none", 2),
+            "devices needs strategy mirrored; give that too, or leave it out",
+        ),
+        (DistributionConfig("mirrored", 0), "devices is 0; give 1 or more"),
+        (DistributionConfig("multiworker", wait=0), "wait is 0; give a number of seconds above 0"),
     ],
 )
 def test_what_makes_no_sense(devices, message):
@@ -107,7 +113,7 @@ def test_more_devices_than_a_processor_counts_as():
 
     if tf.config.list_physical_devices("GPU"):
         pytest.skip("has a GPU, which is taken then")
-    wanted = Devices("mirrored", 65)
+    wanted = DistributionConfig("mirrored", 65)
     message = "devices is 65, and the processor counts as 64 at most; give fewer"
     with pytest.raises(InputError, match=message), started(wanted):
         pass
@@ -121,12 +127,12 @@ def test_a_process_that_is_at_work_counts_its_processor_no_more():
     tf.constant(1)
     with (
         pytest.raises(InputError, match=r"^TensorFlow is at work already and .* in a new process$"),
-        started(Devices("mirrored", 2)),
+        started(DistributionConfig("mirrored", 2)),
     ):
         pass
     with (
         pytest.raises(InputError, match="found no GPU; give devices 2"),
-        started(Devices("mirrored")),
+        started(DistributionConfig("mirrored")),
     ):
         pass
 

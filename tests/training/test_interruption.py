@@ -14,8 +14,8 @@ import pytest
 
 import keras_s2s as s2s
 from keras_s2s.training.checkpoints import CheckpointFolder
-from keras_s2s.training.train import CorpusChoice
-from keras_s2s.utils.signals import Interrupted, StopRequest
+from keras_s2s.training.train import CorpusSpec
+from keras_s2s.utils.signals import GracefulShutdown, Interrupted
 
 # All that is random, all that is remembered, and more batches than one call makes.
 RECIPE = s2s.Recipe(
@@ -44,7 +44,7 @@ def pairs(tmp_path_factory):
 @pytest.fixture(scope="module")
 def whole_run(pairs, tmp_path_factory):
     run_dir = tmp_path_factory.mktemp("whole") / "run"
-    s2s.train(CorpusChoice(str(pairs)), run_dir, RECIPE, seed=4)
+    s2s.train(CorpusSpec(str(pairs)), run_dir, RECIPE, seed=4)
     return run_dir
 
 
@@ -137,7 +137,7 @@ def test_killed_at_twenty_moments(pairs, whole_run, tmp_path):
 @pytest.mark.usefixtures("ctrl_c")
 def test_a_request_is_taken_once(capsys):
     before = [signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)]
-    with StopRequest("this word") as request:
+    with GracefulShutdown("this word") as request:
         request.raise_if_asked()
         signal.raise_signal(signal.SIGINT)
         assert request.signal_number == signal.SIGINT
@@ -156,7 +156,7 @@ def test_other_threads_have_no_say_in_signals():
     found = []
 
     def enter():
-        with StopRequest("this") as request:
+        with GracefulShutdown("this") as request:
             found.append((request.signal_number, signal.getsignal(signal.SIGTERM)))
 
     thread = threading.Thread(target=enter)

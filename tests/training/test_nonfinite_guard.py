@@ -10,7 +10,7 @@ import tensorflow as tf
 import keras_s2s as s2s
 from keras_s2s.training.checkpoints import CheckpointFolder
 from keras_s2s.training.job import TrainingJob
-from keras_s2s.training.train import CorpusChoice
+from keras_s2s.training.train import CorpusSpec
 
 RECIPE = s2s.Recipe(
     embed_size=8,
@@ -25,7 +25,7 @@ RECIPE = s2s.Recipe(
 
 @pytest.fixture
 def choice(pairs_file):
-    return CorpusChoice(str(pairs_file))
+    return CorpusSpec(str(pairs_file))
 
 
 @pytest.fixture

@@ -15,7 +15,7 @@ import keras_s2s as s2s
 from keras_s2s.run_directory import git_revision
 from keras_s2s.training.checkpoint_callbacks import Checkpoints
 from keras_s2s.training.checkpoints import CheckpointFolder
-from keras_s2s.training.train import CorpusChoice
+from keras_s2s.training.train import CorpusSpec
 
 # Dropout and several batches in another order each epoch: all that is random.
 RECIPE = s2s.Recipe(
@@ -32,7 +32,7 @@ TIMES = {"tokens_per_second", "seconds"}
 
 @pytest.fixture(scope="module")
 def choice(pairs_file):
-    return CorpusChoice(str(pairs_file))
+    return CorpusSpec(str(pairs_file))
 
 
 @pytest.fixture(scope="module")
@@ -302,7 +302,7 @@ def test_an_epoch_of_many_batches_has_none_of_the_next(tmp_path):
     """More batches than one call of the training function takes, and a prime number of them."""
     lines = [f"{number} dogs\tchiens {number} .\n" for number in range(37)]
     (tmp_path / "pairs.tsv").write_text("".join(lines), encoding="utf-8")
-    choice = CorpusChoice(str(tmp_path / "pairs.tsv"))
+    choice = CorpusSpec(str(tmp_path / "pairs.tsv"))
     recipe = dataclasses.replace(RECIPE, batch_size=1, num_layers=1, epochs=3)
     s2s.train(choice, tmp_path / "whole", recipe, seed=1)
     s2s.train(choice, tmp_path / "run", dataclasses.replace(recipe, epochs=1), seed=1)

@@ -16,7 +16,7 @@ from run_files import figures_of, weights_of
 
 import keras_s2s as s2s
 from keras_s2s.training.checkpoints import CheckpointFolder
-from keras_s2s.training.train import CorpusChoice
+from keras_s2s.training.train import CorpusSpec
 
 # float32's rounding, which differs with the order in which numbers are added.
 TOLERANCE = 1e-5
@@ -109,7 +109,7 @@ def test_two_workers_and_one_device_make_the_same_run(corpus_file, tmp_path, sta
     assert results[1].err.endswith("done; the first worker has the run and the model\n")
     fields = {name.replace("-", "_"): value for name, value in OPTIONS.items()}
     recipe = s2s.Recipe(**{**fields, "bucket_by_length": True, "epochs": 3})
-    s2s.train(CorpusChoice(str(corpus_file)), tmp_path / "one", recipe)
+    s2s.train(CorpusSpec(str(corpus_file)), tmp_path / "one", recipe)
     for mine, theirs in zip(
         figures_of(tmp_path / "two"), figures_of(tmp_path / "one"), strict=True
     ):

@@ -8,7 +8,7 @@ import tensorflow as tf
 from keras_s2s.serving.signatures import LOWEST_SCORE, ScoredPair
 from keras_s2s.translation.base import ROWS, SentenceTranslator
 from keras_s2s.utils.errors import InputError
-from keras_s2s.utils.text import as_list, as_tensor
+from keras_s2s.utils.text import encode_texts, string_tensor
 
 
 class Echo(SentenceTranslator):
@@ -179,13 +179,13 @@ def test_pairs():
 
 
 def test_text_that_was_read_from_bytes_becomes_those_bytes():
-    assert as_list(["à", "\udcff", b"\xff"]) == [b"\xc3\xa0", b"\xff", b"\xff"]
+    assert encode_texts(["à", "\udcff", b"\xff"]) == [b"\xc3\xa0", b"\xff", b"\xff"]
 
 
 def test_tensors():
-    tensor = as_tensor([b"a", b"\xff"])
+    tensor = string_tensor([b"a", b"\xff"])
     assert (tensor.dtype, tensor.numpy().tolist()) == (tf.string, [b"a", b"\xff"])
-    nothing = as_tensor([])
+    nothing = string_tensor([])
     assert (nothing.dtype, nothing.shape) == (tf.string, (0,))
 
 

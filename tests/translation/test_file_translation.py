@@ -17,7 +17,7 @@ import pytest
 
 from keras_s2s.translation import file_translation
 from keras_s2s.translation.file_translation import translate_file
-from keras_s2s.translation.journal import PartialOutput
+from keras_s2s.translation.journal import ResumableOutput
 from keras_s2s.translation.output_format import Wanted
 from keras_s2s.utils.errors import InputError
 from keras_s2s.utils.signals import Interrupted
@@ -176,14 +176,14 @@ def test_killed_between_any_two_steps_at_the_end(step, source, expected, tmp_pat
         return call
 
     finishing = []
-    finish = PartialOutput.finish
+    finish = ResumableOutput.finish
 
     def finish_counted(self, journal):
         finishing.append(True)
         finish(self, journal)
 
     with monkeypatch.context() as patched:
-        patched.setattr(PartialOutput, "finish", finish_counted)
+        patched.setattr(ResumableOutput, "finish", finish_counted)
         for name in ("replace", "fsync"):
             patched.setattr(os, name, counted(getattr(os, name)))
         for name in ("unlink", "rmdir"):
@@ -294,7 +294,7 @@ def test_changed_or_damaged_work(begun, source, expected, tmp_path):
 
 def test_two_processes_do_not_write_the_same_file(source, tmp_path):
     with (
-        PartialOutput(tmp_path / "b.txt"),
+        ResumableOutput(tmp_path / "b.txt"),
         pytest.raises(InputError, match="another process is writing there"),
     ):
         translate(source, tmp_path / "b.txt")

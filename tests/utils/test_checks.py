@@ -4,47 +4,47 @@ import numpy as np
 import pytest
 
 from keras_s2s.utils.checks import (
-    check_kind,
-    check_share,
+    check_fraction,
+    check_int,
+    check_ints,
     check_texts,
-    check_whole_number,
-    check_whole_numbers,
+    check_type,
 )
 from keras_s2s.utils.errors import InputError
 
 
 def test_whole_numbers():
-    assert check_whole_number("beam", 3) == 3
-    assert check_whole_number("beam", np.int64(3)) == 3
+    assert check_int("beam", 3) == 3
+    assert check_int("beam", np.int64(3)) == 3
     for value in ("3", 3.0, True, None, [3]):
         with pytest.raises(InputError, match=r"^beam is .*; give a whole number$"):
-            check_whole_number("beam", value)
+            check_int("beam", value)
     with pytest.raises(InputError, match=r"^num_steps is 2; give 3 or more, since so$"):
-        check_whole_number("num_steps", 2, 3, ", since so")
+        check_int("num_steps", 2, 3, ", since so")
 
 
 def test_several_whole_numbers():
-    check_whole_numbers(embed_size=1, num_layers=np.int64(2))
+    check_ints(embed_size=1, num_layers=np.int64(2))
     with pytest.raises(InputError, match=r"^num_layers is None; give a whole number$"):
-        check_whole_numbers(embed_size=1, num_layers=None)
+        check_ints(embed_size=1, num_layers=None)
     with pytest.raises(InputError, match=r"^num_layers is 2; give 3 or more$"):
-        check_whole_numbers(3, num_layers=2)
+        check_ints(3, num_layers=2)
 
 
 def test_shares():
     for value in (0, 0.5, np.float32(0.9)):
-        check_share("dropout", value)
+        check_fraction("dropout", value)
     for value in (-0.1, 1, float("nan"), "0.1", None):
         with pytest.raises(InputError, match=r"^dropout is .*; give 0 or more and less than 1$"):
-            check_share("dropout", value)
+            check_fraction("dropout", value)
 
 
 def test_kinds():
-    check_kind("corpus", "pairs", str, "a text")
+    check_type("corpus", "pairs", str, "a text")
     with pytest.raises(InputError, match=r"^corpus is 'pairs', no dict; give another$"):
-        check_kind("corpus", "pairs", dict, "another")
+        check_type("corpus", "pairs", dict, "another")
     with pytest.raises(InputError, match=r"^corpus is a NoneType, no dict; give another$"):
-        check_kind("corpus", None, dict, "another")
+        check_type("corpus", None, dict, "another")
 
 
 @pytest.mark.parametrize(

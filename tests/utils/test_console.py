@@ -7,7 +7,7 @@ import sys
 
 import pytest
 
-from keras_s2s.utils.console import progress_bar, say, working
+from keras_s2s.utils.console import log, progress_bar, spinner
 
 LOADING = """
 import os, sys, warnings
@@ -107,14 +107,14 @@ def test_work_shows_on_a_terminal_while_it_lasts(monkeypatch):
     monkeypatch.setattr(stream, "isatty", lambda: True, raising=False)
     monkeypatch.setattr(sys, "stderr", stream)
     monkeypatch.setenv("TERM", "xterm")
-    with working("reading"):
+    with spinner("reading"):
         pass
     assert "reading" in stream.getvalue()
-    with pytest.raises(KeyboardInterrupt), working("reading"):
+    with pytest.raises(KeyboardInterrupt), spinner("reading"):
         raise KeyboardInterrupt
     assert stream.getvalue().count("\x1b[?25h") == 2, "the cursor is back"
 
 
 def test_say(capsys):
-    say("à suivre")
+    log("à suivre")
     assert capsys.readouterr() == ("", "à suivre\n")

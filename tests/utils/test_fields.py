@@ -5,30 +5,30 @@ import dataclasses
 import pytest
 
 from keras_s2s.utils.errors import InputError
-from keras_s2s.utils.fields import LARGEST_NUMBER, check_values, option, value_type
+from keras_s2s.utils.fields import INT32_MAX, config_field, field_type, validate_fields
 
 
 @dataclasses.dataclass
 class Options:
-    colour: str = option("red", "what it looks like", choices=("red", "green"))
-    number: int = option(3, "how many", 1, 9)
-    share: float = option(0.5, "how much of it", above=0, below=1)
-    limit: int | None = option(None, "no more than that")
-    loud: bool = option(False, "whether one hears it")
+    colour: str = config_field("red", "what it looks like", choices=("red", "green"))
+    number: int = config_field(3, "how many", 1, 9)
+    share: float = config_field(0.5, "how much of it", above=0, below=1)
+    limit: int | None = config_field(None, "no more than that")
+    loud: bool = config_field(False, "whether one hears it")
 
 
 FIELDS = {item.name: item for item in dataclasses.fields(Options)}
 
 
 def test_types():
-    kinds = {name: value_type(item) for name, item in FIELDS.items()}
+    kinds = {name: field_type(item) for name, item in FIELDS.items()}
     assert kinds == {"colour": str, "number": int, "share": float, "limit": int, "loud": bool}
 
 
 def test_what_a_field_says_of_itself():
     assert FIELDS["number"].metadata["description"] == "how many"
     assert FIELDS["number"].metadata["limits"] == {"at_least": 1, "at_most": 9}
-    assert FIELDS["limit"].metadata["limits"] == {"at_least": 0, "at_most": LARGEST_NUMBER}
+    assert FIELDS["limit"].metadata["limits"] == {"at_least": 0, "at_most": INT32_MAX}
     assert FIELDS["colour"].metadata["choices"] == ("red", "green")
     assert FIELDS["number"].default == 3
 
@@ -43,7 +43,7 @@ def test_what_a_field_says_of_itself():
     ],
 )
 def test_what_they_may_be(values):
-    check_values(Options(**values))
+    validate_fields(Options(**values))
 
 
 @pytest.mark.parametrize(
@@ -71,5 +71,5 @@ def test_what_they_may_be(values):
 )
 def test_what_they_may_not_be(name, value, message):
     with pytest.raises(InputError) as refused:
-        check_values(Options(**{name: value}))
+        validate_fields(Options(**{name: value}))
     assert str(refused.value) == message

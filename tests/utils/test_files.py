@@ -9,13 +9,13 @@ import sys
 import pytest
 
 from keras_s2s.utils.errors import InputError
-from keras_s2s.utils.files import check_writable, remove_leftovers, written_aside
+from keras_s2s.utils.files import atomic_write, check_writable, remove_stale_temporaries
 
 
 def test_the_old_content_stays_until_the_new_one_is_complete(tmp_path):
     path = tmp_path / "notes.txt"
     path.write_text("old", encoding="utf-8")
-    with written_aside(path) as aside:
+    with atomic_write(path) as aside:
         assert aside.parent.parent == tmp_path, "a rename stays in one file system"
         assert aside.parent.name.startswith("."), "a server takes no such folder for a version"
         assert aside.suffix == ".txt"
@@ -27,7 +27,7 @@ def test_the_old_content_stays_until_the_new_one_is_complete(tmp_path):
 
 
 def test_a_folder_can_be_written_too(tmp_path):
-    with written_aside(tmp_path / "models" / "en-fr" / "1") as aside:
+    with atomic_write(tmp_path / "models" / "en-fr" / "1") as aside:
         (aside / "assets").mkdir(parents=True)
     assert (tmp_path / "models" / "en-fr" / "1" / "assets").is_dir()
     # Others can read it as far as the umask lets them.
@@ -37,7 +37,7 @@ def test_a_folder_can_be_written_too(tmp_path):
 
 
 def fail_after_writing(path, error):
-    with written_aside(path) as aside:
+    with atomic_write(path) as aside:
         aside.write_text("new", encoding="utf-8")
         raise error
 
@@ -57,7 +57,7 @@ def test_nothing_is_left_of_what_failed(tmp_path, error):
 def test_new_folders_stay_when_somebody_else_uses_them(tmp_path):
     with (
         pytest.raises(FileNotFoundError),
-        written_aside(tmp_path / "new" / "folders" / "notes.txt"),
+        atomic_write(tmp_path / "new" / "folders" / "notes.txt"),
     ):
         (tmp_path / "new" / "mine.txt").write_text("", encoding="utf-8")
     assert os.listdir(tmp_path / "new") == ["mine.txt"]
@@ -67,21 +67,21 @@ def test_places_that_cannot_be_written(tmp_path):
     (tmp_path / "file").write_text("", encoding="utf-8")
     with (
         pytest.raises(InputError, match=r"file/folder: cannot be made, since .*/file is a file"),
-        written_aside(tmp_path / "file" / "folder" / "notes.txt"),
+        atomic_write(tmp_path / "file" / "folder" / "notes.txt"),
     ):
         raise AssertionError("not reached")
     (tmp_path / "folder").mkdir()
     (tmp_path / "folder" / "content").write_text("", encoding="utf-8")
     with (
         pytest.raises(InputError, match=r"folder: cannot be replaced \(.*\); move it away"),
-        written_aside(tmp_path / "folder") as aside,
+        atomic_write(tmp_path / "folder") as aside,
     ):
         aside.write_text("", encoding="utf-8")
     assert os.listdir(tmp_path / "folder") == ["content"]
 
 
 def test_a_block_that_writes_nothing_is_a_defect(tmp_path):
-    with pytest.raises(FileNotFoundError), written_aside(tmp_path / "notes.txt"):
+    with pytest.raises(FileNotFoundError), atomic_write(tmp_path / "notes.txt"):
         pass
     assert os.listdir(tmp_path) == []
 
@@ -105,7 +105,7 @@ def test_leftovers_of_killed_processes_are_removed_and_work_in_progress_is_not(t
     code = (
         "import os, signal, sys\n"
         "sys.argv[0] = 'keras-s2s'\n"
-        "from keras_s2s.utils.files import written_aside\n"
+        "from keras_s2s.utils.files import atomic_write\n"
         "with written_aside(sys.argv[1]) as aside:\n"
         "    aside.write_text('half')\n"
         "    os.kill(os.getpid(), signal.SIGKILL)\n"
@@ -113,7 +113,7 @@ def test_leftovers_of_killed_processes_are_removed_and_work_in_progress_is_not(t
     command = [sys.executable, "-c", code, str(tmp_path / "killed")]
     assert subprocess.run(command).returncode == -signal.SIGKILL
     assert len(list(tmp_path.iterdir())) == 1
-    with written_aside(tmp_path / "living") as aside:
+    with atomic_write(tmp_path / "living") as aside:
         aside.write_text("whole")
-        remove_leftovers(tmp_path)
+        remove_stale_temporaries(tmp_path)
     assert [path.name for path in tmp_path.iterdir()] == ["living"]

@@ -8,13 +8,13 @@ from typing import Any, NamedTuple
 import numpy as np
 import tensorflow as tf
 
-from keras_s2s.data.batching import Batch, prefetched
+from keras_s2s.data.batching import Batch, prefetch
 from keras_s2s.data.bucketing import (
-    Position,
-    Rows,
-    batches_as_they_come,
+    DataPosition,
+    TokenizedBatchSource,
     batches_by_length,
     number_by_tokens,
+    shuffled_batches,
 )
 from keras_s2s.data.prepared.index import SIDES, PreparedIndex
 from keras_s2s.data.prepared.shards import Block, Shard, joined, read_block
@@ -103,7 +103,7 @@ class PreparedCorpus:
         seed: int,
         bucket_by_length: bool = False,
         batch_tokens: int | None = None,
-        start: Position | None = None,
+        start: DataPosition | None = None,
         worker: int = 0,
         num_workers: int = 1,
     ) -> tf.data.Dataset:
@@ -128,7 +128,7 @@ class PreparedCorpus:
             A dataset as from `make_dataset`. A damaged block ends it with an error, which
             `damage` tells.
         """
-        start = start or Position()
+        start = start or DataPosition()
         size = max(1, self._window_pairs() // batch_size)  # of a window, in batches
         window_pairs = size * batch_size
         num_windows = max(1, -(-len(self) // window_pairs))
@@ -136,27 +136,27 @@ class PreparedCorpus:
         # By tokens, the windows may have a few batches less than all pairs together.
         rounds = 2 if batch_tokens is not None and num_windows > 1 else 1
 
-        def load(seed: tf.Tensor, number: tf.Tensor) -> Rows:
+        def load(seed: tf.Tensor, number: tf.Tensor) -> TokenizedBatchSource:
             columns = tf.numpy_function(
                 functools.partial(self._window, window_pairs, num_windows),
                 [seed, number],
-                [tf.int32] * len(Rows._fields),
+                [tf.int32] * len(TokenizedBatchSource._fields),
             )
             for column, shape in zip(columns, ([None, self.num_steps], [None]) * 2, strict=True):
                 column.set_shape(shape)
-            return Rows(*columns)
+            return TokenizedBatchSource(*columns)
 
         def epoch(number: tf.Tensor, seed: tf.Tensor) -> tf.data.Dataset:
             before = tf.where(number == start.epochs, tf.constant(start.batches, tf.int64), 0)
             first = tf.constant(0, tf.int64) if batch_tokens is not None else before // size
 
             def made(window: tf.Tensor, *columns: tf.Tensor) -> tf.data.Dataset:
-                rows, nothing = Rows(*columns), tf.constant(0, tf.int64)
+                rows, nothing = TokenizedBatchSource(*columns), tf.constant(0, tf.int64)
                 if bucket_by_length:
                     return batches_by_length(
                         rows, batch_size, batch_tokens, True, seed + window, nothing
                     )
-                return batches_as_they_come(rows, batch_size, seed + window, nothing)
+                return shuffled_batches(rows, batch_size, seed + window, nothing)
 
             windows = tf.data.Dataset.range(first, num_windows * rounds)
             loaded = windows.map(lambda window: (window, *load(seed, window))).prefetch(1)
@@ -167,7 +167,7 @@ class PreparedCorpus:
         data = seeds.flat_map(epoch)
         if num_workers > 1:
             data = data.map(lambda *batch: _rows_of_worker(batch, worker, num_workers))
-        return prefetched(data)
+        return prefetch(data)
 
     def _epoch_lengths(self) -> np.ndarray:
         """How many targets of an epoch have each valid length."""
@@ -262,7 +262,7 @@ def _table_of_blocks(shards: list[Shard]) -> _Blocks:
 
 
 def padded(pairs: Block, num_steps: int) -> list[np.ndarray]:
-    """The columns of `Rows`: what `Tokenizer.pad` and `Tokenizer.frame` give.
+    """The columns of `TokenizedBatchSource`: what `Tokenizer.pad` and `Tokenizer.frame` give.
 
     Args:
         pairs: of at most `num_steps` source ids and two target ids fewer.

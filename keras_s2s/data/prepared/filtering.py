@@ -15,9 +15,9 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from keras_s2s.data.corpus_reader import Chunk, CorpusStream
-from keras_s2s.data.parallel_corpus import split_draw, split_part
+from keras_s2s.data.parallel_corpus import split_for_hash, split_hash
 from keras_s2s.utils.errors import InputError
-from keras_s2s.utils.files import write_json, written_aside
+from keras_s2s.utils.files import atomic_write, write_json
 
 # Hashes that are compared with each other at a time.
 HASHES_AT_A_TIME = 2**20
@@ -29,7 +29,7 @@ NUM_SAMPLES = 1000
 
 
 @dataclasses.dataclass(frozen=True)
-class Sieve:
+class FilterConfig:
     """Which pairs are left out and held out by their text alone.
 
     Args:
@@ -54,14 +54,14 @@ class Sieve:
         """The number by which a source is held out or not."""
         if not self.valid_fraction and not self.test_fraction:
             return 1.0
-        return split_draw(source, self.split_seed)
+        return split_hash(source, self.split_seed)
 
     def part(self, draw: float) -> int:
         """`TRAIN`, `VALID` or `TEST`."""
-        return split_part(draw, self.valid_fraction, self.test_fraction)
+        return split_for_hash(draw, self.valid_fraction, self.test_fraction)
 
 
-class SiftedChunk(NamedTuple):
+class ChunkStats(NamedTuple):
     """What the first pass says of a chunk.
 
     Attributes:
@@ -107,12 +107,12 @@ class ChunkFiles:
         self.hashes = work / f"{name}-hashes.npy"
         self.places = work / f"{name}-places.npy"
 
-    def read(self) -> SiftedChunk | None:
+    def read(self) -> ChunkStats | None:
         """What the first pass has said, when it has been here."""
         try:
             said = json.loads(self.said.read_text(encoding="utf-8"))
             said["first_bad"] = [(number, line) for number, line in said["first_bad"]]
-            return SiftedChunk(**said)
+            return ChunkStats(**said)
         except (OSError, ValueError, TypeError, KeyError):
             return None
 
@@ -145,7 +145,7 @@ class ChunkFiles:
                 yield part, HeldOut(draw, source, target)
 
 
-class ChunkToSift(NamedTuple):
+class FilterTask(NamedTuple):
     """A piece of the work of the first pass."""
 
     work: Path
@@ -153,10 +153,10 @@ class ChunkToSift(NamedTuple):
     corpus: int
     name: str
     chunk: Chunk
-    sieve: Sieve
+    sieve: FilterConfig
 
 
-def sift(job: ChunkToSift) -> SiftedChunk:
+def filter_chunk(job: FilterTask) -> ChunkStats:
     """Writes the pairs of a chunk to its files, with the hash of each.
 
     Raises:
@@ -209,11 +209,11 @@ def sift(job: ChunkToSift) -> SiftedChunk:
     together = np.frombuffer(b"".join(hashes), np.uint64)
     order = np.argsort(together, kind="stable").astype(np.uint32)
     for path, content in ((files.hashes, together[order]), (files.places, order)):
-        with written_aside(path) as aside:
+        with atomic_write(path) as aside:
             np.save(aside, content)
-    with written_aside(files.texts) as aside:
+    with atomic_write(files.texts) as aside:
         np.savez(aside, allow_pickle=False, **arrays)
-    said = SiftedChunk(
+    said = ChunkStats(
         job.corpus, job.chunk.sha256, job.chunk.num_lines, place, bad.number, bad.first, identical
     )
     # Last: where this is, all is.
@@ -221,7 +221,7 @@ def sift(job: ChunkToSift) -> SiftedChunk:
     return said
 
 
-def mark_duplicates(work: Path, sizes: list[int]) -> None:
+def deduplicate(work: Path, sizes: list[int]) -> None:
     """Writes down for each pair whether the same one has come before.
 
     Pairs are told apart by 64 bits of a hash: of 10 million different ones, two are taken for the
@@ -234,7 +234,7 @@ def mark_duplicates(work: Path, sizes: list[int]) -> None:
     """
     begins = np.concatenate([[0], np.cumsum(sizes)]).tolist()
     path = work / "duplicates"
-    with written_aside(path) as aside:
+    with atomic_write(path) as aside:
         with open(aside, "wb") as file:
             file.truncate(begins[-1])
         parts = -(-begins[-1] // HASHES_AT_A_TIME)

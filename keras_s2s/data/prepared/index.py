@@ -7,7 +7,7 @@ from typing import Any
 
 from keras_s2s.data.parallel_corpus import ParallelCorpus
 from keras_s2s.utils.errors import InputError
-from keras_s2s.utils.files import checksum_of
+from keras_s2s.utils.files import sha256_of
 
 INDEX = "index.json"
 FORMAT = 1
@@ -65,7 +65,7 @@ class PreparedIndex:
 
     def fingerprint(self) -> str:
         """SHA-256 of the index, in which the checksums of all that is trained on stand."""
-        return checksum_of(self.path / INDEX)
+        return sha256_of(self.path / INDEX)
 
     def check_files(self) -> None:
         """Compares all files but the shards with their checksums.
@@ -75,7 +75,7 @@ class PreparedIndex:
         """
         for name, sha256 in self.content["files"].items():
             try:
-                right = checksum_of(self.path / name) == sha256
+                right = sha256_of(self.path / name) == sha256
             except OSError:
                 right = False
             if not right:

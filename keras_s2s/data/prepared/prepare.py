@@ -17,14 +17,14 @@ from keras_s2s.data.prepared.corpus import load_tokenizers, tokenizer_files
 from keras_s2s.data.prepared.filtering import (
     TEST,
     VALID,
-    ChunkToSift,
-    SiftedChunk,
-    mark_duplicates,
-    sift,
+    ChunkStats,
+    FilterTask,
+    deduplicate,
+    filter_chunk,
 )
 from keras_s2s.data.prepared.index import FORMAT, HELD_OUT_FILES, INDEX, SAMPLES
 from keras_s2s.data.prepared.shards import Shard
-from keras_s2s.data.prepared.spec import CHUNK_LINES, Preparation, PreparedFolder
+from keras_s2s.data.prepared.spec import CHUNK_LINES, PreparationSpec, PreparedFolder
 from keras_s2s.data.prepared.statistics import add_tokens, count_texts
 from keras_s2s.data.prepared.tokenization import (
     ChunkToRead,
@@ -35,18 +35,18 @@ from keras_s2s.data.prepared.tokenization import (
     subword_tokenizers,
     word_tokenizers,
 )
-from keras_s2s.utils.console import progress_bar, say
+from keras_s2s.utils.console import log, progress_bar
 from keras_s2s.utils.errors import InputError
-from keras_s2s.utils.files import checksum_of, remove_folder, write_json, written_aside
+from keras_s2s.utils.files import atomic_write, remove_folder, sha256_of, write_json
 from keras_s2s.utils.process_pool import ProcessPool
-from keras_s2s.utils.signals import StopRequest
+from keras_s2s.utils.signals import GracefulShutdown
 
 Item = TypeVar("Item")
 Result = TypeVar("Result")
 
 
 def prepare(
-    preparation: Preparation,
+    preparation: PreparationSpec,
     output: str | os.PathLike[str],
     processes: int | None = None,
     overwrite: bool = False,
@@ -75,7 +75,7 @@ def prepare(
     streams = [CorpusStream(name) for name in preparation.corpora]
     folder = PreparedFolder(Path(output), preparation)
     folder.begin(overwrite)
-    with StopRequest("the chunks that are worked on") as request:
+    with GracefulShutdown("the chunks that are worked on") as request:
         try:
             with ProcessPool(processes or len(os.sched_getaffinity(0))) as workers:
                 return _Run(preparation, streams, folder, workers, request).index()
@@ -94,11 +94,11 @@ class _Run:
 
     def __init__(
         self,
-        preparation: Preparation,
+        preparation: PreparationSpec,
         streams: list[CorpusStream],
         folder: PreparedFolder,
         workers: ProcessPool,
-        request: StopRequest,
+        request: GracefulShutdown,
     ) -> None:
         self._preparation, self._streams, self._folder = preparation, streams, folder
         self._workers, self._request = workers, request
@@ -114,7 +114,7 @@ class _Run:
                 for _ in stream.chunks(CHUNK_LINES):
                     self._request.raise_if_asked()
             self._check_texts()
-            say(f"{folder.path}: is prepared already, and as it was written")
+            log(f"{folder.path}: is prepared already, and as it was written")
             remove_folder(folder.work)
             return folder.before
         sifted = self._sift()
@@ -127,7 +127,7 @@ class _Run:
         ]
         self._forget_other_texts(sifted)
         if not self._preparation.keep_duplicates:
-            mark_duplicates(folder.work, sizes)
+            deduplicate(folder.work, sizes)
         corpora = self._counted_texts(sifted, chunks)
         self._learn_vocabularies(chunks, sum(corpus["train_pairs"] for corpus in corpora))
         vocabularies = [len(one) for one in load_tokenizers(folder.path, self._fields)]
@@ -143,7 +143,7 @@ class _Run:
         remove_folder(folder.work)
         return index
 
-    def _forget_other_texts(self, sifted: list[SiftedChunk]) -> None:
+    def _forget_other_texts(self, sifted: list[ChunkStats]) -> None:
         """Throws away what was made of other texts before it was interrupted."""
         file, texts = self._folder.work / "texts.json", [chunk.sha256 for chunk in sifted]
         if _json_or_none(file) != texts:
@@ -152,10 +152,10 @@ class _Run:
                 said.unlink()
             write_json(file, texts)
 
-    def _sift(self) -> list[SiftedChunk]:
-        found: list[SiftedChunk] = []
+    def _sift(self) -> list[ChunkStats]:
+        found: list[ChunkStats] = []
         jobs = self._chunks_to_sift()
-        lines = (chunk.num_lines for chunk in self._done(sift, jobs, found))
+        lines = (chunk.num_lines for chunk in self._done(filter_chunk, jobs, found))
         _with_progress("reading", "lines", lines)
         for number, stream in enumerate(self._streams):
             own = [chunk for chunk in found if chunk.corpus == number]
@@ -170,11 +170,11 @@ class _Run:
             )
         return found
 
-    def _chunks_to_sift(self) -> Iterator[ChunkToSift]:
+    def _chunks_to_sift(self) -> Iterator[FilterTask]:
         number = 0
         for corpus, stream in enumerate(self._streams):
             for chunk in stream.chunks(CHUNK_LINES):
-                yield ChunkToSift(
+                yield FilterTask(
                     self._folder.work, number, corpus, stream.name, chunk, self._preparation.sieve
                 )
                 number += 1
@@ -191,11 +191,11 @@ class _Run:
                 )
 
     def _counted_texts(
-        self, sifted: list[SiftedChunk], chunks: list[ChunkToRead]
+        self, sifted: list[ChunkStats], chunks: list[ChunkToRead]
     ) -> list[dict[str, Any]]:
         """What is known of each corpus before it is tokenized; writes what is held out."""
 
-        def counted() -> Iterator[tuple[SiftedChunk, ChunkToRead]]:
+        def counted() -> Iterator[tuple[ChunkStats, ChunkToRead]]:
             for both in zip(sifted, chunks, strict=True):
                 yield both
                 self._request.raise_if_asked()
@@ -212,7 +212,7 @@ class _Run:
         return texts.corpora
 
     def _write(self, name: str, text: str) -> None:
-        with written_aside(self._folder.path / name) as aside:
+        with atomic_write(self._folder.path / name) as aside:
             aside.write_bytes(text.encode())
 
     def _learn_vocabularies(self, chunks: list[ChunkToRead], pairs: int) -> None:
@@ -240,22 +240,22 @@ class _Run:
             _with_progress("counting words", "pairs", counted())
             tokenizers = word_tokenizers(recipe, words.counts)
             if words.forgotten >= recipe.min_freq:
-                say(
+                log(
                     f"words that occur {words.forgotten} times may be missing in the vocabularies, "
                     "since there are too many different ones to count"
                 )
         else:
-            say("learning subwords")
+            log("learning subwords")
             tokenizers = subword_tokenizers(recipe, chunks, pairs)
         for name, tokenizer in zip(tokenizer_files(self._fields), tokenizers, strict=True):
             tokenizer.save(folder.path / name)
-        write_json(learned, {name: checksum_of(folder.path / name) for name in names})
+        write_json(learned, {name: sha256_of(folder.path / name) for name in names})
 
     def _make_shards(
-        self, sifted: list[SiftedChunk], chunks: list[ChunkToRead], id_type: str
+        self, sifted: list[ChunkStats], chunks: list[ChunkToRead], id_type: str
     ) -> list[Shard]:
         folder = self._folder
-        checksums = tuple(checksum_of(folder.path / name) for name in tokenizer_files(self._fields))
+        checksums = tuple(sha256_of(folder.path / name) for name in tokenizer_files(self._fields))
         before = {} if folder.before is None else folder.before
         made: dict[int, Shard] = {}
         missing = []
@@ -288,7 +288,7 @@ class _Run:
         _with_progress("tokenising", "pairs", finished())
         if before and missing:
             names = ", ".join(job.path.name for job in missing)
-            say(f"{folder.path}: made anew: {names}")
+            log(f"{folder.path}: made anew: {names}")
         return [made[number] for number in range(len(chunks))]
 
     def _indexed(
@@ -307,7 +307,7 @@ class _Run:
             "vocabularies": vocabularies,
             "id_type": id_type,
             **lengths,
-            "files": {name: checksum_of(self._folder.path / name) for name in names},
+            "files": {name: sha256_of(self._folder.path / name) for name in names},
             "shards": [dataclasses.asdict(shard) for shard in shards],
         }
 
@@ -337,7 +337,7 @@ def _with_progress(description: str, things: str, numbers: Iterable[int]) -> Non
             )
     seconds = time.perf_counter() - began
     if total:
-        say(
+        log(
             f"{description}: {total:,} {things} in {seconds:.1f} s, {total / seconds:,.0f} a second"
         )
 
@@ -362,4 +362,4 @@ def _json_or_none(file: Path) -> Any:
 
 
 def _has_checksum(file: Path, checksum: str | None) -> bool:
-    return file.is_file() and checksum_of(file) == checksum
+    return file.is_file() and sha256_of(file) == checksum

@@ -17,7 +17,7 @@ import tensorflow as tf
 
 from keras_s2s.data.prepared.index import MEND
 from keras_s2s.utils.errors import InputError
-from keras_s2s.utils.files import checksum_of, flush_to_disk, written_aside
+from keras_s2s.utils.files import atomic_write, fsync, sha256_of
 
 # Pairs in a block: those that neighbours stay with when blocks are mixed.
 BLOCK_PAIRS = 256
@@ -110,7 +110,7 @@ class Shard:
                 raise InputError(
                     f"{file}: is damaged, it has {size} bytes instead of {self.bytes}; {MEND}"
                 )
-            if checksum_of(file) != self.sha256:
+            if sha256_of(file) != self.sha256:
                 raise InputError(f"{file}: is damaged, its checksum is not right; {MEND}")
         except OSError as error:
             raise InputError(f"{file}: cannot be read ({error.strerror}); {MEND}") from error
@@ -131,7 +131,7 @@ def write_shard(path: Path, corpus: int, pairs: Block, id_type: str) -> Shard:
         id_type: `uint16` or `uint32`.
     """
     shard = Shard(path.name, corpus, 0, "", [], [], [])
-    with written_aside(path) as aside:
+    with atomic_write(path) as aside:
         with tf.io.TFRecordWriter(str(aside)) as writer:
             for begin in range(0, pairs.pairs, BLOCK_PAIRS):
                 block = pairs.part(begin, begin + BLOCK_PAIRS)
@@ -141,8 +141,8 @@ def write_shard(path: Path, corpus: int, pairs: Block, id_type: str) -> Shard:
                 shard.block_bytes.append(len(content))
                 shard.block_crc32.append(zlib.crc32(content))
         shard.bytes = aside.stat().st_size
-        shard.sha256 = checksum_of(aside)
-        flush_to_disk(aside)
+        shard.sha256 = sha256_of(aside)
+        fsync(aside)
     return shard
 
 

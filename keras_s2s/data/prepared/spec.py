@@ -9,10 +9,15 @@ from typing import Any
 
 from keras_s2s.data.config import PREPARED_FIELDS, DataConfig
 from keras_s2s.data.prepared.corpus import PreparedCorpus
-from keras_s2s.data.prepared.filtering import Sieve
+from keras_s2s.data.prepared.filtering import FilterConfig
 from keras_s2s.data.prepared.index import HELD_OUT_FILES, INDEX, SAMPLES, SIDES, PreparedIndex
 from keras_s2s.utils.errors import InputError
-from keras_s2s.utils.files import check_writable, remove_folder, remove_leftovers, write_json
+from keras_s2s.utils.files import (
+    check_writable,
+    remove_folder,
+    remove_stale_temporaries,
+    write_json,
+)
 
 # Lines that become a shard.
 CHUNK_LINES = 2**16
@@ -22,7 +27,7 @@ CONFIGURATION = "configuration.json"
 
 
 @dataclasses.dataclass(frozen=True)
-class Preparation:
+class PreparationSpec:
     """What is prepared, and how.
 
     Args:
@@ -70,10 +75,10 @@ class Preparation:
                 raise InputError(f"a corpus cannot be prepared with {name}; leave that out")
 
     @property
-    def sieve(self) -> Sieve:
+    def sieve(self) -> FilterConfig:
         """What is decided by the text alone."""
         recipe = self.recipe
-        return Sieve(
+        return FilterConfig(
             self.reverse,
             self.skip_bad_lines,
             self.keep_identical,
@@ -111,7 +116,7 @@ class PreparedFolder:
         before: the index that is there already, or None.
     """
 
-    def __init__(self, path: Path, preparation: Preparation) -> None:
+    def __init__(self, path: Path, preparation: PreparationSpec) -> None:
         self.path = path
         self.work = path / WORK
         self._configuration = preparation.as_json()
@@ -139,10 +144,10 @@ class PreparedFolder:
             self._check_same(known)
             if index.is_file():
                 self.before = PreparedIndex(self.path).content
-            remove_leftovers(self.path)
+            remove_stale_temporaries(self.path)
         self._was_there, self._is_new = self.path.exists(), not ours or overwrite
         self.work.mkdir(parents=True, exist_ok=True)
-        remove_leftovers(self.work)
+        remove_stale_temporaries(self.work)
         write_json(begun, self._configuration)
 
     def forget(self) -> None:

@@ -11,8 +11,8 @@ from keras_s2s.data.prepared.filtering import (
     TEST,
     VALID,
     ChunkFiles,
+    ChunkStats,
     HeldOut,
-    SiftedChunk,
 )
 from keras_s2s.data.prepared.shards import Shard
 from keras_s2s.data.prepared.tokenization import ChunkToRead
@@ -39,7 +39,7 @@ class Texts(NamedTuple):
 def count_texts(
     streams: Sequence[CorpusStream],
     weights: Sequence[float],
-    chunks: Iterable[tuple[SiftedChunk, ChunkToRead]],
+    chunks: Iterable[tuple[ChunkStats, ChunkToRead]],
 ) -> Texts:
     """Puts together what is known of the chunks of corpora.
 
