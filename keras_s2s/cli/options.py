@@ -4,7 +4,7 @@ import argparse
 import dataclasses
 from typing import Any
 
-from keras_s2s.training.devices import STRATEGIES
+from keras_s2s.training.cluster import STRATEGIES
 from keras_s2s.utils.argument_parser import float_value, int_value
 from keras_s2s.utils.fields import field_type
 

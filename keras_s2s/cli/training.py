@@ -19,7 +19,7 @@ from keras_s2s.data.prepared.index import PreparedIndex, is_prepared
 from keras_s2s.evaluation.plots import require_matplotlib
 from keras_s2s.evaluation.run_comparison import describe_runs, find_runs, table_of_runs
 from keras_s2s.run_directory import RunDirectory
-from keras_s2s.training.devices import DistributionConfig
+from keras_s2s.training.cluster import DistributionConfig
 from keras_s2s.utils.checks import check_seed
 from keras_s2s.utils.console import import_tensorflow, log, spinner
 from keras_s2s.utils.errors import InputError

@@ -1,4 +1,4 @@
-from .devices import DistributionConfig as DistributionConfig
+from .cluster import DistributionConfig as DistributionConfig
 from .train import CorpusSpec as CorpusSpec
 from .train import resume as resume
 from .train import train as train

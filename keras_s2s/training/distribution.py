@@ -8,11 +8,11 @@ import threading
 from collections.abc import Iterator, Sequence
 from typing import Any
 
+import keras
 import numpy as np
 import tensorflow as tf
 
-from keras_s2s.training.cluster import Cluster, read_cluster
-from keras_s2s.training.devices import DistributionConfig
+from keras_s2s.training.cluster import Cluster, DistributionConfig, read_cluster
 from keras_s2s.training.worker_monitor import WorkerMonitor
 from keras_s2s.utils.errors import InputError
 
@@ -115,6 +115,27 @@ class Workers:
             if self._lookout is None or out_of_memory:
                 raise
             raise self._lookout.lost() from error
+
+
+class SyncLogsFromChief(keras.callbacks.Callback):
+    """Gives all workers the figures of an epoch that the chief has.
+
+    Speed differs, and processors of different makes may translate a sentence differently; early
+    stopping on one worker alone would leave the others waiting for it.
+
+    Args:
+        workers: those that train together.
+    """
+
+    def __init__(self, workers: Workers) -> None:
+        super().__init__()
+        self._workers = workers
+
+    def on_epoch_end(self, epoch: int, logs: dict[str, Any] | None = None) -> None:
+        if logs:
+            names = sorted(logs)
+            values = self._workers.of_chief([float(logs[name]) for name in names])
+            logs.update(zip(names, values, strict=True))
 
 
 @contextlib.contextmanager

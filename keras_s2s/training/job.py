@@ -12,10 +12,9 @@ from keras_s2s.models.mixed_precision import to_full_precision
 from keras_s2s.models.seq2seq import Seq2Seq
 from keras_s2s.run_directory import RunDirectory
 from keras_s2s.training.builders import make_model, make_optimizer
-from keras_s2s.training.chief_logs import SyncLogsFromChief
+from keras_s2s.training.callbacks import ValidationScores
 from keras_s2s.training.data_source import Corpus, training_data
-from keras_s2s.training.distribution import Workers
-from keras_s2s.training.validation import ValidationScores
+from keras_s2s.training.distribution import SyncLogsFromChief, Workers
 from keras_s2s.translation.translator import Translator
 
 # Batches that run as one call of the training function, at most: spares the way through Python.

@@ -26,8 +26,8 @@ from keras_s2s.training.builders import resolve_precision
 from keras_s2s.training.callbacks import HistoryFile, TrainingProgress
 from keras_s2s.training.checkpoint_callbacks import Checkpoints, ResumedEpoch
 from keras_s2s.training.checkpoints import CheckpointFolder, TrainingState
+from keras_s2s.training.cluster import DistributionConfig
 from keras_s2s.training.data_source import Corpus
-from keras_s2s.training.devices import DistributionConfig
 from keras_s2s.training.distribution import Workers, started
 from keras_s2s.training.job import TrainingJob
 from keras_s2s.training.nonfinite_guard import NonFiniteGradientGuard

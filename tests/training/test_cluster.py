@@ -6,8 +6,7 @@ import socket
 import pytest
 from ports import free_ports
 
-from keras_s2s.training.cluster import EXAMPLE, listening, read_cluster
-from keras_s2s.training.devices import DistributionConfig
+from keras_s2s.training.cluster import EXAMPLE, DistributionConfig, listening, read_cluster
 from keras_s2s.training.worker_monitor import WorkerMonitor, answers
 from keras_s2s.utils.errors import InputError, WorkerLost
 

@@ -7,7 +7,7 @@ import pytest
 from run_files import figures_of, weights_of
 
 import keras_s2s as s2s
-from keras_s2s.training.devices import DistributionConfig
+from keras_s2s.training.cluster import DistributionConfig
 from keras_s2s.training.distribution import started
 from keras_s2s.training.train import CorpusSpec
 from keras_s2s.utils.errors import InputError
