@@ -124,7 +124,7 @@ class RunDirectory:
                 raise self._damaged(self.record, f"its {name} is no object")
         return record
 
-    def recipe(self) -> TrainingConfig:
+    def read_config(self) -> TrainingConfig:
         """The configuration of the run.
 
         Raises:

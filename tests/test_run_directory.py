@@ -27,7 +27,7 @@ def test_reading_back(run):
     assert run.exists()
     assert run.read_record()["note"] == "à suivre"
     assert "à suivre" in run.record.read_text(encoding="utf-8")
-    assert run.recipe() == TrainingConfig(epochs=5)
+    assert run.read_config() == TrainingConfig(epochs=5)
     assert run.read_history() == [{"epoch": "1", "loss": "2.5"}, {"epoch": "2", "loss": "2.25"}]
 
 
@@ -76,7 +76,7 @@ def test_damaged_records(run, tmp_path):
     for record in ({}, {"recipe": 1}, {"recipe": {"speed": 1}}, {"recipe": {"epochs": -1}}):
         run.write_record(record)
         with pytest.raises(InputError, match=r"run\.json: cannot be read, or is damaged"):
-            run.recipe()
+            run.read_config()
     for name in ("corpus", "recipe", "sizes", "git"):
         run.write_record({name: "text"})
         with pytest.raises(InputError, match=rf"damaged \(its {name} is no object\)"):
@@ -107,7 +107,7 @@ def test_damaged_history(run):
 def test_a_record_is_replaced_as_a_whole(run):
     with pytest.raises(TypeError):
         run.write_record({"recipe": object()})
-    assert run.recipe().epochs == 5
+    assert run.read_config().epochs == 5
     assert json.loads(run.record.read_text(encoding="utf-8"))["note"] == "à suivre"
 
 

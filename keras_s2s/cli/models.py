@@ -93,7 +93,9 @@ def _part_of_corpus(options: argparse.Namespace) -> ParallelCorpus:
     part = _part_of_run(options, first)
     for other in others:
         if _part_of_run(options, other) != part:
-            recipes = [dataclasses.asdict(RunDirectory(run).recipe()) for run in (first, other)]
+            recipes = [
+                dataclasses.asdict(RunDirectory(run).read_config()) for run in (first, other)
+            ]
             unlike = [
                 f"{name} {recipes[1][name]} instead of {recipes[0][name]}"
                 for name in ("max_pairs", "valid_fraction", "test_fraction", "split_seed")
@@ -136,7 +138,7 @@ def _part_of_run(options: argparse.Namespace, model: str) -> ParallelCorpus:
             f"{model}: only a run directory knows how its corpus was divided; "
             "give that, or --split all"
         )
-    recipe = run.recipe()
+    recipe = run.read_config()
     if options.reverse != run.read_record().get("corpus", {}).get("reverse"):
         raise InputError(
             f"{model}: the run was trained with{'out' if options.reverse else ''} "

@@ -80,7 +80,7 @@ def _devices(options: argparse.Namespace, run: RunDirectory) -> DistributionConf
     """What a run is to run on: what is given, or else, with --resume, what it ran on."""
     devices = DistributionConfig()
     if options.strategy is None and options.resume:
-        devices = DistributionConfig.of_record(run.read_record())
+        devices = DistributionConfig.from_record(run.read_record())
     given = {name: getattr(options, name) for name in DistributionConfig._fields}
     devices = devices._replace(**{name: v for name, v in given.items() if v is not None})
     devices.check()
@@ -89,7 +89,7 @@ def _devices(options: argparse.Namespace, run: RunDirectory) -> DistributionConf
 
 def _refuse_changes(run: RunDirectory, options: argparse.Namespace, given: dict[str, Any]) -> None:
     """A resumed run keeps its configuration, except for `RESUMABLE_FIELDS`."""
-    record, own = run.read_record(), dataclasses.asdict(run.recipe())
+    record, own = run.read_record(), dataclasses.asdict(run.read_config())
     asked = given
     if options.preset is not None:
         own_ones = {name: own[name] for name in RESUMABLE_FIELDS}

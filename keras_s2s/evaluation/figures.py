@@ -56,7 +56,7 @@ def plot_run(
         InputError: there is no run, or no epoch of it yet; the corpus that is given cannot be
             used; a file cannot be written; or matplotlib is not installed.
     """
-    record, recipe = run.read_record(), run.recipe()
+    record, recipe = run.read_record(), run.read_config()
     rows = run.read_history()
     if not rows:
         raise InputError(

@@ -119,11 +119,13 @@ class TrainingProgress(keras.callbacks.Callback):
         self._show(self._epoch + min(share, 0.99), logs or {})
 
     def _show(self, completed: float, logs: Mapping[str, float]) -> None:
-        epoch, figures = math.ceil(completed), describe(logs)
+        epoch, figures = math.ceil(completed), format_logs(logs)
         others = f"epoch {epoch}/{self._epochs} {'━' * self.BAR}  0:00:00"
         if len(others) + len(figures) > self._bar.console.width:
             # rich would cut off the time that is left.
-            figures = describe({name: logs[name] for name in logs if name != "tokens_per_second"})
+            figures = format_logs(
+                {name: logs[name] for name in logs if name != "tokens_per_second"}
+            )
         self._bar.update(self._task, completed=completed, description=figures, epoch=epoch)
 
     def on_epoch_end(self, epoch: int, logs: Mapping[str, float] | None = None) -> None:
@@ -144,7 +146,7 @@ class TrainingProgress(keras.callbacks.Callback):
         self._bar.stop()
 
 
-def describe(logs: Mapping[str, float]) -> str:
+def format_logs(logs: Mapping[str, float]) -> str:
     """The figures of an epoch, or of the part of it that is over, in one line."""
     names = [name for name in ("loss", "accuracy", "val_loss") if name in logs]
     parts = [f"{name} {logs[name]:.3f}" for name in names]

@@ -7,7 +7,7 @@ from typing import Any
 import keras
 
 from keras_s2s.data.bucketing import DataPosition
-from keras_s2s.training.checkpoints import CheckpointFolder, TrainingState, memory_of
+from keras_s2s.training.checkpoints import CheckpointFolder, TrainingState, callback_state
 from keras_s2s.training.distribution import Workers
 from keras_s2s.utils.errors import InputError
 from keras_s2s.utils.files import check_writable, remove_stale_temporaries
@@ -79,7 +79,7 @@ class _AfterCalls:
         return self._logs
 
 
-class Checkpoints(keras.callbacks.Callback):
+class CheckpointCallback(keras.callbacks.Callback):
     """Saves the state of the training every so often, and ends it when asked to.
 
     Of other callbacks of `fit` it has to be the last.
@@ -174,13 +174,13 @@ class Checkpoints(keras.callbacks.Callback):
         else:
             wait = max(self.SECONDS, self._took / self.SHARE)
             due = time.perf_counter() - self._saved >= wait
-        answers = self._workers.gathered([self._request.signal_number or 0, due])
+        answers = self._workers.all_gather([self._request.signal_number or 0, due])
         self._asked_to_end = int(answers[:, 0].max()) or None
         return self._asked_to_end is not None or bool(answers[0, 1])
 
     def _end_if_asked(self) -> None:
         if self._asked_to_end is not None:
-            self._workers.wait_for_each_other()  # above all for the one that saves
+            self._workers.barrier()  # above all for the one that saves
             raise Interrupted(self._asked_to_end)
 
     def _position(self) -> DataPosition:
@@ -191,7 +191,7 @@ class Checkpoints(keras.callbacks.Callback):
 
     def _save(self, position: DataPosition, metrics: list[Any]) -> None:
         began = time.perf_counter()
-        known, best_weights = memory_of(self._callbacks)
+        known, best_weights = callback_state(self._callbacks)
         seconds = began - self._began
         state = TrainingState(position, seconds, metrics, known, best_weights)
         if self._workers.is_chief:

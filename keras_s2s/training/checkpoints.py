@@ -20,7 +20,7 @@ BEST_WEIGHTS = "best_weights.npz"
 CHECKSUMS = "SHA256SUMS"
 
 # What Keras's callbacks know from the epochs before, which they forget when training begins.
-MEMORY: Mapping[type, tuple[str, ...]] = {
+CALLBACK_ATTRIBUTES: Mapping[type, tuple[str, ...]] = {
     keras.callbacks.EarlyStopping: ("wait", "best", "best_epoch", "stopped_epoch"),
     keras.callbacks.ReduceLROnPlateau: ("wait", "best", "cooldown_counter"),
 }
@@ -70,14 +70,14 @@ class TrainingState:
             model.set_weights(self.best_weights)
 
 
-def memory_of(
+def callback_state(
     callbacks: Iterable[keras.callbacks.Callback],
 ) -> tuple[dict[str, dict[str, float | None]], list[np.ndarray]]:
     """What callbacks know, and the best weights among that."""
     known: dict[str, dict[str, float | None]] = {}
     best_weights: list[np.ndarray] = []
     for callback in callbacks:
-        names = MEMORY.get(type(callback), ())
+        names = CALLBACK_ATTRIBUTES.get(type(callback), ())
         if names:
             values = {name: getattr(callback, name) for name in names}
             known[type(callback).__name__] = {

@@ -15,7 +15,7 @@ from keras_s2s.utils.errors import InputError
 
 STRATEGIES = ("none", "mirrored", "multiworker")
 WORKER_TIMEOUT = 600.0  # seconds
-VARIABLE = "TF_CONFIG"
+TF_CONFIG = "TF_CONFIG"
 EXAMPLE = (
     '{"cluster": {"worker": ["one:2222", "two:2222"]}, "task": {"type": "worker", "index": 0}}'
 )
@@ -64,10 +64,10 @@ def read_cluster(environment: Mapping[str, str]) -> Cluster:
     >>> read_cluster({"TF_CONFIG": EXAMPLE}).is_chief
     True
     """
-    text = environment.get(VARIABLE, "")
+    text = environment.get(TF_CONFIG, "")
     if not text.strip():
         raise InputError(
-            f"--strategy multiworker needs the variable {VARIABLE}; set it on each machine, for "
+            f"--strategy multiworker needs the variable {TF_CONFIG}; set it on each machine, for "
             f"example to {EXAMPLE}"
         )
     try:
@@ -117,11 +117,11 @@ def _place(workers: list[Worker], task: dict[str, Any]) -> int:
 
 
 def _wrong(what: str) -> InputError:
-    return InputError(f"{VARIABLE} {what}; it looks like {EXAMPLE}")
+    return InputError(f"{TF_CONFIG} {what}; it looks like {EXAMPLE}")
 
 
 @contextlib.contextmanager
-def listening(worker: Worker) -> Iterator[None]:
+def reserve_port(worker: Worker) -> Iterator[None]:
     """Listens where the others will look for this worker, as TensorFlow will afterwards.
 
     Raises:
@@ -135,8 +135,8 @@ def listening(worker: Worker) -> Iterator[None]:
             listener.listen()
         except OSError as error:
             raise InputError(
-                f"port {worker.port} of this machine, which {VARIABLE} gives to {worker}, cannot "
-                f"be used ({error.strerror}); end what uses it, or take another one in {VARIABLE} "
+                f"port {worker.port} of this machine, which {TF_CONFIG} gives to {worker}, cannot "
+                f"be used ({error.strerror}); end what uses it, or take another one in {TF_CONFIG} "
                 "of all workers"
             ) from error
         yield
@@ -176,7 +176,7 @@ class DistributionConfig(NamedTuple):
         return self.strategy != "multiworker" or read_cluster(os.environ).is_chief
 
     @classmethod
-    def of_record(cls, record: Mapping[str, Any]) -> "DistributionConfig":
+    def from_record(cls, record: Mapping[str, Any]) -> "DistributionConfig":
         """What a run has run on so far, from its `run.json`."""
         known = record.get("devices")
         if not isinstance(known, dict):  # an older version wrote it

@@ -21,7 +21,7 @@ NUM_SAMPLES = 500
 
 
 class TrainingData:
-    """What training needs of a corpus; `training_data` makes one.
+    """What training needs of a corpus; `make_training_data` makes one.
 
     Attributes:
         source: the tokenizer of the sentences that are read.
@@ -52,7 +52,7 @@ class TrainingData:
         return None
 
 
-def training_data(corpus: Corpus, recipe: TrainingConfig, seed: int) -> TrainingData:
+def make_training_data(corpus: Corpus, recipe: TrainingConfig, seed: int) -> TrainingData:
     """What a training with some configuration needs of a corpus.
 
     Args:

@@ -17,7 +17,7 @@ from keras_s2s.training.worker_monitor import WorkerMonitor
 from keras_s2s.utils.errors import InputError
 
 # Of the processor, to try what several devices do; TensorFlow takes minutes for thousands of them.
-MOST_PARTS = 64
+MAX_CPU_DEVICES = 64
 
 
 class Workers:
@@ -52,7 +52,7 @@ class Workers:
         """Where the model and its optimizer have to be made."""
         return contextlib.nullcontext() if self.strategy is None else self.strategy.scope()
 
-    def gathered(self, values: Sequence[float]) -> np.ndarray:
+    def all_gather(self, values: Sequence[float]) -> np.ndarray:
         """What each worker gave, (workers, values); all have to ask at the same place."""
         if self.cluster is None or self.strategy is None or len(self.cluster.workers) == 1:
             return np.array([values], np.float64)
@@ -74,15 +74,15 @@ class Workers:
         assert self.strategy is not None
         return self.strategy.reduce(tf.distribute.ReduceOp.SUM, parts, axis=None)
 
-    def of_chief(self, values: Sequence[float]) -> list[float]:
+    def broadcast(self, values: Sequence[float]) -> list[float]:
         """What the chief gave; all have to ask at the same place."""
-        return self.gathered(values)[0].tolist()
+        return self.all_gather(values)[0].tolist()
 
-    def wait_for_each_other(self) -> None:
+    def barrier(self) -> None:
         """Goes on when all workers have come here."""
-        self.gathered([0.0])
+        self.all_gather([0.0])
 
-    def check_same(self, **texts: str) -> None:
+    def assert_equal(self, **texts: str) -> None:
         """Makes sure that all workers are about to do the same.
 
         Args:
@@ -95,7 +95,7 @@ class Workers:
             float(int.from_bytes(hashlib.sha256(text.encode()).digest()[:6], "big"))
             for text in texts.values()
         ]
-        found = self.gathered(numbers)
+        found = self.all_gather(numbers)
         for place, row in enumerate(found):
             unlike = [name for name, same in zip(texts, row == found[0], strict=True) if not same]
             if unlike and self.cluster is not None:
@@ -106,7 +106,7 @@ class Workers:
                 )
 
     @contextlib.contextmanager
-    def losses_reported(self) -> Iterator[None]:
+    def translate_errors(self) -> Iterator[None]:
         """Says in a line when another worker is gone, as which TensorFlow's errors are taken."""
         try:
             yield
@@ -134,12 +134,12 @@ class SyncLogsFromChief(keras.callbacks.Callback):
     def on_epoch_end(self, epoch: int, logs: dict[str, Any] | None = None) -> None:
         if logs:
             names = sorted(logs)
-            values = self._workers.of_chief([float(logs[name]) for name in names])
+            values = self._workers.broadcast([float(logs[name]) for name in names])
             logs.update(zip(names, values, strict=True))
 
 
 @contextlib.contextmanager
-def started(devices: DistributionConfig) -> Iterator[Workers]:
+def start_workers(devices: DistributionConfig) -> Iterator[Workers]:
     """Starts what a training runs on.
 
     Raises:
@@ -159,7 +159,7 @@ def started(devices: DistributionConfig) -> Iterator[Workers]:
             with _ctrl_c_ends():
                 strategy = tf.distribute.MultiWorkerMirroredStrategy()
             workers = Workers(strategy, cluster, lookout)
-            with workers.losses_reported():
+            with workers.translate_errors():
                 yield workers
 
 
@@ -177,9 +177,9 @@ def _names(wanted: int | None) -> list[str]:
             "strategy mirrored found no GPU; give devices 2 to try it with the processor as two, "
             "or leave strategy out"
         )
-    if wanted > MOST_PARTS:
+    if wanted > MAX_CPU_DEVICES:
         raise InputError(
-            f"devices is {wanted}, and the processor counts as {MOST_PARTS} at most; give fewer"
+            f"devices is {wanted}, and the processor counts as {MAX_CPU_DEVICES} at most; give fewer"
         )
     processor = tf.config.list_physical_devices("CPU")[0]
     parts = [tf.config.LogicalDeviceConfiguration()] * wanted

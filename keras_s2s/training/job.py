@@ -13,14 +13,14 @@ from keras_s2s.models.seq2seq import Seq2Seq
 from keras_s2s.run_directory import RunDirectory
 from keras_s2s.training.builders import make_model, make_optimizer
 from keras_s2s.training.callbacks import ValidationScores
-from keras_s2s.training.data_source import Corpus, training_data
+from keras_s2s.training.data_source import Corpus, make_training_data
 from keras_s2s.training.distribution import SyncLogsFromChief, Workers
 from keras_s2s.translation.translator import Translator
 
 # Batches that run as one call of the training function, at most: spares the way through Python.
-BATCHES_AT_A_TIME = 32
+MAX_STEPS_PER_EXECUTION = 32
 # Sentences that are translated after each epoch, at most.
-NUM_VALIDATED = 1000
+MAX_VALIDATION_SENTENCES = 1000
 
 
 class TrainingJob:
@@ -32,7 +32,7 @@ class TrainingJob:
         keras.utils.set_random_seed(seed)
         self.recipe = recipe
         self._workers = Workers() if workers is None else workers
-        self.data = data = training_data(corpus, recipe, seed)
+        self.data = data = make_training_data(corpus, recipe, seed)
         self.source, self.target, self.num_batches = data.source, data.target, data.num_batches
         self.validation_pairs = data.valid
         # A checkpoint lies between two calls, also where one device goes on with what several did.
@@ -62,7 +62,7 @@ class TrainingJob:
             "target_tokens_an_epoch": data.target_tokens,
         }
 
-    def training_data(self, start: DataPosition) -> tf.data.Dataset:
+    def make_training_data(self, start: DataPosition) -> tf.data.Dataset:
         """All batches from some place on, without end.
 
         One iterator for all epochs, since making one takes as long as some batches of a small
@@ -89,8 +89,8 @@ class TrainingJob:
             callbacks.append(
                 ValidationScores(
                     self._translator(self.model),
-                    sources[:NUM_VALIDATED],
-                    references[:NUM_VALIDATED],
+                    sources[:MAX_VALIDATION_SENTENCES],
+                    references[:MAX_VALIDATION_SENTENCES],
                     run.logs / "samples.tsv",
                 )
             )
@@ -135,4 +135,4 @@ def _batches_at_a_time(num_batches: int) -> int:
 
     Keras makes whole calls only: the last one of an epoch would go on with the batches of the next.
     """
-    return max(size for size in range(1, BATCHES_AT_A_TIME + 1) if num_batches % size == 0)
+    return max(size for size in range(1, MAX_STEPS_PER_EXECUTION + 1) if num_batches % size == 0)

@@ -24,11 +24,11 @@ from keras_s2s.evaluation.report import ReportData, write_report
 from keras_s2s.run_directory import RunDirectory, git_revision
 from keras_s2s.training.builders import resolve_precision
 from keras_s2s.training.callbacks import HistoryFile, TrainingProgress
-from keras_s2s.training.checkpoint_callbacks import Checkpoints, ResumedEpoch
+from keras_s2s.training.checkpoint_callbacks import CheckpointCallback, ResumedEpoch
 from keras_s2s.training.checkpoints import CheckpointFolder, TrainingState
 from keras_s2s.training.cluster import DistributionConfig
 from keras_s2s.training.data_source import Corpus
-from keras_s2s.training.distribution import Workers, started
+from keras_s2s.training.distribution import Workers, start_workers
 from keras_s2s.training.job import TrainingJob
 from keras_s2s.training.nonfinite_guard import NonFiniteGradientGuard
 from keras_s2s.translation.translator import Translator
@@ -96,9 +96,9 @@ def train(
     check_seed(seed)
     recipe = resolve_precision(recipe)
     corpus = choice.load(recipe.max_pairs)
-    with started(devices) as workers, _to_write(run, workers) as written:
+    with start_workers(devices) as workers, _to_write(run, workers) as written:
         fingerprint = corpus.fingerprint()
-        workers.check_same(corpus=fingerprint, configuration=f"{recipe} {seed}")
+        workers.assert_equal(corpus=fingerprint, configuration=f"{recipe} {seed}")
         with _memory_reported(), spinner("reading the corpus"), workers.scope():
             job = TrainingJob(corpus, recipe, seed, workers)
         written.clear()
@@ -149,7 +149,7 @@ def resume(
         InputError: there is no run or no usable checkpoint, or the corpus is another one.
     """
     run = RunDirectory(run_dir)
-    record, recipe = run.read_record(), run.recipe()
+    record, recipe = run.read_record(), run.read_config()
     try:
         choice, fingerprint = (
             CorpusSpec(
@@ -200,17 +200,17 @@ def resume(
         )
         return Translator.load(run.model)
     if devices is None:
-        devices = DistributionConfig.of_record(record)
-    with started(devices) as workers, _to_write(run, workers) as written:
-        workers.check_same(corpus=fingerprint, configuration=f"{recipe} {seed}")
+        devices = DistributionConfig.from_record(record)
+    with start_workers(devices) as workers, _to_write(run, workers) as written:
+        workers.assert_equal(corpus=fingerprint, configuration=f"{recipe} {seed}")
         with _memory_reported(), spinner("reading the corpus"), workers.scope():
             job = TrainingJob(pairs, recipe, seed, workers)
         state = folder.restore(job.model)
-        workers.check_same(checkpoint=str(state.position))
+        workers.assert_equal(checkpoint=str(state.position))
         CheckpointFolder(written.checkpoints).remove_after(state.position)
         if has_more:
             state.forget_end()
-        log(f"{run.path}: goes on after {described(state.position)}")
+        log(f"{run.path}: goes on after {format_position(state.position)}")
         # As long as it is not finished, a run with nothing but --resume goes on to the new number.
         for outdated in ("result", "finished"):
             record.pop(outdated, None)
@@ -258,7 +258,7 @@ def _fit(
     record["finished"] = _now()
     written.write_record(record)
     _report(written, job, translator)
-    workers.wait_for_each_other()
+    workers.barrier()
     return translator
 
 
@@ -306,7 +306,7 @@ def _go_through_epochs(
                         written.history, written.read_history()[:epochs_done], state.seconds
                     ),
                     progress,
-                    Checkpoints(
+                    CheckpointCallback(
                         folder,
                         callbacks,
                         state,
@@ -333,7 +333,7 @@ def _go_through_epochs(
         progress.close()
 
 
-def described(position: DataPosition) -> str:
+def format_position(position: DataPosition) -> str:
     """A place in a training, in words."""
     batches = f" and {position.batches} batches" if position.batches else ""
     return f"epoch {position.epochs}{batches}"

@@ -7,15 +7,15 @@ import time
 from collections.abc import Sequence
 from typing import Any
 
-from keras_s2s.training.cluster import Cluster, Worker, listening
+from keras_s2s.training.cluster import Cluster, Worker, reserve_port
 from keras_s2s.utils.console import log
 from keras_s2s.utils.errors import WorkerLost
 
 # How often the others are asked, and how often in a row one may give no answer.
-SECONDS_BETWEEN = 2.0
-MOST_FAILURES = 3
+POLL_SECONDS = 2.0
+MAX_FAILURES = 3
 # How long one may take to answer, and how long this process has to end by itself.
-SECONDS_TO_ANSWER = 5.0
+CONNECT_TIMEOUT = 5.0
 
 
 class WorkerMonitor:
@@ -51,7 +51,7 @@ class WorkerMonitor:
         """
         mine = self._cluster.workers[self._cluster.place]
         deadline = time.monotonic() + self._patience
-        with listening(mine):
+        with reserve_port(mine):
             while missing := self._missing():
                 if time.monotonic() > deadline:
                     raise WorkerLost(
@@ -64,30 +64,30 @@ class WorkerMonitor:
     def lost(self) -> WorkerLost:
         """What to say when the work with the others has failed, once it is known who is gone."""
         self._ended.set()
-        deadline = time.monotonic() + SECONDS_BETWEEN * MOST_FAILURES
+        deadline = time.monotonic() + POLL_SECONDS * MAX_FAILURES
         while not (missing := self._missing()) and time.monotonic() < deadline:
             time.sleep(0.2)
         return _gone(missing)
 
     def _missing(self) -> list[Worker]:
-        return [worker for worker in self._cluster.others if not answers(worker)]
+        return [worker for worker in self._cluster.others if not is_reachable(worker)]
 
     def _watch(self) -> None:
         failures = 0
-        while not self._ended.wait(SECONDS_BETWEEN):
+        while not self._ended.wait(POLL_SECONDS):
             missing = self._missing()
             failures = failures + 1 if missing else 0
-            if failures < MOST_FAILURES:
+            if failures < MAX_FAILURES:
                 continue
             # The work may fail and say so by itself, and more orderly.
-            if not self._ended.wait(SECONDS_TO_ANSWER):
+            if not self._ended.wait(CONNECT_TIMEOUT):
                 _end(str(_gone(missing)))
 
 
-def answers(worker: Worker) -> bool:
+def is_reachable(worker: Worker) -> bool:
     """Whether a worker takes a connection; the system does that for one that is busy."""
     try:
-        with socket.create_connection((worker.host, worker.port), SECONDS_TO_ANSWER):
+        with socket.create_connection((worker.host, worker.port), CONNECT_TIMEOUT):
             return True
     except OSError:
         return False

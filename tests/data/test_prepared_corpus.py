@@ -17,7 +17,7 @@ from keras_s2s.data.prepared import prepare as preparing
 from keras_s2s.data.prepared import shards
 from keras_s2s.data.prepared.corpus import PreparedCorpus
 from keras_s2s.data.prepared.spec import PreparationSpec
-from keras_s2s.training.checkpoint_callbacks import Checkpoints
+from keras_s2s.training.checkpoint_callbacks import CheckpointCallback
 from keras_s2s.training.train import CorpusSpec
 
 HOW = [
@@ -251,7 +251,7 @@ def test_the_run_of_memory(book, run, tmp_path):
 
 def interrupted_after(number, monkeypatch):
     """Saves and ends a training after some batches."""
-    saved, calls = Checkpoints.on_train_batch_end, []
+    saved, calls = CheckpointCallback.on_train_batch_end, []
 
     def on_train_batch_end(self, batch, logs=None):
         saved(self, batch, logs)
@@ -259,11 +259,11 @@ def interrupted_after(number, monkeypatch):
         if len(calls) == number:
             raise KeyboardInterrupt
 
-    monkeypatch.setattr(Checkpoints, "on_train_batch_end", on_train_batch_end)
+    monkeypatch.setattr(CheckpointCallback, "on_train_batch_end", on_train_batch_end)
 
 
 def test_a_run_goes_on(with_parts, run, monkeypatch, tmp_path):
-    monkeypatch.setattr("keras_s2s.training.job.BATCHES_AT_A_TIME", 1)
+    monkeypatch.setattr("keras_s2s.training.job.MAX_STEPS_PER_EXECUTION", 1)
     recipe = s2s.Recipe(**{**vars(RECIPE), "checkpoint_steps": 5})
     copy = tmp_path / "copy"
     shutil.copytree(with_parts, copy)

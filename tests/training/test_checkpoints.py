@@ -11,8 +11,13 @@ import numpy as np
 import pytest
 
 from keras_s2s.data.bucketing import DataPosition
-from keras_s2s.training.checkpoint_callbacks import Checkpoints
-from keras_s2s.training.checkpoints import CHECKSUMS, CheckpointFolder, TrainingState, memory_of
+from keras_s2s.training.checkpoint_callbacks import CheckpointCallback
+from keras_s2s.training.checkpoints import (
+    CHECKSUMS,
+    CheckpointFolder,
+    TrainingState,
+    callback_state,
+)
 from keras_s2s.utils.errors import InputError
 from keras_s2s.utils.files import sha256_of
 from keras_s2s.utils.signals import GracefulShutdown
@@ -67,7 +72,7 @@ def test_what_callbacks_remember(tmp_path, small):
         callback.on_train_begin()
         for epoch, loss in enumerate((2.0, np.float32(0.1), 1.0, 1.5)):
             callback.on_epoch_end(epoch, {"loss": loss})
-    known, best_weights = memory_of([stopping, plateau])
+    known, best_weights = callback_state([stopping, plateau])
     CheckpointFolder(tmp_path).save(
         small, TrainingState(DataPosition(4), callbacks=known, best_weights=best_weights)
     )
@@ -86,7 +91,7 @@ def test_what_callbacks_remember(tmp_path, small):
     assert not state.stopped
     others[0].on_epoch_end(4, {"loss": 0.2})
     assert small.stop_training
-    stopped = TrainingState(callbacks=memory_of(others)[0])
+    stopped = TrainingState(callbacks=callback_state(others)[0])
     assert stopped.stopped
     stopped.forget_end()
     assert not stopped.stopped
@@ -94,7 +99,7 @@ def test_what_callbacks_remember(tmp_path, small):
 
 
 def make_callback(folder, model, *, every=None, request=None, epochs=10, keep=3):
-    callback = Checkpoints(
+    callback = CheckpointCallback(
         CheckpointFolder(folder, keep),
         [],
         TrainingState(),

@@ -6,8 +6,8 @@ import socket
 import pytest
 from ports import free_ports
 
-from keras_s2s.training.cluster import EXAMPLE, DistributionConfig, listening, read_cluster
-from keras_s2s.training.worker_monitor import WorkerMonitor, answers
+from keras_s2s.training.cluster import EXAMPLE, DistributionConfig, reserve_port, read_cluster
+from keras_s2s.training.worker_monitor import WorkerMonitor, is_reachable
 from keras_s2s.utils.errors import InputError, WorkerLost
 
 
@@ -105,15 +105,15 @@ def test_without_the_variable(command, monkeypatch, tmp_path):
 def test_a_port_that_is_taken():
     (port,) = free_ports(1)
     worker = read({"worker": [f"localhost:{port}"]}, FIRST).workers[0]
-    assert not answers(worker)
-    with listening(worker):
-        assert answers(worker)
-    assert not answers(worker)
+    assert not is_reachable(worker)
+    with reserve_port(worker):
+        assert is_reachable(worker)
+    assert not is_reachable(worker)
     with socket.socket() as other:
         other.bind(("127.0.0.1", port))
         other.listen()
-        assert answers(worker)
-        with pytest.raises(InputError) as error, listening(worker):
+        assert is_reachable(worker)
+        with pytest.raises(InputError) as error, reserve_port(worker):
             pass
     assert str(error.value) == (
         f"port {port} of this machine, which TF_CONFIG gives to worker 0 (localhost:{port}), "
@@ -130,5 +130,5 @@ def test_one_that_does_not_come():
     assert str(error.value).startswith(
         f"worker 1 (localhost:{there}) did not come within 0 seconds; start one process for each"
     )
-    with listening(cluster.others[0]):
+    with reserve_port(cluster.others[0]):
         WorkerMonitor(cluster, patience=5).wait_for_all()

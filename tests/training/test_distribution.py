@@ -8,7 +8,7 @@ from run_files import figures_of, weights_of
 
 import keras_s2s as s2s
 from keras_s2s.training.cluster import DistributionConfig
-from keras_s2s.training.distribution import started
+from keras_s2s.training.distribution import start_workers
 from keras_s2s.training.train import CorpusSpec
 from keras_s2s.utils.errors import InputError
 
@@ -103,7 +103,7 @@ def test_two_devices_and_one_make_the_same_run(corpus_file, tmp_path, fresh_pyth
     ],
 )
 def test_what_makes_no_sense(devices, message):
-    with pytest.raises(InputError) as error, started(devices):
+    with pytest.raises(InputError) as error, start_workers(devices):
         pass
     assert str(error.value) == message
 
@@ -115,7 +115,7 @@ def test_more_devices_than_a_processor_counts_as():
         pytest.skip("has a GPU, which is taken then")
     wanted = DistributionConfig("mirrored", 65)
     message = "devices is 65, and the processor counts as 64 at most; give fewer"
-    with pytest.raises(InputError, match=message), started(wanted):
+    with pytest.raises(InputError, match=message), start_workers(wanted):
         pass
 
 
@@ -127,12 +127,12 @@ def test_a_process_that_is_at_work_counts_its_processor_no_more():
     tf.constant(1)
     with (
         pytest.raises(InputError, match=r"^TensorFlow is at work already and .* in a new process$"),
-        started(DistributionConfig("mirrored", 2)),
+        start_workers(DistributionConfig("mirrored", 2)),
     ):
         pass
     with (
         pytest.raises(InputError, match="found no GPU; give devices 2"),
-        started(DistributionConfig("mirrored")),
+        start_workers(DistributionConfig("mirrored")),
     ):
         pass
 

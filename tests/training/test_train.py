@@ -13,7 +13,7 @@ import tensorflow as tf
 
 import keras_s2s as s2s
 from keras_s2s.run_directory import git_revision
-from keras_s2s.training.checkpoint_callbacks import Checkpoints
+from keras_s2s.training.checkpoint_callbacks import CheckpointCallback
 from keras_s2s.training.checkpoints import CheckpointFolder
 from keras_s2s.training.train import CorpusSpec
 
@@ -79,19 +79,21 @@ def interrupt_after(monkeypatch):
     """Makes each epoch leave a checkpoint up to one epoch, and Ctrl-C come after another."""
 
     def interrupt(epoch, last_saved=None):
-        saved = Checkpoints.on_epoch_end
+        saved = CheckpointCallback.on_epoch_end
 
         def on_epoch_end(self, index, logs=None):
             saved(self, index, logs)
-            monkeypatch.setattr(Checkpoints, "SECONDS", 0.0 if index + 1 < last_saved else 1e9)
+            monkeypatch.setattr(
+                CheckpointCallback, "SECONDS", 0.0 if index + 1 < last_saved else 1e9
+            )
             if index + 1 == epoch:
-                monkeypatch.setattr(Checkpoints, "on_epoch_end", saved)
+                monkeypatch.setattr(CheckpointCallback, "on_epoch_end", saved)
                 raise KeyboardInterrupt
 
         last_saved = epoch if last_saved is None else last_saved
-        monkeypatch.setattr(Checkpoints, "SHARE", 1e9)
-        monkeypatch.setattr(Checkpoints, "SECONDS", 0.0 if last_saved else 1e9)
-        monkeypatch.setattr(Checkpoints, "on_epoch_end", on_epoch_end)
+        monkeypatch.setattr(CheckpointCallback, "SHARE", 1e9)
+        monkeypatch.setattr(CheckpointCallback, "SECONDS", 0.0 if last_saved else 1e9)
+        monkeypatch.setattr(CheckpointCallback, "on_epoch_end", on_epoch_end)
 
     return interrupt
 
