@@ -131,7 +131,7 @@ class TrainingProgress(keras.callbacks.Callback):
     def on_epoch_end(self, epoch: int, logs: Mapping[str, float] | None = None) -> None:
         done = epoch + 1
         self._show(done, logs or {})
-        line = f"epoch {done}/{self._epochs}  {describe(logs or {})}"
+        line = f"epoch {done}/{self._epochs}  {format_logs(logs or {})}"
         with open(self._log_path, "a", encoding="utf-8") as file:
             file.write(line + "\n")
         shown = done == self._epochs or done % max(1, self._epochs // self.LINES) == 0

@@ -62,7 +62,7 @@ class TrainingJob:
             "target_tokens_an_epoch": data.target_tokens,
         }
 
-    def make_training_data(self, start: DataPosition) -> tf.data.Dataset:
+    def training_batches(self, start: DataPosition) -> tf.data.Dataset:
         """All batches from some place on, without end.
 
         One iterator for all epochs, since making one takes as long as some batches of a small
@@ -72,7 +72,7 @@ class TrainingJob:
 
     def batch_as_text(self, position: DataPosition) -> list[tuple[str, str]]:
         """The pairs of the batch that comes after a place, as they were given to the model."""
-        (source, target) = next(iter(self.training_data(position)))
+        (source, target) = next(iter(self.training_batches(position)))
         sides = (self.source.detokenize(*source), self.target.detokenize(*target))
         columns = [[text.decode() for text in side.numpy()] for side in sides]
         return list(zip(*columns, strict=True))

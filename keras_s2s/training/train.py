@@ -290,7 +290,7 @@ def _go_through_epochs(
             GracefulShutdown("this step") as request,
         ):
             job.model.fit(
-                job.training_data(state.position),
+                job.training_batches(state.position),
                 steps_per_epoch=job.num_batches,
                 validation_data=job.validation_data,
                 initial_epoch=epochs_done,

@@ -6,7 +6,7 @@ import socket
 import pytest
 from ports import free_ports
 
-from keras_s2s.training.cluster import EXAMPLE, DistributionConfig, reserve_port, read_cluster
+from keras_s2s.training.cluster import EXAMPLE, DistributionConfig, read_cluster, reserve_port
 from keras_s2s.training.worker_monitor import WorkerMonitor, is_reachable
 from keras_s2s.utils.errors import InputError, WorkerLost
 
