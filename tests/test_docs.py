@@ -19,7 +19,9 @@ from keras_s2s.cli.main import main
 PACKAGE = Path(s2s.__file__).parent
 DOCS = ROOT / "docs"
 PAGES = sorted(DOCS.rglob("*.md"))
-OTHERS = [ROOT / name for name in ("README.md", "CONTRIBUTING.md", "export/README.md")]
+OTHERS = [
+    ROOT / name for name in ("README.md", "CONTRIBUTING.md", "SECURITY.md", "export/README.md")
+]
 WITH_CODE = [path for path in [*OTHERS, *PAGES] if blocks(path)]
 # They train, search and export most.
 SLOW = (
@@ -116,6 +118,7 @@ def test_every_public_name_is_in_the_reference():
     assert set(s2s.__all__) == set(described) - {"client.TranslationClient"} | aliases
 
 
+@pytest.mark.provided_by_ci
 @pytest.mark.skipif(
     importlib.util.find_spec("zensical") is None or importlib.util.find_spec("griffe") is None,
     reason="the site needs `make docs`, or pip install 'keras-s2s[docs]'",
@@ -147,6 +150,22 @@ def test_the_citation():
     citation = yaml.safe_load((ROOT / "CITATION.cff").read_text(encoding="utf-8"))
     assert citation["version"] == s2s.__version__
     assert {"cff-version", "message", "title", "authors"} <= citation.keys()
+
+
+def test_the_workflow_runs_what_developers_run():
+    path = ROOT / ".github" / "workflows" / "ci.yml"
+    if not path.exists():
+        pytest.skip("an sdist has no .github")
+    workflow = yaml.safe_load(path.read_text(encoding="utf-8"))
+    assert workflow["permissions"] == {"contents": "read"}
+    steps = [step for job in workflow["jobs"].values() for step in job["steps"]]
+    assert [step["run"] for step in steps if "run" in step] == ["make lint", ".ci/run"]
+    assert (ROOT / ".ci" / "run").exists()
+    for step in steps:
+        if "uses" in step:
+            assert re.fullmatch(r"[\w/-]+@[0-9a-f]{40}", step["uses"]), "pinned to a commit"
+    versions = workflow["jobs"]["test"]["strategy"]["matrix"]["python"]
+    assert versions == ["3.10", "3.11", "3.12", "3.13"]
 
 
 @pytest.mark.parametrize("path", sorted((ROOT / ".github" / "ISSUE_TEMPLATE").glob("*.yml")))

@@ -290,6 +290,7 @@ def unavailable():
     raise Failure("UNAVAILABLE", "the queue is full")
 
 
+@pytest.mark.provided_by_ci
 class TestBrowser:
     def test_two_models_side_by_side(self, browser, attending, plain):
         models = LocalModel("runs/attends", attending), LocalModel("runs/plain", plain)
