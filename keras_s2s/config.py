@@ -6,12 +6,13 @@ from dataclasses import dataclass
 from typing import Any
 
 from keras_s2s.data.config import MAX_LAYER_SIZE, DataConfig
+from keras_s2s.decoding.config import SearchConfig
 from keras_s2s.utils.errors import InputError, did_you_mean
 from keras_s2s.utils.fields import config_field, validate_fields
 
 
 @dataclass(frozen=True)
-class TrainingConfig(DataConfig):
+class TrainingConfig(SearchConfig, DataConfig):
     """The configuration of a training run. The defaults are the chapter's.
 
     Raises:
@@ -91,13 +92,6 @@ class TrainingConfig(DataConfig):
     )
     keep_checkpoints: int = config_field(3, "of what is saved so, the last that are kept", 1)
 
-    # The search
-    beam_size: int = config_field(5, "translations that beam search keeps in view", 1, 1000)
-    length_penalty: float = config_field(0.6, "how much beam search favours long translations")
-    replace_unknown: bool = config_field(
-        False, "put the most attended source word in place of <unk> (words, with attention)"
-    )
-
     def __post_init__(self) -> None:
         validate_fields(self)
         if self.valid_fraction + self.test_fraction >= 1:
@@ -116,6 +110,7 @@ class TrainingConfig(DataConfig):
             ),
             (not self.lowercase and words, "lowercase off", "tokenizer sentencepiece"),
             (self.input_feeding and not attends, "input_feeding", "attention luong"),
+            (self.coverage_penalty > 0 and not attends, "coverage_penalty", "attention luong"),
             (self.replace_unknown and not attends, "replace_unknown", "attention luong"),
             (self.replace_unknown and not words, "replace_unknown", "tokenizer word"),
             (

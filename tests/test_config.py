@@ -15,6 +15,7 @@ NEEDED = {
     "joint_vocabulary": {"tokenizer": "sentencepiece"},
     "subword_sampling": {"tokenizer": "sentencepiece", "bucket_by_length": True},
     "input_feeding": {"attention": "luong"},
+    "coverage_penalty": {"attention": "luong"},
     "replace_unknown": {"attention": "luong"},
     "batch_tokens": {"bucket_by_length": True, "num_steps": 3},
     "schedule": {"valid_fraction": 0.1},
@@ -112,6 +113,7 @@ def test_every_value_is_checked(item):
         ),
         ({"lowercase": False}, "lowercase off needs tokenizer sentencepiece"),
         ({"input_feeding": True}, "input_feeding needs attention luong"),
+        ({"coverage_penalty": 0.2}, "coverage_penalty needs attention luong"),
         ({"replace_unknown": True}, "replace_unknown needs attention luong"),
         (
             {"replace_unknown": True, "attention": "luong", "tokenizer": "sentencepiece"},

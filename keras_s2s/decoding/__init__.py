@@ -1,20 +1,10 @@
-"""Decoding: greedy search, beam search and sampling, all in the graph.
+"""Decoding: greedy search, beam search and random sampling as TensorFlow graph code.
 
-The strategies share one `tf.while_loop` (`decode_loop`) and the same constraints on the next
-token. A hypothesis never depends on the other sentences of its batch.
+The strategies share one `tf.while_loop` (`decode_loop`) and one set of token constraints. A
+hypothesis never depends on the other sentences of its batch.
+Public names are imported on first use, so that the command line starts without TensorFlow.
 """
 
-from keras_s2s.decoding.beam_search import beam_search
-from keras_s2s.decoding.greedy_search import SearchResult, greedy_search
-from keras_s2s.decoding.hypotheses import BeamResult
-from keras_s2s.decoding.random_sampling import sample_search
-from keras_s2s.decoding.unknown_replacement import replace_unknown
+import lazy_loader
 
-__all__ = [
-    "BeamResult",
-    "SearchResult",
-    "beam_search",
-    "greedy_search",
-    "replace_unknown",
-    "sample_search",
-]
+__getattr__, __dir__, __all__ = lazy_loader.attach_stub(__name__, __file__)

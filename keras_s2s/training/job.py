@@ -8,6 +8,7 @@ import tensorflow as tf
 from keras_s2s.config import TrainingConfig
 from keras_s2s.data.bucketing import DataPosition
 from keras_s2s.data.dataset import TokenizedPairs
+from keras_s2s.decoding.config import search_options
 from keras_s2s.models.mixed_precision import to_full_precision
 from keras_s2s.models.seq2seq import Seq2Seq
 from keras_s2s.run_directory import RunDirectory
@@ -124,9 +125,7 @@ class TrainingJob:
             self.source,
             self.target,
             num_steps=recipe.num_steps,
-            beam_size=recipe.beam_size,
-            length_penalty=recipe.length_penalty,
-            replace_unknown=recipe.replace_unknown,
+            **search_options(recipe),
         )
 
 

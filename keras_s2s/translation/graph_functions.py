@@ -3,6 +3,7 @@
 import tensorflow as tf
 
 from keras_s2s.decoding.beam_search import beam_search
+from keras_s2s.decoding.config import SearchConfig
 from keras_s2s.decoding.greedy_search import greedy_search, score_targets
 from keras_s2s.decoding.unknown_replacement import replace_unknown
 from keras_s2s.models.seq2seq import Seq2Seq
@@ -21,10 +22,7 @@ class GraphFunctions:
     source_tokenizer: Tokenizer
     target_tokenizer: Tokenizer
     num_steps: int
-    beam_size: int
-    length_penalty: float
-    coverage_penalty: float
-    replace_unknown: bool
+    search_config: SearchConfig
 
     def answer(self, text: tf.Tensor) -> Outputs:
         """What the signature `serving_default` computes: greedy search.
@@ -67,7 +65,7 @@ class GraphFunctions:
               in nats, divided by the length penalty; see `beam_search`. Where a sentence has fewer
               answers, the others are empty and have the lowest number there is.
         """
-        size = self.beam_size if beam_size is None else beam_size
+        size = self.search_config.beam_size if beam_size is None else beam_size
         source = self._source(text)
         result = beam_search(
             self.model,
@@ -75,8 +73,8 @@ class GraphFunctions:
             self.num_steps,
             size,
             n_best=n_best or size,
-            length_penalty=self.length_penalty,
-            coverage_penalty=self.coverage_penalty,
+            length_penalty=self.search_config.length_penalty,
+            coverage_penalty=self.search_config.coverage_penalty,
         )
         return {
             "translations": self._texts(
@@ -160,7 +158,7 @@ class GraphFunctions:
         answers = ids.shape[1]
         rows = tf.shape(text)[0] * answers
         ids, lengths = tf.reshape(ids, (rows, self.num_steps)), tf.reshape(lengths, (rows,))
-        if self.replace_unknown:
+        if self.search_config.replace_unknown:
             source_steps = tf.shape(attention)[3]
             source_tokens = self.source_tokenizer.source_tokens(text, self.num_steps)
             tokens = replace_unknown(

@@ -2,6 +2,7 @@
 
 import functools
 import logging
+import operator
 import os
 import tempfile
 import zipfile
@@ -15,6 +16,7 @@ import tensorflow as tf
 
 # A file may hold one of its tokenizers, and Keras knows only classes that have been imported.
 import keras_s2s.tokenizers.sentence_piece_tokenizer  # noqa: F401
+from keras_s2s.decoding.config import SearchConfig, search_options
 from keras_s2s.models.mixed_precision import is_half_precision, to_full_precision
 from keras_s2s.models.seq2seq import Seq2Seq
 from keras_s2s.serving.contract import require_contract
@@ -81,10 +83,10 @@ class Translator(GraphFunctions, SentenceTranslator, keras.Model):
         source_tokenizer: Tokenizer,
         target_tokenizer: Tokenizer,
         num_steps: int = 10,
-        beam_size: int = 5,
-        length_penalty: float = 0.6,
-        coverage_penalty: float = 0.0,
-        replace_unknown: bool = False,
+        beam_size: int = SearchConfig.beam_size,
+        length_penalty: float = SearchConfig.length_penalty,
+        coverage_penalty: float = SearchConfig.coverage_penalty,
+        replace_unknown: bool = SearchConfig.replace_unknown,
         **kwargs: Any,
     ) -> None:
         super().__init__(**kwargs)
@@ -122,15 +124,19 @@ class Translator(GraphFunctions, SentenceTranslator, keras.Model):
         self.source_tokenizer = source_tokenizer
         self.target_tokenizer = target_tokenizer
         self.num_steps = num_steps
-        self.beam_size = beam_size
-        self.length_penalty = length_penalty
-        self.coverage_penalty = coverage_penalty
-        self.replace_unknown = replace_unknown
+        self.search_config = SearchConfig(
+            int(beam_size), float(length_penalty), float(coverage_penalty), bool(replace_unknown)
+        )
         self.built = True
         self._answer = _graph_of(self.answer, [TEXT])
         self._score = _graph_of(self.score, [TEXT, REFERENCE])
         self._explain = _graph_of(self.explain, [TEXT]) if attends else None
         self._beams: dict[str, Callable[[tf.Tensor], Outputs]] = {}
+
+    beam_size = property(operator.attrgetter("search_config.beam_size"))
+    length_penalty = property(operator.attrgetter("search_config.length_penalty"))
+    coverage_penalty = property(operator.attrgetter("search_config.coverage_penalty"))
+    replace_unknown = property(operator.attrgetter("search_config.replace_unknown"))
 
     def build(self, input_shape: Any = None) -> None:
         self.built = True
@@ -273,7 +279,7 @@ class Translator(GraphFunctions, SentenceTranslator, keras.Model):
                     ("target", self.target_tokenizer),
                 )
             )
-            served = Translator(self.model, source, target, **self._search_options())
+            served = Translator(self.model, source, target, **self._options())
             signatures: dict[str, tuple[Signature, list[tf.TensorSpec]]] = {
                 "serving_default": (served.answer, [TEXT]),
                 "beam": (served.beam, [TEXT]),
@@ -295,7 +301,7 @@ class Translator(GraphFunctions, SentenceTranslator, keras.Model):
             to_full_precision(self.model),
             self.source_tokenizer,
             self.target_tokenizer,
-            **self._search_options(),
+            **self._options(),
         )
 
     def _made_up_sentences(self) -> list[str]:
@@ -309,18 +315,11 @@ class Translator(GraphFunctions, SentenceTranslator, keras.Model):
             "model": keras.saving.serialize_keras_object(self.model),
             "source_tokenizer": keras.saving.serialize_keras_object(self.source_tokenizer),
             "target_tokenizer": keras.saving.serialize_keras_object(self.target_tokenizer),
-            **self._search_options(),
+            **self._options(),
         }
 
-    def _search_options(self) -> dict[str, Any]:
-        names = (
-            "num_steps",
-            "beam_size",
-            "length_penalty",
-            "coverage_penalty",
-            "replace_unknown",
-        )
-        return {name: getattr(self, name) for name in names}
+    def _options(self) -> dict[str, Any]:
+        return {"num_steps": self.num_steps, **search_options(self.search_config)}
 
     @classmethod
     def from_config(cls, config: dict[str, Any], custom_objects: Any = None) -> "Translator":
