@@ -40,18 +40,16 @@ class TrainingConfig(SearchConfig, DataConfig):
     )
     tie_embeddings: bool = config_field(False, "the dense layer has the target embedding's weights")
     init_scale: float | None = config_field(
-        None, "weights begin within this distance of 0; left out, as the chapter's", above=0
+        None, "weights begin within this distance of 0; left out, as the chapter's", gt=0
     )
 
     # The training
-    dropout: float = config_field(
-        0.0, "share of values dropped between layers in training", below=1
-    )
-    embed_dropout: float = config_field(0.0, "the same of the embeddings", below=1)
-    recurrent_dropout: float = config_field(0.0, "the same from step to step", below=1)
-    output_dropout: float = config_field(0.0, "the same of what goes into the dense layer", below=1)
+    dropout: float = config_field(0.0, "share of values dropped between layers in training", lt=1)
+    embed_dropout: float = config_field(0.0, "the same of the embeddings", lt=1)
+    recurrent_dropout: float = config_field(0.0, "the same from step to step", lt=1)
+    output_dropout: float = config_field(0.0, "the same of what goes into the dense layer", lt=1)
     label_smoothing: float = config_field(
-        0.0, "probability spread over all of the vocabulary", below=1
+        0.0, "probability spread over all of the vocabulary", lt=1
     )
     batch_size: int = config_field(64, "pairs in a batch", 1)
     batch_tokens: int | None = config_field(
@@ -62,16 +60,16 @@ class TrainingConfig(SearchConfig, DataConfig):
     )
     accumulate: int = config_field(1, "batches whose gradients make one step", 1)
     epochs: int = config_field(300, "times to go through the training pairs", 1)
-    learning_rate: float = config_field(0.005, "learning rate of Adam, the highest one", above=0)
+    learning_rate: float = config_field(0.005, "learning rate of Adam, the highest one", gt=0)
     schedule: str = config_field(
         "constant",
         "how the learning rate falls",
         choices=("constant", "cosine", "inverse-sqrt", "plateau"),
     )
     warmup_steps: int = config_field(0, "steps in which the learning rate rises from zero")
-    clip_norm: float = config_field(1.0, "largest norm of all gradients together", above=0)
+    clip_norm: float = config_field(1.0, "largest norm of all gradients together", gt=0)
     average: float = config_field(
-        0.0, "momentum of a moving average of the weights, used in place of them; 0.999", below=1
+        0.0, "momentum of a moving average of the weights, used in place of them; 0.999", lt=1
     )
     precision: str = config_field(
         "float32",

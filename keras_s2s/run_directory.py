@@ -11,7 +11,7 @@ from typing import Any
 
 from keras_s2s.config import TrainingConfig
 from keras_s2s.utils.errors import InputError
-from keras_s2s.utils.files import atomic_write, check_writable
+from keras_s2s.utils.files import atomic_write, check_output_folder, write_json
 
 
 def git_revision() -> dict[str, Any] | None:
@@ -81,17 +81,12 @@ class RunDirectory:
             InputError: the folder is not empty, or cannot be written to. With `overwrite` there
                 may be a run in it.
         """
-        if os.path.exists(self.path) and not self.path.is_dir():
-            raise InputError(f"{self.path}: is a file; give a folder as --run-dir")
-        check_writable(self.path)
-        if self.exists():
-            if not overwrite:
-                raise InputError(
-                    f"{self.path}: holds a run already; give --resume to go on with it, "
-                    "--overwrite to replace it, or another --run-dir"
-                )
-        elif self.path.is_dir() and any(self.path.iterdir()):
-            raise InputError(f"{self.path}: is not empty and holds no run; give another --run-dir")
+        check_output_folder(self.path, "--run-dir", "run", self.exists())
+        if self.exists() and not overwrite:
+            raise InputError(
+                f"{self.path}: holds a run already; give --resume to go on with it, "
+                "--overwrite to replace it, or another --run-dir"
+            )
 
     def clear(self) -> None:
         """Removes the files of a run, and only those."""
@@ -140,9 +135,7 @@ class RunDirectory:
 
     def write_record(self, record: dict[str, Any]) -> None:
         """Replaces `run.json`."""
-        with atomic_write(self.record) as aside:
-            text = json.dumps(record, indent=2, ensure_ascii=False)
-            aside.write_text(text + "\n", encoding="utf-8")
+        write_json(self.record, record, indent=2)
 
     def read_history(self) -> list[dict[str, str]]:
         """The rows of `history.csv`; none when there is no such file.

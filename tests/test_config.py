@@ -91,14 +91,14 @@ def test_every_value_is_checked(item):
         for value in item.metadata["choices"]:
             taken(value)
         return
-    refused(kind(limits["at_most"] + 1))
+    refused(kind(limits["le"] + 1))
     if kind is int:
         refused(3.0)
-        taken(limits["at_least"])
-        refused(limits["at_least"] - 1)
+        taken(limits["ge"])
+        refused(limits["ge"] - 1)
     else:
         taken(0.5)
-    for border in {"above", "below"} & limits.keys():
+    for border in {"gt", "lt"} & limits.keys():
         refused(kind(limits[border]))
 
 
@@ -177,5 +177,5 @@ def test_a_recipe_survives_its_record():
 def test_seeds():
     assert [check_seed(seed) for seed in (0, 2**32 - 1)] == [0, 2**32 - 1]
     for seed in (-1, 2**32, 1.0, "1", None):
-        with pytest.raises(InputError, match="give a whole number from 0 to 4294967295"):
+        with pytest.raises(InputError, match=r"^seed is .*; give "):
             check_seed(seed)

@@ -170,7 +170,7 @@ FILES = {
 # What is typed, and the beginning of the row that tells of it. RUN is a finished run, EXPORT an
 # export of it, PAIRS its corpus.
 COMMANDS = [
-    ("train phrasebok --run-dir new", "…: no such file, and not in the catalogue"),
+    ("train phrasebok --run-dir new", "…: no such file, and not in the catalog"),
     ("train no_tabs.tsv --run-dir new", "…: … of … lines have no"),
     ("train latin.tsv --run-dir new", "…: line … is not UTF-8"),
     ("train utf_16.tsv --run-dir new", "…: looks like UTF-16"),
@@ -302,8 +302,8 @@ def test_every_error_says_what_to_do():
     silent = {text for text in errors() if "; " not in text} - {"…"}
     # What is put in ends with it; or it is a defect, to be reported.
     assert silent == {
-        "…: no such file, and not in the catalogue (…)…",
-        "…: is not the … of the catalogue: the text inside has sha256 …, not …",
+        "…: no such file, and not in the catalog (…)…",
+        "…: is not the … of the catalog: the text inside has sha256 …, not …",
         "… of signature … of the export is another for … than the model's",
         "signature … of the export scores … with … and the model with …",
         "the export breaks the contract: … - …",

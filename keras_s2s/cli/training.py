@@ -6,7 +6,6 @@ Nothing here imports TensorFlow before it is needed, so that `--help` answers at
 import argparse
 import dataclasses
 import json
-import os
 import shlex
 import shutil
 import sys
@@ -23,7 +22,7 @@ from keras_s2s.training.cluster import DistributionConfig
 from keras_s2s.utils.checks import check_seed
 from keras_s2s.utils.console import import_tensorflow, log, spinner
 from keras_s2s.utils.errors import InputError
-from keras_s2s.utils.files import check_writable
+from keras_s2s.utils.files import check_output_folder
 
 DEFAULT_PRESET = "chapter"
 
@@ -158,9 +157,7 @@ def plot(options: argparse.Namespace) -> None:
     run = RunDirectory(options.run_dir)
     run.read_record()
     output = None if options.output is None else Path(options.output)
-    if output is not None and os.path.exists(output) and not output.is_dir():
-        raise InputError(f"{output}: is a file; give a folder as --output")
-    check_writable(output or run.path)
+    check_output_folder(output or run.path, "--output")
     # Before TensorFlow, which takes longer to come than this takes to be said.
     require_matplotlib()
     import_tensorflow()

@@ -10,7 +10,7 @@ import urllib.parse
 from pathlib import Path
 from typing import Any, NamedTuple, Protocol
 
-from keras_s2s.utils.errors import InputError, ServerError
+from keras_s2s.utils.errors import InputError, ServerError, one_line
 
 ADVICE = {
     "UNAVAILABLE": "check that it runs, has room for more, and that the port is the one for {}",
@@ -164,7 +164,7 @@ class Transport(Protocol):
 def server_error(address: str, kind: str, code: str, message: str) -> ServerError:
     """An error in one line: where, what, its code, and what to do."""
     advice = ADVICE.get(code, OTHER_ADVICE).format(kind)
-    return ServerError(f"{address}: {' '.join(message.split())} ({code}); {advice}", code)
+    return ServerError(f"{address}: {one_line(message)} ({code}); {advice}", code)
 
 
 def host_and_port(address: str, location: str, default_port: int) -> tuple[str, int]:

@@ -2,16 +2,14 @@
 
 import contextlib
 import dataclasses
-import hashlib
 import os
 import sys
 from pathlib import Path
 from typing import NamedTuple
 
 from keras_s2s.data.compressed_files import read_bytes, unpack
-from keras_s2s.utils.errors import InputError, did_you_mean
-from keras_s2s.utils.files import atomic_write
-from keras_s2s.utils.text import printable
+from keras_s2s.utils.errors import InputError, did_you_mean, one_line, printable
+from keras_s2s.utils.files import atomic_write, sha256_of
 
 
 @dataclasses.dataclass(frozen=True)
@@ -165,11 +163,11 @@ def _cache_folder() -> Path:
 
 def _verified_text(content: bytes, name: str, entry: CatalogEntry) -> bytes:
     text = unpack(content, name)
-    found = hashlib.sha256(text).hexdigest()
-    if found != entry.text_sha256:
+    checksum = sha256_of(text)
+    if checksum != entry.text_sha256:
         raise InputError(
-            f"{printable(name)}: is not the {entry.name} of the catalogue: "
-            f"the text inside has sha256 {found}, not {entry.text_sha256}"
+            f"{printable(name)}: is not the {entry.name} of the catalog: "
+            f"the text inside has sha256 {checksum}, not {entry.text_sha256}"
         )
     return text
 
@@ -185,9 +183,8 @@ def _download(entry: CatalogEntry) -> bytes:
             with contextlib.redirect_stdout(sys.stderr):
                 keras.utils.get_file(aside.name, entry.url, cache_subdir=str(aside.parent))
         except Exception as error:  # Keras raises no narrower class when a download fails
-            reason = " ".join(str(error).split())
             raise InputError(
-                f"{entry.name}: cannot be downloaded ({reason}); try again, or {by_hand}"
+                f"{entry.name}: cannot be downloaded ({one_line(error)}); try again, or {by_hand}"
             ) from error
         try:
             return _verified_text(aside.read_bytes(), entry.url, entry)

@@ -11,8 +11,7 @@ import zlib
 from collections.abc import Iterator
 from typing import IO, Any
 
-from keras_s2s.utils.errors import InputError
-from keras_s2s.utils.text import printable
+from keras_s2s.utils.errors import InputError, printable
 
 _MEBIBYTE = 1 << 20
 _TEXT_SUFFIXES = (".txt", ".tsv", ".csv", ".tab")

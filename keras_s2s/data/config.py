@@ -21,8 +21,8 @@ class DataConfig:
     lowercase: bool = config_field(True, "fold case (sentencepiece; words always are)")
     num_steps: int = config_field(10, "tokens after which a sentence is cut", 3, MAX_LAYER_SIZE)
     drop_long: bool = config_field(False, "leave out the pairs that would be cut")
-    valid_fraction: float = config_field(0.0, "share of the sources kept for validation", below=1)
-    test_fraction: float = config_field(0.0, "share of the sources kept for testing", below=1)
+    valid_fraction: float = config_field(0.0, "share of the sources kept for validation", lt=1)
+    test_fraction: float = config_field(0.0, "share of the sources kept for testing", lt=1)
     split_seed: int = config_field(0, "another one keeps other sources for validation and testing")
     subword_sampling: float = config_field(
         0.0, "draw subwords anew each epoch: SentencePiece's alpha, 0 for never; 0.2 is usual", 0, 1

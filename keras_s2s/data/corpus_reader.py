@@ -22,7 +22,7 @@ from keras_s2s.data.line_parsing import (
     check_text,
     tab_separated_rows,
 )
-from keras_s2s.utils.text import printable
+from keras_s2s.utils.errors import printable
 
 
 class Chunk(NamedTuple):

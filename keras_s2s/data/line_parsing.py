@@ -5,8 +5,7 @@ import logging
 import string
 from collections.abc import Iterable, Iterator
 
-from keras_s2s.utils.errors import InputError
-from keras_s2s.utils.text import printable
+from keras_s2s.utils.errors import InputError, printable
 
 _logger = logging.getLogger("keras_s2s")
 

@@ -23,8 +23,7 @@ from keras_s2s.data.line_parsing import (
     tab_separated_rows,
 )
 from keras_s2s.utils.checks import check_int
-from keras_s2s.utils.errors import InputError
-from keras_s2s.utils.text import printable
+from keras_s2s.utils.errors import InputError, printable
 
 
 @dataclasses.dataclass(frozen=True)
@@ -56,7 +55,7 @@ class ParallelCorpus:
         for side in ("source", "target"):
             if isinstance(getattr(self, side), (str, bytes)):
                 raise InputError(
-                    f"{side}: a list of sentences is wanted, not one text; put it in brackets"
+                    f"{side}: expected a list of sentences, got one text; put it in brackets"
                 )
         if len(self.source) != len(self.target):
             raise InputError(

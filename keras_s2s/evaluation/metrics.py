@@ -11,7 +11,7 @@ import sacrebleu
 from sacrebleu.metrics.base import Metric
 
 from keras_s2s.utils.checks import check_int
-from keras_s2s.utils.errors import InputError, did_you_mean
+from keras_s2s.utils.errors import InputError, did_you_mean, one_line
 
 # Sentences that sacreBLEU is given at a time. It holds the n-grams of all references that it is
 # given: for 117,000 sentences at once that is 2.4 GB, and a third more time.
@@ -101,10 +101,9 @@ def make_metrics(tokenize: str = "13a") -> dict[str, Metric]:
         metric = sacrebleu.BLEU(lowercase=True, force=True, tokenize=tokenize)
     # Some need a package, or a vocabulary that sacreBLEU downloads.
     except (ImportError, RuntimeError, OSError) as error:
-        reason = " ".join(str(error).split())
         raise InputError(
-            f"tokenization {tokenize!r} cannot be used ({reason}); install what it needs, or "
-            "give 13a"
+            f"tokenization {tokenize!r} cannot be used ({one_line(error)}); install what it "
+            "needs, or give 13a"
         ) from error
     return {"bleu": metric, "chrf": sacrebleu.CHRF(lowercase=True)}
 

@@ -1,6 +1,5 @@
 """The serving contract as code: what an export promises, and what a stock TF Serving demands."""
 
-import hashlib
 import json
 import os
 import re
@@ -14,6 +13,7 @@ from keras_s2s.serving.runtime_check import check_running
 from keras_s2s.serving.saved_model import COMPOSITE, VARIABLE_OPS, SavedModel, elements
 from keras_s2s.serving.session import SessionError, TensorSpec, registered_ops
 from keras_s2s.utils.errors import ExportError, InputError
+from keras_s2s.utils.files import sha256_of
 
 # Inputs and outputs of each signature. A letter stands for any size, the same in one signature.
 SIGNATURES: dict[str, tuple[dict[str, str], dict[str, str]]] = {
@@ -262,4 +262,4 @@ def _check_proof(model: SavedModel, proof: dict[str, Any] | None) -> Check:
 
 
 def _hash(file: Path) -> str:
-    return hashlib.sha256(file.read_bytes()).hexdigest() if file.is_file() else "missing"
+    return sha256_of(file) if file.is_file() else "missing"

@@ -6,6 +6,7 @@ import textwrap
 from typing import Any, Literal, NamedTuple
 
 from keras_s2s.serving.session import Signature, TensorSpec
+from keras_s2s.utils.errors import printable
 
 Verdict = Literal["passed", "failed", "not applicable"]
 _WIDTH = 100
@@ -102,9 +103,7 @@ class Inspection:
         verdicts = [check.verdict for check in self.checks]
         kinds: tuple[Verdict, ...] = ("passed", "failed", "not applicable")
         lines.append(", ".join(f"{verdicts.count(kind)} {kind}" for kind in kinds))
-        text = "\n".join(lines)
-        # The names in other people's models may hold characters that play tricks on a terminal.
-        return "".join(s if s.isprintable() or s == "\n" else ascii(s)[1:-1] for s in text)
+        return printable("\n".join(lines), keep="\n")
 
     def _signature_lines(self) -> list[str]:
         lines = ["signatures" if self.signatures else "signatures    none"]

@@ -9,6 +9,7 @@ from keras_s2s.serving.graph_checks import minimum_server, verdict
 from keras_s2s.serving.inspection import Check
 from keras_s2s.serving.saved_model import SavedModel
 from keras_s2s.serving.session import SavedModelSession, SessionError, tensorflow_text_libraries
+from keras_s2s.utils.errors import one_line
 
 SCORE_TOLERANCE = 1e-4
 BATCH_SIZE = 40
@@ -151,5 +152,4 @@ def _wrong(text: bytes, answer: Answer, alone: Answer, known: dict[bytes, Answer
 
 
 def _reason(model: SavedModel, error: Exception) -> str:
-    reason = str(error).removeprefix(f"{model.folder}: ")
-    return reason if len(reason) <= 300 else f"{reason[:297]}..."
+    return one_line(str(error).removeprefix(f"{model.folder}: "), 300)

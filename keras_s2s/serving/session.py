@@ -25,6 +25,8 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from keras_s2s.utils.errors import one_line
+
 INVALID_ARGUMENT, FAILED_PRECONDITION = 3, 9  # of TensorFlow's status codes
 _COMMAND = (sys.executable, os.fspath(Path(__file__).with_name("session_worker.py")))
 
@@ -218,8 +220,7 @@ class SavedModelSession:
             raise SessionError(f"{self.path}: {self._cause_of_death(time.monotonic() - started)}")
         answer = json.loads(line)
         if "error" in answer:
-            message = " ".join(answer["error"].split())  # TensorFlow's may have several lines
-            raise SessionError(f"{self.path}: {message}", answer["code"])
+            raise SessionError(f"{self.path}: {one_line(answer['error'])}", answer["code"])
         return answer
 
     def _cause_of_death(self, seconds: float) -> str:

@@ -1,8 +1,6 @@
 """Proof that an export answers as the model does, on the path a server takes."""
 
-import hashlib
 import importlib.metadata
-import json
 import math
 import random
 from collections.abc import Sequence
@@ -15,6 +13,7 @@ from keras_s2s.serving.runtime_check import needed_libraries
 from keras_s2s.serving.saved_model import SavedModel
 from keras_s2s.serving.session import SavedModelSession, SessionError
 from keras_s2s.utils.errors import ExportError
+from keras_s2s.utils.files import sha256_of_files, write_json
 from keras_s2s.utils.text import encode_texts
 
 BATCH_SIZES = range(1, 34)
@@ -125,7 +124,7 @@ def verify_export(
             **{name: importlib.metadata.version(name) for name in PACKAGES},
             "tensorflow libraries": libraries,
         },
-        "sha256": _hashes(folder),
+        "sha256": sha256_of_files(folder),
         "answers": [
             {
                 "text": asked[row].decode("utf-8"),
@@ -138,8 +137,7 @@ def verify_export(
     }
     extra = folder / EXTRA
     extra.mkdir(exist_ok=True)
-    text = json.dumps(record, indent=2, ensure_ascii=False)
-    (extra / "proof.json").write_text(text + "\n", encoding="utf-8")
+    write_json(extra / "proof.json", record, indent=2)
     return record
 
 
@@ -149,15 +147,6 @@ def _is_plain(text: bytes) -> bool:
         return text.decode("utf-8").isprintable() and 0 < len(text) <= 200
     except UnicodeDecodeError:
         return False
-
-
-def _hashes(folder: Path) -> dict[str, str]:
-    """SHA-256 of all files of an export, by their path in it."""
-    files = sorted(path for path in folder.rglob("*") if path.is_file())
-    return {
-        path.relative_to(folder).as_posix(): hashlib.sha256(path.read_bytes()).hexdigest()
-        for path in files
-    }
 
 
 def _compare_texts(texts: list[bytes], served: np.ndarray, own: list[bytes]) -> None:

@@ -5,7 +5,6 @@ its normalisation of text included, is one file that plain `sentencepiece` reads
 """
 
 import functools
-import hashlib
 import importlib.util
 import io
 import itertools
@@ -34,8 +33,8 @@ from keras_s2s.tokenizers.tokenizer import (
     is_text,
 )
 from keras_s2s.utils.checks import check_int, check_texts
-from keras_s2s.utils.errors import InputError
-from keras_s2s.utils.files import atomic_write
+from keras_s2s.utils.errors import InputError, one_line
+from keras_s2s.utils.files import atomic_write, sha256_of
 
 MODEL_TYPES = ("unigram", "bpe")
 # SentencePiece's name of each normalisation, with and without lower-casing.
@@ -334,7 +333,7 @@ class _ModelResource(tf.saved_model.experimental.TrackableResource):
             _ = self.resource_handle
 
     def _create_resource(self) -> tf.Tensor:
-        content = hashlib.sha256(self._model).hexdigest()
+        content = sha256_of(self._model)
         return _ops().sentencepiece_op(
             model=self._model, shared_name=f"sentencepiece_{content[:16]}"
         )
@@ -390,4 +389,4 @@ def _reason(message: str, vocab_size: int) -> str:
             "no text to learn subwords from; give sentences, of at most "
             f"{LONGEST_SENTENCE:,} bytes each"
         )
-    return f"SentencePiece cannot learn from these texts: {' '.join(message.split())}"
+    return f"SentencePiece cannot learn from these texts: {one_line(message)}"

@@ -4,7 +4,6 @@ Only core TensorFlow string operations are used: any server and `saved_model_cli
 """
 
 import collections
-import hashlib
 import os
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
@@ -23,7 +22,7 @@ from keras_s2s.tokenizers.tokenizer import (
 )
 from keras_s2s.utils.checks import check_int, check_texts
 from keras_s2s.utils.errors import InputError
-from keras_s2s.utils.files import atomic_write
+from keras_s2s.utils.files import atomic_write, sha256_of
 
 
 @keras.saving.register_keras_serializable(package="keras_s2s")
@@ -224,7 +223,7 @@ class _VocabularyFile(tf.lookup.TextFileInitializer):
     """
 
     def __init__(self, file: Path, key_dtype: Any, key: str, value_dtype: Any, value: str) -> None:
-        content = hashlib.sha256(file.read_bytes()).hexdigest()
+        content = sha256_of(file)
         self._name_of_table = f"{file.stem}_{key_dtype.name}_{content[:16]}"
         super().__init__(str(file), key_dtype, key, value_dtype, value)
 

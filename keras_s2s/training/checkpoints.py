@@ -11,8 +11,8 @@ import numpy as np
 
 from keras_s2s.data.bucketing import DataPosition
 from keras_s2s.utils.console import log
-from keras_s2s.utils.errors import InputError
-from keras_s2s.utils.files import atomic_write, fsync, remove_folder, sha256_of
+from keras_s2s.utils.errors import InputError, one_line
+from keras_s2s.utils.files import atomic_write, fsync, remove_folder, sha256_of, write_json
 
 VARIABLES = "variables.npz"
 STATE = "state.json"
@@ -145,7 +145,7 @@ class CheckpointFolder:
             fsync(self.path)
         except OSError as error:
             raise InputError(
-                f"{folder}: the state of the training cannot be saved ({_reason(error)}); "
+                f"{folder}: the state of the training cannot be saved ({one_line(error, 120)}); "
                 f"{self._kept()}, so make room or give back the permission, and go on with --resume"
             ) from error
         for outdated in self.all()[: -self._keep]:
@@ -191,7 +191,7 @@ def verify_checkpoint(folder: Path) -> str | None:
             name: checksum for checksum, _, name in (line.partition("  ") for line in lines)
         }
     except (OSError, ValueError) as error:
-        return f"its {CHECKSUMS} cannot be read ({_reason(error)})"
+        return f"its {CHECKSUMS} cannot be read ({one_line(error, 120)})"
     if not {VARIABLES, STATE} <= expected.keys():
         return f"its {CHECKSUMS} is damaged"
     for name, checksum in expected.items():
@@ -199,7 +199,7 @@ def verify_checkpoint(folder: Path) -> str | None:
             if sha256_of(folder / name) != checksum:
                 return f"its {name} is not what its {CHECKSUMS} says"
         except OSError as error:
-            return f"its {name} cannot be read ({_reason(error)})"
+            return f"its {name} cannot be read ({one_line(error, 120)})"
     return None
 
 
@@ -210,8 +210,8 @@ def _write(folder: Path, model: keras.Model, state: TrainingState) -> None:
     if state.best_weights:
         np.savez(folder / BEST_WEIGHTS, *state.best_weights)
     content = dataclasses.asdict(dataclasses.replace(state, best_weights=[]))
-    text = json.dumps({**content, "best_weights": bool(state.best_weights)})
-    (folder / STATE).write_text(text + "\n", encoding="utf-8")
+    content["best_weights"] = bool(state.best_weights)
+    write_json(folder / STATE, content, indent=None)
     files = sorted(folder.iterdir())
     lines = [f"{sha256_of(file)}  {file.name}\n" for file in files]
     (folder / CHECKSUMS).write_text("".join(lines), encoding="ascii")
@@ -240,7 +240,7 @@ def _read(folder: Path, model: keras.Model) -> TrainingState:
     # It is what was written, so another version wrote it, and of another model.
     except (KeyError, TypeError, ValueError) as error:
         raise InputError(
-            f"{folder}: not of this model and version ({_reason(error)}); begin anew with "
+            f"{folder}: not of this model and version ({one_line(error, 120)}); begin anew with "
             "--overwrite"
         ) from error
     return state
@@ -249,8 +249,3 @@ def _read(folder: Path, model: keras.Model) -> TrainingState:
 def _variables(model: keras.Model) -> list[keras.Variable]:
     """All that training changes: weights, states of random generators, and the optimizer's."""
     return [*model.variables, *model.optimizer.variables]
-
-
-def _reason(error: BaseException) -> str:
-    """An error in a line."""
-    return " ".join(str(error).split())[:120]

@@ -10,7 +10,7 @@ import tensorflow as tf
 from keras_s2s.serving.graph_checks import minimum_server
 from keras_s2s.serving.saved_model import SavedModel, check_version_folder
 from keras_s2s.translation.base import SentenceTranslator
-from keras_s2s.utils.errors import InputError
+from keras_s2s.utils.errors import InputError, first_line
 
 
 class ExportedTranslator(SentenceTranslator):
@@ -33,9 +33,8 @@ class ExportedTranslator(SentenceTranslator):
             # Kept, since the signatures do not hold on to the variables they use.
             self._loaded = tf.saved_model.load(str(folder))
         except (OSError, ValueError, tf.errors.OpError) as error:
-            reason = str(error).strip().split("\n")[0]
             raise InputError(
-                f"{folder}: no SavedModel that can be loaded ({reason}); export it again"
+                f"{folder}: no SavedModel that can be loaded ({first_line(error)}); export it again"
             ) from error
         signatures = self._loaded.signatures
         missing = [name for name in ("serving_default", "score") if name not in signatures]

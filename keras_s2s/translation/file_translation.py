@@ -13,7 +13,7 @@ from keras_s2s.translation.journal import Journal, ResumableOutput, VerifiedPref
 from keras_s2s.translation.line_reader import WINDOW_LINES, LineReader
 from keras_s2s.translation.output_format import FAILED, Answer, Wanted
 from keras_s2s.utils.console import log
-from keras_s2s.utils.errors import InputError
+from keras_s2s.utils.errors import InputError, one_line
 from keras_s2s.utils.signals import GracefulShutdown, Interrupted
 
 # So many at a time, since a request to end waits for them.
@@ -84,7 +84,7 @@ position 3: invalid start byte\\tbad\\xff\\n")
         for number, line in enumerate(lines, first):
             answers = found[line]
             if isinstance(answers, Exception):
-                reason = " ".join(f"{type(answers).__name__}: {answers}".split())
+                reason = one_line(f"{type(answers).__name__}: {answers}")
                 text = reason.encode("utf-8", "backslashreplace")
                 failed.append(b"%d\t%b\t%b\n" % (number, text, line))
                 answers = FAILED
@@ -135,7 +135,7 @@ def translate_file(
         with reader:
             try:
                 if not journal.is_complete:
-                    translator = WindowTranslator(load(), wanted, request.raise_if_asked)
+                    translator = WindowTranslator(load(), wanted, request.raise_if_requested)
                     journal = _translate_rest(partial, reader, journal, translator)
                 partial.finish(journal)
             except OSError as error:

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from keras_s2s.utils.errors import InputError
-from keras_s2s.utils.files import atomic_write, check_writable, fsync, remove_stale_temporaries
+from keras_s2s.utils.files import check_writable, fsync, remove_stale_temporaries, write_json
 
 _STEP = 1 << 20
 
@@ -245,7 +245,5 @@ class ResumableOutput:
         return journal is not None and journal.is_complete
 
     def _write(self, journal: Journal) -> None:
-        with atomic_write(self._journal) as aside:
-            aside.write_text(f"{json.dumps(journal._asdict())}\n", encoding="utf-8")
-            fsync(aside)
+        write_json(self._journal, journal._asdict(), indent=None, synchronize=True)
         fsync(self.folder)

@@ -6,8 +6,7 @@ import os
 import zlib
 from typing import IO
 
-from keras_s2s.utils.errors import InputError
-from keras_s2s.utils.text import printable
+from keras_s2s.utils.errors import InputError, printable
 
 # So many lines have enough of each length to fill batches; so many bytes fit into any memory.
 WINDOW_LINES = 8192

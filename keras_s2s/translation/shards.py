@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import glob
-import hashlib
 import json
 import os
 import shutil
@@ -14,9 +13,15 @@ from typing import Any, NamedTuple
 from keras_s2s.translation.file_translation import WindowTranslator
 from keras_s2s.translation.line_reader import WINDOW_LINES, LineReader
 from keras_s2s.translation.output_format import Wanted
-from keras_s2s.utils.errors import InputError
-from keras_s2s.utils.files import atomic_write, check_writable, fsync, remove_stale_temporaries
-from keras_s2s.utils.text import printable
+from keras_s2s.utils.errors import InputError, printable
+from keras_s2s.utils.files import (
+    atomic_write,
+    check_output_folder,
+    fsync,
+    remove_stale_temporaries,
+    sha256_of,
+    write_json,
+)
 
 
 class Shard(NamedTuple):
@@ -74,13 +79,7 @@ class ShardFolder:
         Raises:
             InputError: there is something else in it.
         """
-        if os.path.exists(self.path) and not self.path.is_dir():
-            raise InputError(f"{self.path}: is a file; give a folder as --output-dir")
-        check_writable(self.path)
-        if self.path.is_dir() and any(self.path.iterdir()) and not self._plan.is_file():
-            raise InputError(
-                f"{self.path}: is not empty and holds no shards; give another --output-dir"
-            )
+        check_output_folder(self.path, "--output-dir", "shards", self._plan.is_file())
 
     def begin(self, settings: dict[str, Any], shards: Sequence[Shard], overwrite: bool) -> None:
         """Writes the plan, or makes sure that it is the one that is there.
@@ -105,8 +104,7 @@ class ShardFolder:
                 )
             shutil.rmtree(self.shards, ignore_errors=True)
         self.shards.mkdir(parents=True, exist_ok=True)
-        with atomic_write(self._plan) as aside:
-            aside.write_text(f"{json.dumps(plan)}\n", encoding="utf-8")
+        write_json(self._plan, plan, indent=None)
 
     def missing(self, shards: Iterable[Shard]) -> list[Shard]:
         """Those that are not translated yet."""
@@ -198,7 +196,7 @@ def _name(source: str) -> str:
 
 
 def _checksum(lines: Iterable[bytes]) -> str:
-    return hashlib.sha256(b"\n".join(lines)).hexdigest()
+    return sha256_of(b"\n".join(lines))
 
 
 def _join(parts: Iterable[Path], whole: Path) -> None:

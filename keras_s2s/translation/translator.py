@@ -28,7 +28,7 @@ from keras_s2s.tokenizers.word_tokenizer import WordTokenizer
 from keras_s2s.translation.base import SentenceTranslator
 from keras_s2s.translation.graph_functions import GraphFunctions, Outputs
 from keras_s2s.utils.checks import check_ints, check_type
-from keras_s2s.utils.errors import InputError
+from keras_s2s.utils.errors import InputError, first_line
 from keras_s2s.utils.files import atomic_write
 from keras_s2s.utils.text import encode_texts, string_tensor
 
@@ -214,9 +214,8 @@ class Translator(GraphFunctions, SentenceTranslator, keras.Model):
         try:
             loaded = keras.saving.load_model(path, compile=False)
         except Exception as error:
-            reason = str(error).strip().split("\n")[0]
             raise InputError(
-                f"{not_ours}, or damaged ({reason}); give model.keras of a run"
+                f"{not_ours}, or damaged ({first_line(error)}); give model.keras of a run"
             ) from error
         if not isinstance(loaded, Translator):
             raise InputError(

@@ -11,23 +11,24 @@ from keras_s2s.utils.errors import did_you_mean
 
 
 class CommandParser(argparse.ArgumentParser):
-    """An argument parser whose errors are one line and say what was probably meant."""
+    """An argument parser with one-line errors that suggest similar spellings."""
 
-    _given: Sequence[str] = ()
+    _arguments: Sequence[str] = ()
 
     def parse_known_args(self, args: Any = None, namespace: Any = None) -> Any:
-        self._given = sys.argv[1:] if args is None else args
+        self._arguments = sys.argv[1:] if args is None else args
         return super().parse_known_args(args, namespace)
 
     def error(self, message: str) -> NoReturn:
-        """Ends the program as `main` does for other errors."""
-        # Of an option that is misspelt argparse would say only that the right one is missing.
+        """Print an error and exit, in the format of `main`."""
+        # For a misspelled option argparse reports only that the correct one is missing.
         if message.startswith(("the following arguments are required", "unrecognized arguments")):
-            options = [word.partition("=")[0] for word in self._given if word.startswith("--")]
-            known = self._option_string_actions
-            unknown = [word for word in options if word != "--" and word not in known]
+            options = [word.partition("=")[0] for word in self._arguments if word.startswith("--")]
+            unknown = [
+                word for word in options if word != "--" and word not in self._option_string_actions
+            ]
             if unknown:
-                message = self._about_unknown(unknown[0])
+                message = self._unknown_argument(unknown[0])
         sys.exit(print_error(f"{message} (see {self.prog} --help)"))
 
     def _check_value(self, action: argparse.Action, value: Any) -> None:
@@ -40,34 +41,34 @@ class CommandParser(argparse.ArgumentParser):
             )
 
     def refuse_unknown(self, arguments: Sequence[str]) -> None:
-        """Ends the program when there are arguments left over."""
+        """Exit with an error if there are unparsed arguments."""
         if arguments:
-            self.error(self._about_unknown(arguments[0].partition("=")[0]))
+            self.error(self._unknown_argument(arguments[0].partition("=")[0]))
 
-    def _about_unknown(self, option: str) -> str:
-        known = [name for name in self._option_string_actions if name.startswith("--")]
+    def _unknown_argument(self, option: str) -> str:
+        options = [name for name in self._option_string_actions if name.startswith("--")]
         if not option.startswith("-") and os.path.isfile(option):
             hint = ""
             if any(action.dest == "corpus" for action in self._actions):
-                hint = "; two aligned files are given as a.en,a.fr"
+                hint = "; give two aligned files as a.en,a.fr"
             return f"{option} is one argument too many{hint}"
-        return f"unknown argument {option}{did_you_mean(option, known)}"
+        return f"unknown argument {option}{did_you_mean(option, options)}"
 
 
 def int_value(text: str) -> int:
-    """The type of an option."""
-    return _number(text, int, "a whole number", "3")
+    """Parse an integer option; an argparse type."""
+    return _parse(text, int, "an integer", "3")
 
 
 def float_value(text: str) -> float:
-    """The type of an option."""
-    return _number(text, float, "a number", "0.5")
+    """Parse a float option; an argparse type."""
+    return _parse(text, float, "a number", "0.5")
 
 
-def _number(text: str, kind: type, wanted: str, example: str) -> Any:
+def _parse(text: str, dtype: type, description: str, example: str) -> Any:
     try:
-        return kind(text)
+        return dtype(text)
     except ValueError:
         raise argparse.ArgumentTypeError(
-            f"{text!r} is not {wanted}; give one, such as {example}"
+            f"{text!r} is not {description}; give one, such as {example}"
         ) from None

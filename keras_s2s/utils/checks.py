@@ -1,93 +1,139 @@
-"""What a call may be given: values of a wrong kind are told before they get into TensorFlow."""
+"""Checks of arguments before they reach TensorFlow, where errors are hard to read."""
 
+import math
 import numbers
 import operator
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
 from keras_s2s.utils.errors import InputError
 
-# Servers read the name of a version's folder as a signed number of 64 bits.
+# Servers read the name of a version's folder as a signed 64-bit integer.
 MAX_VERSION = 2**63 - 1
 
+_COMPARISONS: Mapping[str, tuple[Callable[[Any, Any], bool], str]] = {
+    "ge": (operator.ge, "{} or more"),
+    "le": (operator.le, "{} or less"),
+    "gt": (operator.gt, "more than {}"),
+    "lt": (operator.lt, "less than {}"),
+}
 
-def check_int(name: str, value: Any, at_least: int = 1, advice: str = "") -> int:
-    """Returns a whole number of a call.
+
+def check_number(
+    name: str, value: Any, dtype: type = int, advice: str = "", **limits: float
+) -> int | float:
+    """Return a number if it is finite and within limits.
+
+    NumPy's numbers are accepted, booleans are not.
 
     Args:
-        name: of the argument.
-        value: what was given.
-        at_least: the smallest it may be.
-        advice: what to say after "give … or more".
+        name: the argument's name.
+        value: its value.
+        dtype: `int` for integers only, `float` for any real number.
+        advice: the end of the message when a limit is exceeded.
+        **limits: bounds by comparison: `ge`, `le`, `gt`, `lt`.
 
     Raises:
-        InputError: it is no whole number, or too small.
+        InputError: `value` is not such a number.
 
     Example:
 
-    >>> check_whole_number("batch_size", 64)
+    >>> check_number("dropout", 1, float, ge=0, lt=1)
+    Traceback (most recent call last):
+    keras_s2s.utils.errors.InputError: dropout is 1; give less than 1
+    """
+    cls = numbers.Integral if dtype is int else numbers.Real
+    is_integer = isinstance(value, numbers.Integral)
+    # `isfinite` overflows for integers beyond float64.
+    is_finite = is_integer or (isinstance(value, cls) and math.isfinite(value))
+    if isinstance(value, bool) or not is_finite:
+        raise InputError(
+            f"{name} is {value!r}; give {'an integer' if dtype is int else 'a number'}"
+        )
+    for limit, bound in limits.items():
+        compare, description = _COMPARISONS[limit]
+        if not compare(value, bound):
+            raise InputError(f"{name} is {value}; give {description.format(bound)}{advice}")
+    return operator.index(value) if is_integer else float(value)
+
+
+def check_int(name: str, value: Any, ge: int = 1, advice: str = "") -> int:
+    """Return `value` as an `int`.
+
+    Args:
+        name: the argument's name.
+        value: its value.
+        ge: the smallest allowed integer.
+        advice: the end of the message when the integer is too small.
+
+    Raises:
+        InputError: `value` is not an integer, or too small.
+
+    Example:
+
+    >>> check_int("batch_size", 64)
     64
     """
-    # To Python, True is a whole number; those of NumPy are no `int`.
-    if isinstance(value, bool) or not isinstance(value, numbers.Integral):
-        raise InputError(f"{name} is {value!r}; give a whole number")
-    if value < at_least:
-        raise InputError(f"{name} is {value}; give {at_least} or more{advice}")
-    return operator.index(value)
+    return int(check_number(name, value, int, advice, ge=ge))
 
 
-def check_ints(at_least: int = 1, /, **values: Any) -> None:
-    """Makes sure of several whole numbers of a call, by name; see `check_int`.
-
-    Raises:
-        InputError: one is no whole number, or too small.
+def check_ints(ge: int = 1, /, **values: Any) -> None:
+    """Check several integers by name; see `check_int`.
 
     Example:
 
-    >>> check_whole_numbers(embed_size=32, num_layers=0)
+    >>> check_ints(embed_size=32, num_layers=0)
     Traceback (most recent call last):
-    keras_s2s.errors.InputError: num_layers is 0; give 1 or more
+    keras_s2s.utils.errors.InputError: num_layers is 0; give 1 or more
     """
     for name, value in values.items():
-        check_int(name, value, at_least)
+        check_int(name, value, ge)
 
 
 def check_fraction(name: str, value: Any) -> None:
-    """Makes sure of a number from 0 to 1, without 1.
+    """Check that a number is in [0, 1).
 
     Raises:
-        InputError: it is none.
+        InputError: it is not.
     """
-    if not isinstance(value, numbers.Real) or not 0 <= float(value) < 1:
-        raise InputError(f"{name} is {value!r}; give 0 or more and less than 1")
+    check_number(name, value, float, ge=0, lt=1)
 
 
-def check_type(name: str, value: Any, kind: type, advice: str) -> None:
-    """Makes sure that an object of a call is of the kind that is wanted.
+def check_seed(seed: Any) -> int:
+    """Return a seed that NumPy accepts.
+
+    Raises:
+        InputError: it is not an unsigned 32-bit integer.
+    """
+    return int(check_number("seed", seed, int, ge=0, le=2**32 - 1))
+
+
+def check_type(name: str, value: Any, cls: type, advice: str) -> None:
+    """Check that an argument is an instance of a class.
 
     Args:
-        name: of the argument.
-        value: what was given.
-        kind: the class that it has to be of.
-        advice: how to get one.
+        name: the argument's name.
+        value: its value.
+        cls: the expected class.
+        advice: how to get an instance.
 
     Raises:
-        InputError: it is of another kind.
+        InputError: it is not.
     """
-    if not isinstance(value, kind):
-        shown = repr(value) if isinstance(value, str) else f"a {type(value).__name__}"
-        raise InputError(f"{name} is {shown}, no {kind.__name__}; give {advice}")
+    if not isinstance(value, cls):
+        actual = repr(value) if isinstance(value, str) else f"a {type(value).__name__}"
+        raise InputError(f"{name} is {actual}, not a {cls.__name__}; give {advice}")
 
 
 def check_texts(name: str, texts: Any) -> list[str | bytes]:
-    """Returns the texts of a call as a list.
+    """Return an iterable of texts as a list.
 
     Args:
-        name: of the argument.
-        texts: what was given.
+        name: the argument's name.
+        texts: its value.
 
     Raises:
-        InputError: one text instead of several, or something in it that is no text.
+        InputError: it is a single text, or an element is not a text.
 
     Example:
 
@@ -95,31 +141,22 @@ def check_texts(name: str, texts: Any) -> list[str | bytes]:
     ['Go.', b'Hi.']
     """
     if isinstance(texts, (str, bytes)):
-        raise InputError(f"{name}: a list of sentences is wanted, not one; put it in brackets")
-    # A tensor of one string can be iterated over by name only.
+        raise InputError(f"{name}: expected a list of sentences, got one; put it in brackets")
+    # A scalar tensor has `__iter__`, which fails.
     if not isinstance(texts, Iterable) or getattr(texts, "shape", None) == ():
-        raise InputError(f"{name}: a list of sentences is wanted, not {_shown(texts)}; give one")
-    found = list(texts)
-    for number, text in enumerate(found, 1):
+        raise InputError(
+            f"{name}: expected a list of sentences, got {_describe(texts)}; give a list"
+        )
+    result = list(texts)
+    for index, text in enumerate(result, 1):
         if not isinstance(text, (str, bytes)):
             raise InputError(
-                f"{name}: number {number} is {_shown(text)}; give each as str or bytes"
+                f"{name}: number {index} is {_describe(text)}; give each as str or bytes"
             )
-    return found
+    return result
 
 
-def _shown(value: Any) -> str:
-    return (
-        f"{value!r}" if value is None or isinstance(value, numbers.Number) else type(value).__name__
-    )
-
-
-def check_seed(seed: Any) -> int:
-    """Returns a seed that NumPy takes.
-
-    Raises:
-        InputError: it does not take this one.
-    """
-    if not isinstance(seed, int) or not 0 <= seed < 2**32:
-        raise InputError(f"seed is {seed!r}; give a whole number from 0 to {2**32 - 1}")
-    return seed
+def _describe(value: Any) -> str:
+    if value is None or isinstance(value, numbers.Number):
+        return repr(value)
+    return type(value).__name__

@@ -1,4 +1,4 @@
-"""What a person at the terminal sees besides results: messages and progress, all on stderr."""
+"""Progress and messages, on stderr."""
 
 import contextlib
 import faulthandler
@@ -11,21 +11,23 @@ import tempfile
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
+from keras_s2s.utils.errors import one_line, printable
+
 if TYPE_CHECKING:
     from rich.progress import Progress
 
-# TensorFlow's C++ libraries log so while they are loaded, before any setting can stop them.
-_CHATTER = re.compile(rb"[IWE]\d{4} \d\d:\d\d:|WARNING: All log messages before absl::Init")
+# Log lines of TensorFlow's C++ libraries while they load, before any setting takes effect.
+_LOADING_LOGS = re.compile(rb"[IWE]\d{4} \d\d:\d\d:|WARNING: All log messages before absl::Init")
 
 
 def log(message: str) -> None:
-    """Prints a line on stderr; stdout is for results."""
+    """Print a line on stderr; stdout is for results."""
     print(message, file=sys.stderr, flush=True)
 
 
 @contextlib.contextmanager
 def one_line_warnings() -> Iterator[None]:
-    """Writes what the package logs as lines of the command, instead of `WARNING:keras_s2s:…`."""
+    """Print the package's log records as `keras-s2s: …` instead of `WARNING:keras_s2s:…`."""
     logger, handler = logging.getLogger("keras_s2s"), logging.StreamHandler(sys.stderr)
     handler.setFormatter(logging.Formatter("keras-s2s: %(message)s"))
     logger.addHandler(handler)
@@ -37,28 +39,28 @@ def one_line_warnings() -> Iterator[None]:
         logger.removeHandler(handler)
 
 
-def pluralize(number: float, noun: str, form: str = "") -> str:
-    """A number of things, for a person.
+def pluralize(count: float, noun: str, format_spec: str = "") -> str:
+    """Return a count with its noun.
 
     Args:
-        number: how many.
-        noun: what one of them is called.
-        form: how the number is written, as for `format`.
+        count: the number of things.
+        noun: its singular.
+        format_spec: as for `format`.
 
     Example:
 
-    >>> counted(1, "epoch"), counted(300, "epoch"), counted(3000, "pair", ",")
+    >>> pluralize(1, "epoch"), pluralize(300, "epoch"), pluralize(3000, "pair", ",")
     ('1 epoch', '300 epochs', '3,000 pairs')
     """
-    return f"{number:{form}} {noun}{'' if number == 1 else 's'}"
+    return f"{count:{format_spec}} {noun}{'' if count == 1 else 's'}"
 
 
 def progress_bar(*columns: Any, transient: bool = False) -> "Progress":
-    """Returns a `rich` progress bar on stderr, which shows only where stderr is a terminal.
+    """Return a `rich` progress bar on stderr, disabled if that is not a terminal.
 
     Args:
-        *columns: what it consists of; rich's usual columns when left out.
-        transient: whether it goes away when it has ended.
+        *columns: its columns; rich's default columns without any.
+        transient: whether to remove the bar at the end.
     """
     from rich.console import Console
     from rich.progress import Progress
@@ -69,7 +71,7 @@ def progress_bar(*columns: Any, transient: bool = False) -> "Progress":
 
 @contextlib.contextmanager
 def spinner(description: str) -> Iterator[None]:
-    """Shows on a terminal that something goes on that takes a while."""
+    """Show a spinner on a terminal while the block runs."""
     from rich.progress import SpinnerColumn, TextColumn, TimeElapsedColumn
 
     columns = SpinnerColumn(), TextColumn("{task.description}"), TimeElapsedColumn()
@@ -79,22 +81,22 @@ def spinner(description: str) -> Iterator[None]:
 
 
 def import_tensorflow() -> None:
-    """Imports TensorFlow and Keras without the lines that TensorFlow logs on the way.
+    """Import TensorFlow and Keras without TensorFlow's log lines while it loads.
 
-    They say that there is no GPU, or that results may differ in the last digit; an error comes
-    as an exception besides. Whoever has set `TF_CPP_MIN_LOG_LEVEL` gets what that says instead.
+    They report a missing GPU or rounding differences; errors are exceptions anyway. A
+    `TF_CPP_MIN_LOG_LEVEL` in the environment takes precedence.
     """
-    # The package is TensorFlow's alone, whatever backend Keras has for other programs.
+    # The package needs the TensorFlow backend, whatever other programs configure.
     os.environ["KERAS_BACKEND"] = "tensorflow"
     if "tensorflow" in sys.modules:
         return
-    by_the_user = "TF_CPP_MIN_LOG_LEVEL" in os.environ
+    user_level = "TF_CPP_MIN_LOG_LEVEL" in os.environ
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
-    # TensorFlow is half a million objects that stay, and to look through them for garbage while
-    # they come takes a fifth of the time that they need.
+    # The import creates half a million permanent objects; garbage collection would take a fifth
+    # of its time.
     gc.disable()
     try:
-        with contextlib.nullcontext() if by_the_user else _without_chatter():
+        with contextlib.nullcontext() if user_level else _without_loading_logs():
             import keras  # noqa: F401 (imports TensorFlow)
     finally:
         gc.freeze()
@@ -102,19 +104,19 @@ def import_tensorflow() -> None:
 
 
 @contextlib.contextmanager
-def _without_chatter() -> Iterator[None]:
-    """Holds back what is written to stderr, and passes on all but TensorFlow's logging."""
+def _without_loading_logs() -> Iterator[None]:
+    """Buffer stderr, then write all of it but TensorFlow's log lines."""
     try:
-        stderr, held_back = os.dup(2), tempfile.TemporaryFile()  # noqa: SIM115
-    except OSError:  # stderr is closed, or there is no place for the file: let it chatter
+        stderr, buffer = os.dup(2), tempfile.TemporaryFile()  # noqa: SIM115
+    except OSError:  # stderr is closed, or the disk is full: leave stderr alone
         yield
         return
-    with held_back:
-        # On a processor that it was not built for, TensorFlow ends the process here.
+    with buffer:
+        # On a CPU that it was not built for, TensorFlow aborts the process here.
         report_crash = not faulthandler.is_enabled()
         if report_crash:
             faulthandler.enable(stderr)
-        os.dup2(held_back.fileno(), 2)
+        os.dup2(buffer.fileno(), 2)
         try:
             yield
         finally:
@@ -124,16 +126,13 @@ def _without_chatter() -> Iterator[None]:
             if report_crash:
                 faulthandler.disable()
             os.close(stderr)
-            held_back.seek(0)
-            for line in held_back:
-                if not _CHATTER.match(line):
+            buffer.seek(0)
+            for line in buffer:
+                if not _LOADING_LOGS.match(line):
                     os.write(2, line)
 
 
 def print_error(message: str) -> int:
-    """Prints an error as one line; returns the exit status."""
-    line = " ".join(message.split())
-    # A name may hold characters that would play tricks on a terminal.
-    shown = "".join(sign if sign.isprintable() else ascii(sign)[1:-1] for sign in line)
-    print(f"keras-s2s: error: {shown}", file=sys.stderr)
+    """Print an error as one line and return the exit status."""
+    print(f"keras-s2s: error: {printable(one_line(message))}", file=sys.stderr)
     return 2

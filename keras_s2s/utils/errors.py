@@ -1,34 +1,32 @@
-"""The exceptions that a user is meant to read, and a suggestion to end them with."""
+"""Exceptions with one-line messages for users, and helpers for the messages."""
 
 import difflib
 from collections.abc import Iterable
 
 
 class InputError(ValueError):
-    """Something the user gave cannot be used: a file, an option, a folder.
+    """Invalid user input: a file, an option, a folder.
 
-    The message is a single line that says what is wrong, where (file and line number when there
-    is one) and what to do about it. The command line prints it and exits with status 2; from
-    Python it is an ordinary `ValueError`.
+    The message is one line: the problem, its location (file and line number if there is one) and
+    what to do. The command line prints it and exits with status 2.
     """
 
 
 class ExportError(RuntimeError):
-    """An export does not do in a server what the model does in Python, and was thrown away.
+    """An export whose output differs from the model's in Python, and which was deleted.
 
-    The message is a single line that says what differed.
+    The message is one line that names the difference.
     """
 
 
 class ServerError(RuntimeError):
-    """A model server does not answer, or answers with an error.
+    """A model server that does not respond, or responds with an error.
 
-    The message is a single line that says what happened, which server was asked, and what to do
-    about it.
+    The message is one line: what happened, at which server, and what to do.
 
     Attributes:
-        code: the name of the status, `"UNAVAILABLE"` for instance. Those of gRPC are used for
-            REST as well, where the status of HTTP tells which it is.
+        code: name of the gRPC status code, such as `"UNAVAILABLE"`. HTTP status codes are mapped
+            to gRPC's.
     """
 
     def __init__(self, message: str, code: str) -> None:
@@ -36,8 +34,12 @@ class ServerError(RuntimeError):
         self.code = code
 
 
-def did_you_mean(word: str, known: Iterable[str]) -> str:
-    """Returns a suggestion to end a message with, or nothing.
+class WorkerLost(InputError):
+    """A worker of a cluster that did not start, or died."""
+
+
+def did_you_mean(word: str, candidates: Iterable[str]) -> str:
+    """Return a suggestion for the end of a message, or an empty string.
 
     Example:
 
@@ -46,9 +48,43 @@ def did_you_mean(word: str, known: Iterable[str]) -> str:
     >>> did_you_mean("zzz", ["train", "translate"])
     ''
     """
-    close = difflib.get_close_matches(word, list(known), n=1)
+    close = difflib.get_close_matches(word, list(candidates), n=1)
     return f"; did you mean {close[0]}?" if close else ""
 
 
-class WorkerLost(InputError):
-    """Another worker did not come, or is gone."""
+def one_line(message: object, max_length: int | None = None) -> str:
+    """Return an exception or another object as one line of text.
+
+    Args:
+        message: the object; runs of white space in its text become single spaces.
+        max_length: maximum number of characters; the end of a longer text becomes "...".
+
+    Example:
+
+    >>> one_line(ValueError("bad\\n  shape"))
+    'bad shape'
+    """
+    text = " ".join(str(message).split())
+    if max_length is None or len(text) <= max_length:
+        return text
+    return f"{text[: max_length - 3]}..."
+
+
+def first_line(message: object) -> str:
+    """Return the first line of an exception's text; TensorFlow's have a stack trace below it."""
+    return str(message).strip().partition("\n")[0]
+
+
+def printable(text: object, keep: str = "") -> str:
+    """Return text with unprintable characters escaped, since they could control a terminal.
+
+    Args:
+        text: a text or path.
+        keep: unprintable characters to keep.
+
+    Example:
+
+    >>> printable("two\\nlines.tsv")
+    'two\\\\nlines.tsv'
+    """
+    return "".join(c if c.isprintable() or c in keep else ascii(c)[1:-1] for c in str(text))

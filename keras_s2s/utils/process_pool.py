@@ -1,4 +1,4 @@
-"""Work divided among processes: in order, with little of it waiting, and none left behind."""
+"""A process pool with ordered results, bounded queues and no orphaned workers."""
 
 import collections
 import concurrent.futures
@@ -18,17 +18,15 @@ from keras_s2s.utils.signals import SIGNALS
 Item = TypeVar("Item")
 Result = TypeVar("Result")
 
-# With fewer pieces of work it takes longer to start the processes.
-WORTH_THE_START = 4
+# For fewer items, starting the processes takes longer than the work.
+MIN_ITEMS = 4
 
 
 class ProcessPool:
-    """Processes to which work is given.
-
-    They begin when there is work for more than a moment; until then it is done in this process.
+    """A pool of processes that start with the first call for at least `MIN_ITEMS` items.
 
     Args:
-        processes: how many; 1 for this process alone.
+        processes: number of processes; with 1 everything runs in this process.
     """
 
     def __init__(self, processes: int) -> None:
@@ -43,48 +41,48 @@ class ProcessPool:
             self._pool.shutdown(cancel_futures=True)
 
     def map(self, function: Callable[[Item], Result], items: Iterable[Item]) -> Iterator[Result]:
-        """What a function of a module gives for each item, in their order.
+        """Yield the results of a picklable function in the order of its items.
 
-        No more than two items for each process are taken before their results are.
+        At most two items per process are in flight.
 
         Raises:
-            InputError: a process ended from outside.
+            InputError: a process died.
         """
         iterator = iter(items)
-        first = list(itertools.islice(iterator, WORTH_THE_START))
+        first = list(itertools.islice(iterator, MIN_ITEMS))
         iterator = itertools.chain(first, iterator)
-        if self._processes == 1 or (self._pool is None and len(first) < WORTH_THE_START):
+        if self._processes == 1 or (self._pool is None and len(first) < MIN_ITEMS):
             yield from map(function, iterator)
             return
         if self._pool is None:
             self._pool = concurrent.futures.ProcessPoolExecutor(
-                self._processes, multiprocessing.get_context("spawn"), _begin
+                self._processes, multiprocessing.get_context("spawn"), _initialize
             )
-        waiting: collections.deque[concurrent.futures.Future[Any]] = collections.deque()
+        pending: collections.deque[concurrent.futures.Future[Any]] = collections.deque()
         try:
             for item in iterator:
-                waiting.append(self._pool.submit(function, item))
-                if len(waiting) == 2 * self._processes:
-                    yield waiting.popleft().result()
-            while waiting:
-                yield waiting.popleft().result()
+                pending.append(self._pool.submit(function, item))
+                if len(pending) == 2 * self._processes:
+                    yield pending.popleft().result()
+            while pending:
+                yield pending.popleft().result()
         except concurrent.futures.BrokenExecutor as error:
             raise InputError(
-                "a process that did a part of the work has ended, perhaps for want of memory; go "
-                "on with fewer --processes"
+                "a worker process died (out of memory?); give the command again with fewer "
+                "--processes"
             ) from error
 
 
-def _begin() -> None:
-    # The process that gives the work hears of signals to all of them too, and ends this one.
+def _initialize() -> None:
+    # A signal to the process group reaches the parent too, which shuts the pool down.
     for number in SIGNALS:
         signal.signal(number, signal.SIG_IGN)
     import_tensorflow()
     parent = multiprocessing.parent_process()
     assert parent is not None
 
-    def end_with_parent(sentinel: int) -> None:
+    def exit_with_parent(sentinel: int) -> None:
         multiprocessing.connection.wait([sentinel])
         os._exit(1)
 
-    threading.Thread(target=end_with_parent, args=[parent.sentinel], daemon=True).start()
+    threading.Thread(target=exit_with_parent, args=[parent.sentinel], daemon=True).start()

@@ -1,4 +1,4 @@
-"""Ctrl-C and SIGTERM as a request to end soon, with everything saved."""
+"""Graceful shutdown on SIGINT and SIGTERM."""
 
 import signal
 import threading
@@ -11,7 +11,7 @@ SIGNALS = (signal.SIGINT, signal.SIGTERM)
 
 
 class Interrupted(KeyboardInterrupt):
-    """Work has ended before its end because a signal asked for it.
+    """Work that was stopped by a signal.
 
     Args:
         signal_number: the signal.
@@ -23,50 +23,53 @@ class Interrupted(KeyboardInterrupt):
 
 
 class GracefulShutdown:
-    """Takes the first Ctrl-C or SIGTERM while it is entered, and ends nothing by itself.
+    """A context manager that records the first SIGINT or SIGTERM instead of ending the process.
 
-    Schedulers send SIGTERM, and SIGKILL some seconds later. Whoever works looks at `signal_number`
-    now and then. A second signal does what it did before: it ends the process.
+    Schedulers send SIGTERM, and SIGKILL some seconds later. The work polls `signal_number`, saves
+    its state, and calls `raise_if_requested`. A second signal has its default effect.
 
     Args:
-        what: what ends soon, for the message.
+        unit: the unit of work that is completed first, for the message.
 
     Attributes:
-        signal_number: the signal that has come, or None.
+        signal_number: the signal received, or None.
 
     Example:
 
-    >>> with StopRequest("this step") as request:
+    >>> with GracefulShutdown("this step") as request:
     ...     request.signal_number is None
     True
     """
 
-    def __init__(self, what: str) -> None:
+    def __init__(self, unit: str) -> None:
         self.signal_number: int | None = None
-        self._what = what
-        self._before: dict[int, Any] = {}
+        self._unit = unit
+        self._previous_handlers: dict[int, Any] = {}
 
     def __enter__(self) -> "GracefulShutdown":
-        # Python lets only its main thread say what becomes of signals.
+        # Python allows signal handlers to be set in the main thread only.
         if threading.current_thread() is threading.main_thread():
-            self._before = {number: signal.signal(number, self._asked) for number in SIGNALS}
+            self._previous_handlers = {
+                number: signal.signal(number, self._handle) for number in SIGNALS
+            }
         return self
 
     def __exit__(self, *error: object) -> None:
-        for number, handler in self._before.items():
+        for number, handler in self._previous_handlers.items():
             signal.signal(number, handler)
-        self._before = {}
+        self._previous_handlers = {}
 
-    def raise_if_asked(self) -> None:
-        """Ends the work where everything is saved.
+    def raise_if_requested(self) -> None:
+        """Stop where everything is saved.
 
         Raises:
-            Interrupted: a signal has come.
+            Interrupted: a signal was received.
         """
         if self.signal_number is not None:
             raise Interrupted(self.signal_number)
 
-    def _asked(self, number: int, frame: FrameType | None) -> None:
-        self.signal_number = number
+    def _handle(self, signal_number: int, frame: FrameType | None) -> None:
+        self.signal_number = signal_number
         self.__exit__()
-        log(f"{signal.Signals(number).name}: ends after {self._what}; once more ends it at once")
+        name = signal.Signals(signal_number).name
+        log(f"{name}: stopping after {self._unit}; press again to quit now")

@@ -1,9 +1,8 @@
-"""Text for messages, and sentences as bytes and tensors."""
+"""Sentences as bytes and tensors."""
 
 from __future__ import annotations
 
 import io
-import os
 from collections.abc import Iterable, Iterator, Sequence
 from typing import TYPE_CHECKING
 
@@ -12,21 +11,12 @@ from keras_s2s.utils.checks import check_texts
 if TYPE_CHECKING:
     import tensorflow as tf
 
-
-def printable(path: str | os.PathLike[str]) -> str:
-    """Returns `path` as it can stand in a one-line message.
-
-    Example:
-
-    >>> shown("pairs.tsv"), shown("two\\nlines.tsv")
-    ('pairs.tsv', "'two\\\\nlines.tsv'")
-    """
-    text = os.fspath(path)
-    return text if text.isprintable() else repr(text)
+# Sentences per batch when many are buffered on standard input.
+MAX_LINES_PER_READ = 64
 
 
 def encode_texts(sentences: Iterable[str | bytes], name: str = "sentences") -> list[bytes]:
-    """UTF-8 of each sentence; what is not text in it passes as the bytes it was read from."""
+    """Return each sentence as UTF-8; surrogate escapes become the bytes they stand for."""
     return [
         sentence if isinstance(sentence, bytes) else sentence.encode("utf-8", "surrogateescape")
         for sentence in check_texts(name, sentences)
@@ -34,29 +24,24 @@ def encode_texts(sentences: Iterable[str | bytes], name: str = "sentences") -> l
 
 
 def string_tensor(texts: Sequence[bytes]) -> tf.Tensor:
-    """A string tensor of shape (texts,)."""
-    # Only here: the client of a server uses this module where there is no TensorFlow.
-    import tensorflow as tf
+    """Return a string tensor of shape (texts,)."""
+    import tensorflow as tf  # not at the top: the client of TF Serving runs without TensorFlow
 
     return tf.constant(texts, tf.string, (len(texts),))
 
 
-# Sentences that are translated at a time when they are waiting on standard input.
-MAX_LINES_PER_READ = 64
-
-
 def available_lines(stream: io.BufferedIOBase) -> Iterator[list[bytes]]:
-    """Lists of the lines that are there: one at a time from a person, many from a file."""
-    begun: list[bytes] = []
-    # One read gives what is there and waits only when that is nothing.
-    while part := stream.read1(1 << 16):
-        first, *others = part.split(b"\n")
-        begun.append(first)
-        if others:
-            *lines, rest = [b"".join(begun), *others]
-            begun = [rest]
+    """Yield lists of the lines that are available: one when typed, many from a file."""
+    incomplete: list[bytes] = []
+    # `read1` returns what is buffered and blocks only for the first byte.
+    while block := stream.read1(1 << 16):
+        head, *tail = block.split(b"\n")
+        incomplete.append(head)
+        if tail:
+            *lines, last = [b"".join(incomplete), *tail]
+            incomplete = [last]
             for start in range(0, len(lines), MAX_LINES_PER_READ):
                 batch = lines[start : start + MAX_LINES_PER_READ]
                 yield [line.removesuffix(b"\r") for line in batch]
-    if last := b"".join(begun):
-        yield [last]
+    if last_line := b"".join(incomplete):
+        yield [last_line]

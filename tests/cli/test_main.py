@@ -114,8 +114,8 @@ def test_bad_lines_are_skipped_on_request(command, tiny, tmp_path):
         ("--valid-fracton=0.1", "unknown argument --valid-fracton; did you mean --valid-fraction?"),
         ("--zzz", "unknown argument --zzz (see"),
         ("another", "unknown argument another (see"),
-        ("--epochs many", "argument --epochs: 'many' is not a whole number"),
-        ("--epochs 2.5", "'2.5' is not a whole number"),
+        ("--epochs many", "argument --epochs: 'many' is not an integer"),
+        ("--epochs 2.5", "'2.5' is not an integer"),
         ("--epochs", "argument --epochs: expected one argument"),
         ("--epochs 0", "epochs is 0; give 1 or more"),
         ("--epochs 99999999999", "epochs is 99999999999; give 2147483647 or less"),
@@ -130,7 +130,7 @@ def test_bad_lines_are_skipped_on_request(command, tiny, tmp_path):
         ("--num-steps 2", "num_steps is 2; give 3 or more"),
         ("--max-tokens 4", "max_tokens is 4; give 5 or more"),
         ("--max-pairs 0", "max_pairs is 0; give 1 or more"),
-        ("--seed -1", "seed is -1; give a whole number from 0 to 4294967295"),
+        ("--seed -1", "seed is -1; give 0 or more"),
         ("--seed 4294967296", "seed is 4294967296"),
         ("--valid-fraction 0.5 --test-fraction 0.5", "leave nothing to train on"),
         ("--valid-fraction 0.999999", "none of its 24 pairs is left to train on"),
@@ -149,11 +149,11 @@ def test_bad_option_of_train(options, expected, refused, pairs_file, tmp_path):
         ("", "the following arguments are required: COMMAND (see keras-s2s --help)"),
         ("trian", "did you mean train?"),
         ("train", "required: CORPUS, --run-dir (see keras-s2s train --help)"),
-        ("train phrasebok --run-dir new", "catalogue (phrasebook, fra-eng); did you mean"),
+        ("train phrasebok --run-dir new", "catalog (phrasebook, fra-eng); did you mean"),
         ("translate", "required: MODEL (see"),
         ("evaluate model", "required: CORPUS"),
         ("evaluate", "required: MODEL, CORPUS"),
-        ("evaluate model pairs --beam many", "argument --beam: 'many' is not a whole number"),
+        ("evaluate model pairs --beam many", "argument --beam: 'many' is not an integer"),
         ("evaluate missing model phrasebook", "missing: no such file or folder"),
         (
             "evaluate model pairs --split tset",
@@ -377,7 +377,7 @@ def test_a_second_file_is_no_second_argument(refused, tmp_path):
     file = tmp_path / "a.fr"
     file.write_text("Va !\n", encoding="utf-8")
     message = refused("train", "a.en", file, "--run-dir", tmp_path / "run")
-    assert f"{file} is one argument too many; two aligned files are given as a.en,a.fr" in message
+    assert f"{file} is one argument too many; give two aligned files as a.en,a.fr" in message
     assert "a.en,a.fr" not in refused("export", "run", file, "--model-name", "en-fr")
 
 

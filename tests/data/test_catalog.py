@@ -1,4 +1,4 @@
-"""Where the corpora of the catalogue are found, and what is refused on the way."""
+"""Where the corpora of the catalog are found, and what is refused on the way."""
 
 import dataclasses
 import hashlib
@@ -48,7 +48,7 @@ def message(name: str) -> str:
 
 
 @pytest.fixture
-def catalogue(tmp_path, monkeypatch):
+def catalog(tmp_path, monkeypatch):
     """A `fra-eng` with two pairs that is nowhere yet; returns its archive for the test to put."""
     monkeypatch.setenv("KERAS_HOME", str(tmp_path / "keras"))
     monkeypatch.setenv("KERAS_S2S_DATA", str(tmp_path / "data"))
@@ -75,7 +75,7 @@ def files_under(folder: Path) -> list[Path]:
     return [path for path in folder.rglob("*") if not path.is_dir()]
 
 
-def test_catalogue_entries():
+def test_catalog_entries():
     assert list(BUILTIN_CORPORA) == ["phrasebook", "fra-eng"]
     for name, entry in BUILTIN_CORPORA.items():
         assert entry.name == name
@@ -84,14 +84,14 @@ def test_catalogue_entries():
         assert entry.license
 
 
-def test_unknown_name_lists_the_catalogue():
+def test_unknown_name_lists_the_catalog():
     text = str(unknown_name("klingon"))
-    assert text.startswith("klingon: no such file, and not in the catalogue (phrasebook, fra-eng)")
+    assert text.startswith("klingon: no such file, and not in the catalog (phrasebook, fra-eng)")
     assert "did you mean" not in text
     assert "did you mean fra-eng?" in str(unknown_name("fra_eng"))
     assert "did you mean phrasebook?" in str(unknown_name("phrase-book"))
     for function in (locate, read_text, load_corpus):
-        with pytest.raises(InputError, match="klingon: no such file, and not in the catalogue"):
+        with pytest.raises(InputError, match="klingon: no such file, and not in the catalog"):
             function("klingon")
 
 
@@ -105,8 +105,8 @@ def test_phrasebook_is_bundled():
     assert corpus.name == "phrasebook"
 
 
-def test_load_corpus_by_name(catalogue, tmp_path, monkeypatch):
-    put(tmp_path / "data" / "fra-eng.zip", catalogue)
+def test_load_corpus_by_name(catalog, tmp_path, monkeypatch):
+    put(tmp_path / "data" / "fra-eng.zip", catalog)
     corpus = ParallelCorpus(["Go.", "Hi."], ["Va !", "Salut !"], "fra-eng")
     assert load_corpus("fra-eng") == corpus
     assert load_corpus("fra-eng", max_pairs=1, reverse=True).source == ["Va !"]
@@ -116,12 +116,12 @@ def test_load_corpus_by_name(catalogue, tmp_path, monkeypatch):
     assert load_corpus("./fra-eng").source == ["from"]
 
 
-def test_located_in_turn(catalogue, tmp_path, monkeypatch):
+def test_located_in_turn(catalog, tmp_path, monkeypatch):
     assert locate("fra-eng") == (NOT_HERE, None)
-    cached = put(tmp_path / "keras" / "keras_s2s" / "fra-eng.zip", catalogue)
+    cached = put(tmp_path / "keras" / "keras_s2s" / "fra-eng.zip", catalog)
     assert locate("fra-eng") == (IN_CACHE, cached)
     assert read_text("fra-eng") == TEXT
-    given = put(tmp_path / "data" / "fra-eng.zip", catalogue)
+    given = put(tmp_path / "data" / "fra-eng.zip", catalog)
     assert locate("fra-eng") == (IN_DATA_FOLDER, given)
     assert read_text("fra-eng") == TEXT
     monkeypatch.delenv("KERAS_S2S_DATA")
@@ -129,24 +129,24 @@ def test_located_in_turn(catalogue, tmp_path, monkeypatch):
     monkeypatch.delenv("KERAS_HOME")
     monkeypatch.setenv("HOME", str(tmp_path / "home"))
     monkeypatch.setenv("USERPROFILE", str(tmp_path / "home"))
-    cached = put(tmp_path / "home" / ".keras" / "keras_s2s" / "fra-eng.zip", catalogue)
+    cached = put(tmp_path / "home" / ".keras" / "keras_s2s" / "fra-eng.zip", catalog)
     assert locate("fra-eng") == (IN_CACHE, cached)
 
 
-def test_file_of_another_program_in_the_datasets_of_keras(catalogue, tmp_path):
+def test_file_of_another_program_in_the_datasets_of_keras(catalog, tmp_path):
     foreign = put(tmp_path / "keras" / "datasets" / "fra-eng.zip", OTHER)
     assert locate("fra-eng") == (NOT_HERE, None)
     assert "cannot be downloaded" in message("fra-eng")
-    put(tmp_path / "server" / "fra-eng.zip", catalogue)
+    put(tmp_path / "server" / "fra-eng.zip", catalog)
     assert read_text("fra-eng") == TEXT
     assert foreign.read_bytes() == OTHER
     assert locate("fra-eng") == (IN_CACHE, tmp_path / "keras" / "keras_s2s" / "fra-eng.zip")
 
 
 @pytest.mark.parametrize("given", ["daat", "file"])
-def test_data_folder_that_is_none(catalogue, tmp_path, monkeypatch, given):
-    put(tmp_path / "file", catalogue)
-    put(tmp_path / "server" / "fra-eng.zip", catalogue)
+def test_data_folder_that_is_none(catalog, tmp_path, monkeypatch, given):
+    put(tmp_path / "file", catalog)
+    put(tmp_path / "server" / "fra-eng.zip", catalog)
     monkeypatch.setenv("KERAS_S2S_DATA", str(tmp_path / given))
     expected = (
         f"{tmp_path / given}: no such folder, though KERAS_S2S_DATA names it; "
@@ -158,7 +158,7 @@ def test_data_folder_that_is_none(catalogue, tmp_path, monkeypatch, given):
         load_corpus("fra-eng")
     # For a list of what is here, it is not worth a failure.
     assert locate("fra-eng") == (NOT_HERE, None)
-    put(tmp_path / "keras" / "keras_s2s" / "fra-eng.zip", catalogue)
+    put(tmp_path / "keras" / "keras_s2s" / "fra-eng.zip", catalog)
     assert locate("fra-eng").where == IN_CACHE
     assert message("fra-eng") == expected
     # What is bundled is not looked for there.
@@ -170,33 +170,33 @@ def test_data_folder_that_is_none(catalogue, tmp_path, monkeypatch, given):
     assert read_text("fra-eng") == TEXT
 
 
-def test_data_folder_in_the_home(catalogue, tmp_path, monkeypatch):
+def test_data_folder_in_the_home(catalog, tmp_path, monkeypatch):
     monkeypatch.setenv("HOME", str(tmp_path))
     monkeypatch.setenv("USERPROFILE", str(tmp_path))
     monkeypatch.setenv("KERAS_S2S_DATA", os.path.join("~", "data"))
-    path = put(tmp_path / "data" / "fra-eng.zip", catalogue)
+    path = put(tmp_path / "data" / "fra-eng.zip", catalog)
     assert locate("fra-eng") == (IN_DATA_FOLDER, path)
     assert read_text("fra-eng") == TEXT
 
 
-def test_another_release_in_the_data_folder(catalogue, tmp_path):
+def test_another_release_in_the_data_folder(catalog, tmp_path):
     path = put(tmp_path / "data" / "fra-eng.zip", OTHER)
     text = message("fra-eng")
-    assert text.startswith(f"{path}: is not the fra-eng of the catalogue")
+    assert text.startswith(f"{path}: is not the fra-eng of the catalog")
     assert hashlib.sha256(OTHER_TEXT).hexdigest() in text
     assert hashlib.sha256(TEXT).hexdigest() in text
     assert text.endswith("to use another release, give the path of the file itself as corpus")
     assert load_corpus(path) == ParallelCorpus(["Go."], ["Allez !"], str(path))
 
 
-def test_damage_in_the_data_folder(catalogue, tmp_path):
-    path = put(tmp_path / "data" / "fra-eng.zip", catalogue[:-30])
+def test_damage_in_the_data_folder(catalog, tmp_path):
+    path = put(tmp_path / "data" / "fra-eng.zip", catalog[:-30])
     assert f"{path}: is cut off or damaged" in message("fra-eng")
     assert path.exists()
 
 
 @pytest.mark.parametrize("content", [OTHER, OTHER[:-30], b"<html>"])
-def test_bad_copy_in_the_cache_is_removed(catalogue, tmp_path, content):
+def test_bad_copy_in_the_cache_is_removed(catalog, tmp_path, content):
     path = put(tmp_path / "keras" / "keras_s2s" / "fra-eng.zip", content)
     text = message("fra-eng")
     assert text.startswith(f"{path}: is ")
@@ -204,7 +204,7 @@ def test_bad_copy_in_the_cache_is_removed(catalogue, tmp_path, content):
     assert not path.exists()
 
 
-def test_bad_copy_in_a_cache_that_may_not_be_written(catalogue, tmp_path, monkeypatch):
+def test_bad_copy_in_a_cache_that_may_not_be_written(catalog, tmp_path, monkeypatch):
     put(tmp_path / "keras" / "keras_s2s" / "fra-eng.zip", OTHER)
 
     def refuse(path):
@@ -214,14 +214,14 @@ def test_bad_copy_in_a_cache_that_may_not_be_written(catalogue, tmp_path, monkey
     assert message("fra-eng").endswith("remove it from the cache and ask again to download it")
 
 
-def test_unreadable_copy_in_the_cache_stays(catalogue, tmp_path):
+def test_unreadable_copy_in_the_cache_stays(catalog, tmp_path):
     path = tmp_path / "keras" / "keras_s2s" / "fra-eng.zip"
     path.mkdir(parents=True)
     assert f"{path}: is a folder" in message("fra-eng")
 
 
-def test_download(catalogue, tmp_path, capsys):
-    put(tmp_path / "server" / "fra-eng.zip", catalogue)
+def test_download(catalog, tmp_path, capsys):
+    put(tmp_path / "server" / "fra-eng.zip", catalog)
     assert read_text("fra-eng") == TEXT
     captured = capsys.readouterr()
     assert captured.out == ""
@@ -235,7 +235,7 @@ def test_download(catalogue, tmp_path, capsys):
 
 
 @pytest.mark.parametrize("content", [OTHER, OTHER[:-30], b"<html>"])
-def test_bad_download_leaves_nothing_behind(catalogue, tmp_path, content):
+def test_bad_download_leaves_nothing_behind(catalog, tmp_path, content):
     put(tmp_path / "server" / "fra-eng.zip", content)
     text = message("fra-eng")
     assert text.startswith(f"{BUILTIN_CORPORA['fra-eng'].url}: is ")
@@ -245,18 +245,18 @@ def test_bad_download_leaves_nothing_behind(catalogue, tmp_path, content):
     assert locate("fra-eng").where == NOT_HERE
 
 
-def test_failed_download(catalogue, tmp_path):
+def test_failed_download(catalog, tmp_path):
     text = message("fra-eng")  # nothing is at the URL
     assert text.startswith("fra-eng: cannot be downloaded (")
     assert text.endswith("put fra-eng.zip into a folder and name that in KERAS_S2S_DATA")
     assert files_under(tmp_path / "keras") == []
 
 
-def test_interrupted_download_leaves_nothing_behind(catalogue, tmp_path, monkeypatch):
+def test_interrupted_download_leaves_nothing_behind(catalog, tmp_path, monkeypatch):
     import keras
 
     def interrupt(name, url, cache_subdir):
-        (Path(cache_subdir) / name).write_bytes(catalogue[:100])
+        (Path(cache_subdir) / name).write_bytes(catalog[:100])
         raise KeyboardInterrupt
 
     monkeypatch.setattr(keras.utils, "get_file", interrupt)

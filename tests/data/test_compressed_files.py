@@ -50,7 +50,7 @@ def test_file_that_may_not_be_read(tmp_path, monkeypatch):
 
 
 def test_name_with_a_nul_character():
-    with pytest.raises(InputError, match=r"'pairs\\x00.tsv': cannot be read"):
+    with pytest.raises(InputError, match=r"pairs\\x00.tsv: cannot be read"):
         read_bytes("pairs\0.tsv")
 
 

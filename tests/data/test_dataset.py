@@ -412,11 +412,11 @@ def test_an_endless_dataset_can_begin_anywhere(pairs, options):
     [
         (
             {"corpus": "pairs.tsv"},
-            "corpus is 'pairs.tsv', no ParallelCorpus; give what load_corpus",
+            "corpus is 'pairs.tsv', not a ParallelCorpus; give what load_corpus",
         ),
-        ({"source_tokenizer": None}, "source_tokenizer is a NoneType, no Tokenizer; give"),
-        ({"batch_size": "64"}, "batch_size is '64'; give a whole number"),
-        ({"num_steps": 4.5}, "num_steps is 4.5; give a whole number"),
+        ({"source_tokenizer": None}, "source_tokenizer is a NoneType, not a Tokenizer; give"),
+        ({"batch_size": "64"}, "batch_size is '64'; give an integer"),
+        ({"num_steps": 4.5}, "num_steps is 4.5; give an integer"),
     ],
 )
 def test_arguments_of_a_wrong_kind(change, message):

@@ -276,7 +276,7 @@ def test_what_cannot_be_compared():
         ([one], {}, "1 translators to compare"),
         (one, {}, "1 translators to compare; give two or more, in a list"),
         ([one, one], {"num_samples": 0}, "num_samples is 0; give 1 or more"),
-        ([one, one], {"seed": -1}, "seed is -1; give a whole number"),
+        ([one, one], {"seed": -1}, "seed is -1; give 0 or more"),
         ([one, one], {"tokenize": ""}, "no tokenization ''"),
     ):
         with pytest.raises(s2s.InputError, match=expected):

@@ -154,9 +154,9 @@ def test_config_round_trip_of_all_options():
     [
         ({"vocab_size": 0}, "vocab_size is 0; give 1 or more"),
         ({"embed_size": -8}, "embed_size is -8; give 1 or more"),
-        ({"num_hiddens": "16"}, "num_hiddens is '16'; give a whole number"),
+        ({"num_hiddens": "16"}, "num_hiddens is '16'; give an integer"),
         ({"num_layers": 0}, "num_layers is 0; give 1 or more"),
-        ({"dropout": 1}, "dropout is 1; give 0 or more and less than 1"),
+        ({"dropout": 1}, "dropout is 1; give less than 1"),
         ({"embed_dropout": -0.1}, "embed_dropout is -0.1; give 0 or more"),
         ({"recurrent_dropout": 2}, "recurrent_dropout is 2; give 0 or more"),
     ],

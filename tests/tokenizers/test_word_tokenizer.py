@@ -323,9 +323,9 @@ def test_a_tokenizer_that_keras_has_yet_to_fill_counts_as_true():
 
 def test_one_text_instead_of_several():
     # Each of its letters would be a word.
-    with pytest.raises(s2s.InputError, match="texts: a list of sentences is wanted, not one"):
+    with pytest.raises(s2s.InputError, match="texts: expected a list of sentences, got one"):
         s2s.WordTokenizer.fit("Go.")
     with pytest.raises(s2s.InputError, match="texts: number 1 is 3; give each as str or bytes"):
         s2s.WordTokenizer.fit([3])
-    with pytest.raises(s2s.InputError, match="max_tokens is '9'; give a whole number"):
+    with pytest.raises(s2s.InputError, match="max_tokens is '9'; give an integer"):
         s2s.WordTokenizer.fit(["Go."], max_tokens="9")

@@ -99,7 +99,7 @@ def test_a_run_that_is_asked_to_end_and_one_that_is_killed(pairs, whole_run, tmp
     run_dir = tmp_path / "run"
     status, out, err = interrupted(first_command(pairs, run_dir), run_dir, signal.SIGTERM, 0.05)
     assert (status, out) == (143, b"")
-    assert "SIGTERM: ends after this step; once more ends it at once\n" in err
+    assert "SIGTERM: stopping after this step; press again to quit now\n" in err
     position = CheckpointFolder(run_dir / "checkpoints").newest()
     message = err.splitlines()[-1]
     assert message.startswith(
@@ -138,16 +138,18 @@ def test_killed_at_twenty_moments(pairs, whole_run, tmp_path):
 def test_a_request_is_taken_once(capsys):
     before = [signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)]
     with GracefulShutdown("this word") as request:
-        request.raise_if_asked()
+        request.raise_if_requested()
         signal.raise_signal(signal.SIGINT)
         assert request.signal_number == signal.SIGINT
         assert [signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)] == before
         with pytest.raises(KeyboardInterrupt):
             signal.raise_signal(signal.SIGINT)
         with pytest.raises(Interrupted) as error:
-            request.raise_if_asked()
+            request.raise_if_requested()
     assert error.value.signal_number == signal.SIGINT
-    assert capsys.readouterr().err == ("SIGINT: ends after this word; once more ends it at once\n")
+    assert capsys.readouterr().err == (
+        "SIGINT: stopping after this word; press again to quit now\n"
+    )
     assert [signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)] == before
 
 

@@ -117,8 +117,8 @@ def test_a_beam_of_one_is_greedy_search():
         ({"beam": 0}, "beam is 0; give 1 or more"),
         ({"n_best": 0}, "n_best is 0; give 1 or more"),
         ({"beam": 3, "n_best": 4}, "n_best is 4, and the beam 3; give a beam of 4 or more"),
-        ({"beam": "2"}, "beam is '2'; give a whole number"),
-        ({"n_best": 1.0}, "n_best is 1.0; give a whole number"),
+        ({"beam": "2"}, "beam is '2'; give an integer"),
+        ({"n_best": 1.0}, "n_best is 1.0; give an integer"),
         ({"batch_size": 0}, "batch_size is 0; give 1 or more"),
         ({"batch_size": -1}, "batch_size is -1; give 1 or more"),
     ],
@@ -131,7 +131,7 @@ def test_numbers_that_make_no_sense(options, message):
 def test_what_is_no_sentence():
     with pytest.raises(InputError, match="sentences: number 1 is None; give each as str or bytes"):
         Echo().translate([None])
-    with pytest.raises(InputError, match="sentences: a list of sentences is wanted, not None"):
+    with pytest.raises(InputError, match="sentences: expected a list of sentences, got None"):
         Echo().translate(None)
     with pytest.raises(InputError, match="references: number 1 is 3"):
         Echo().score_pairs(["a"], [3])

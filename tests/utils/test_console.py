@@ -12,7 +12,7 @@ from keras_s2s.utils.console import log, progress_bar, spinner
 LOADING = """
 import os, sys, warnings
 sys.argv = ["keras-s2s"]
-from keras_s2s.console import _without_chatter, load_tensorflow
+from keras_s2s.utils.console import _without_loading_logs, import_tensorflow
 """
 
 
@@ -31,7 +31,7 @@ def stderr_of(code, **environment):
 
 def test_tensorflow_is_quiet_and_all_else_is_heard():
     code = """
-load_tensorflow()
+import_tensorflow()
 import tensorflow as tf
 tf.constant(1)
 print(tf.keras.backend.backend(), file=sys.stderr)
@@ -46,14 +46,14 @@ except tf.errors.InvalidArgumentError:
 
 
 def test_who_asks_for_it_gets_the_chatter():
-    status, heard = stderr_of("load_tensorflow()", TF_CPP_MIN_LOG_LEVEL="0")
+    status, heard = stderr_of("import_tensorflow()", TF_CPP_MIN_LOG_LEVEL="0")
     assert status == 0
     assert "oneDNN" in heard or "cpu_feature_guard" in heard
 
 
 def test_only_the_chatter_is_held_back():
     code = """
-with _without_chatter():
+with _without_loading_logs():
     os.write(2, b"WARNING: All log messages before absl::InitializeLog() is called are ...\\n")
     os.write(2, b"I0000 00:00:1795408337.415539   31627 port.cc:153] oneDNN custom\\n")
     warnings.warn("a warning")
@@ -70,7 +70,7 @@ raise SystemExit(3)
 
 def test_an_error_while_loading_is_heard():
     code = """
-with _without_chatter():
+with _without_loading_logs():
     os.write(2, b"why\\n")
     raise ImportError("no such library")
 """
@@ -81,13 +81,13 @@ with _without_chatter():
 
 
 def test_a_crash_while_loading_is_heard():
-    status, heard = stderr_of("with _without_chatter(): os.abort()")
+    status, heard = stderr_of("with _without_loading_logs(): os.abort()")
     assert status < 0
     assert "Fatal Python error: Aborted" in heard
 
 
 def test_closed_streams_are_no_reason_to_fail():
-    assert stderr_of("os.close(2)\nwith _without_chatter(): pass\nos._exit(7)") == (7, "")
+    assert stderr_of("os.close(2)\nwith _without_loading_logs(): pass\nos._exit(7)") == (7, "")
 
 
 @pytest.mark.parametrize("terminal", [False, True])

@@ -12,7 +12,7 @@ from keras_s2s.utils.fields import INT32_MAX, config_field, field_type, validate
 class Options:
     colour: str = config_field("red", "what it looks like", choices=("red", "green"))
     number: int = config_field(3, "how many", 1, 9)
-    share: float = config_field(0.5, "how much of it", above=0, below=1)
+    share: float = config_field(0.5, "how much of it", gt=0, lt=1)
     limit: int | None = config_field(None, "no more than that")
     loud: bool = config_field(False, "whether one hears it")
 
@@ -27,8 +27,8 @@ def test_types():
 
 def test_what_a_field_says_of_itself():
     assert FIELDS["number"].metadata["description"] == "how many"
-    assert FIELDS["number"].metadata["limits"] == {"at_least": 1, "at_most": 9}
-    assert FIELDS["limit"].metadata["limits"] == {"at_least": 0, "at_most": INT32_MAX}
+    assert FIELDS["number"].metadata["limits"] == {"ge": 1, "le": 9}
+    assert FIELDS["limit"].metadata["limits"] == {"ge": 0, "le": INT32_MAX}
     assert FIELDS["colour"].metadata["choices"] == ("red", "green")
     assert FIELDS["number"].default == 3
 
@@ -52,10 +52,10 @@ def test_what_they_may_be(values):
         ("colour", "gren", "colour is 'gren'; give one of red, green; did you mean green?"),
         ("colour", 7, "colour is 7; give one of red, green"),
         ("colour", None, "colour is None; give one of red, green"),
-        ("number", "3", "number is '3'; give a whole number"),
-        ("number", 3.0, "number is 3.0; give a whole number"),
-        ("number", True, "number is True; give a whole number"),
-        ("number", None, "number is None; give a whole number"),
+        ("number", "3", "number is '3'; give an integer"),
+        ("number", 3.0, "number is 3.0; give an integer"),
+        ("number", True, "number is True; give an integer"),
+        ("number", None, "number is None; give an integer"),
         ("number", 0, "number is 0; give 1 or more"),
         ("number", 10, "number is 10; give 9 or less"),
         ("share", 0, "share is 0; give more than 0"),
@@ -64,7 +64,7 @@ def test_what_they_may_be(values):
         ("share", "half", "share is 'half'; give a number"),
         ("limit", -1, "limit is -1; give 0 or more"),
         ("limit", 2**31, f"limit is {2**31}; give {2**31 - 1} or less"),
-        ("limit", False, "limit is False; give a whole number"),
+        ("limit", False, "limit is False; give an integer"),
         ("loud", 1, "loud is 1; give True or False"),
         ("loud", "yes", "loud is 'yes'; give True or False"),
     ],

@@ -66,7 +66,7 @@ def test_new_folders_stay_when_somebody_else_uses_them(tmp_path):
 def test_places_that_cannot_be_written(tmp_path):
     (tmp_path / "file").write_text("", encoding="utf-8")
     with (
-        pytest.raises(InputError, match=r"file/folder: cannot be made, since .*/file is a file"),
+        pytest.raises(InputError, match=r"file/folder: cannot be created, since .*/file is a file"),
         atomic_write(tmp_path / "file" / "folder" / "notes.txt"),
     ):
         raise AssertionError("not reached")
@@ -94,7 +94,7 @@ def test_check_writable(tmp_path, monkeypatch):
     check_writable(tmp_path.relative_to(tmp_path) / "new")
     (tmp_path / "file").write_text("", encoding="utf-8")
     for place in ("file", "file/below/it"):
-        with pytest.raises(InputError, match="file is a file; choose another place"):
+        with pytest.raises(InputError, match="file is a file; choose another folder"):
             check_writable(tmp_path / place)
     monkeypatch.setattr(os, "access", lambda place, mode: False)
     with pytest.raises(InputError, match="no permission to write in"):
@@ -106,7 +106,7 @@ def test_leftovers_of_killed_processes_are_removed_and_work_in_progress_is_not(t
         "import os, signal, sys\n"
         "sys.argv[0] = 'keras-s2s'\n"
         "from keras_s2s.utils.files import atomic_write\n"
-        "with written_aside(sys.argv[1]) as aside:\n"
+        "with atomic_write(sys.argv[1]) as aside:\n"
         "    aside.write_text('half')\n"
         "    os.kill(os.getpid(), signal.SIGKILL)\n"
     )

@@ -16,7 +16,7 @@ from werkzeug.exceptions import HTTPException, RequestEntityTooLarge
 from werkzeug.serving import BaseWSGIServer, WSGIRequestHandler, make_server
 
 from keras_s2s.cli.web.models import PageAnswer, PageModel
-from keras_s2s.utils.errors import InputError, ServerError
+from keras_s2s.utils.errors import InputError, ServerError, first_line, one_line
 
 MAX_CHARACTERS = 10_000
 MAX_BYTES = 1 << 18
@@ -102,12 +102,12 @@ def ask(model: PageModel, sentence: str) -> PageAnswer | str:
     try:
         return model.ask(sentence)
     except (InputError, ServerError) as error:
-        return " ".join(str(error).split())
+        return one_line(error)
     except Exception as error:
         # A defect: the terminal gets all of it, the page what a reader can use.
         _logger.exception("%s failed on %r", model.name, sentence)
-        reason = str(error).strip().split("\n")[0]
-        return f"The model failed ({type(error).__name__}: {reason}); the terminal says more."
+        reason = f"{type(error).__name__}: {first_line(error)}"
+        return f"The model failed ({reason}); the terminal says more."
 
 
 def too_long(characters: int | None) -> str:

@@ -112,7 +112,7 @@ class _Run:
         if folder.before is not None and folder.is_sound():
             for stream in self._streams:
                 for _ in stream.chunks(CHUNK_LINES):
-                    self._request.raise_if_asked()
+                    self._request.raise_if_requested()
             self._check_texts()
             log(f"{folder.path}: is prepared already, and as it was written")
             remove_folder(folder.work)
@@ -198,7 +198,7 @@ class _Run:
         def counted() -> Iterator[tuple[ChunkStats, ChunkToRead]]:
             for both in zip(sifted, chunks, strict=True):
                 yield both
-                self._request.raise_if_asked()
+                self._request.raise_if_requested()
 
         weights = self._preparation.as_json()["weights"]
         texts = count_texts(self._streams, weights, counted())
@@ -234,7 +234,7 @@ class _Run:
                 results = self._workers.map(count_chunk, chunks)
                 for chunk, counts in zip(chunks, results, strict=True):
                     words.add(counts)
-                    self._request.raise_if_asked()
+                    self._request.raise_if_requested()
                     yield chunk.pairs
 
             _with_progress("counting words", "pairs", counted())
@@ -276,7 +276,7 @@ class _Run:
                 made[chunk.number] = shard
             else:
                 missing.append(job)
-            self._request.raise_if_asked()
+            self._request.raise_if_requested()
 
         def finished() -> Iterator[int]:
             done: list[Shard] = []
@@ -318,7 +318,7 @@ class _Run:
         for result in self._workers.map(function, items):
             found.append(result)
             yield result
-            self._request.raise_if_asked()
+            self._request.raise_if_requested()
 
 
 def _with_progress(description: str, things: str, numbers: Iterable[int]) -> None:

@@ -13,7 +13,7 @@ from keras_s2s.data.prepared.filtering import FilterConfig
 from keras_s2s.data.prepared.index import HELD_OUT_FILES, INDEX, SAMPLES, SIDES, PreparedIndex
 from keras_s2s.utils.errors import InputError
 from keras_s2s.utils.files import (
-    check_writable,
+    check_output_folder,
     remove_folder,
     remove_stale_temporaries,
     write_json,
@@ -128,15 +128,9 @@ class PreparedFolder:
         Raises:
             InputError: it holds something else.
         """
-        if self.path.exists() and not self.path.is_dir():
-            raise InputError(f"{self.path}: is a file; give a folder as --output")
-        check_writable(self.path)
         index, begun = self.path / INDEX, self.work / CONFIGURATION
         ours = index.is_file() or begun.is_file()
-        if self.path.is_dir() and any(self.path.iterdir()) and not ours:
-            raise InputError(
-                f"{self.path}: is not empty and holds no prepared corpus; give another --output"
-            )
+        check_output_folder(self.path, "--output", "prepared corpus", ours)
         if overwrite and ours:
             self._clear()
         elif ours:

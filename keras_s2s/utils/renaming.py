@@ -1,0 +1,61 @@
+"""Old keyword arguments and attributes that keep working after a rename."""
+
+import functools
+import inspect
+import operator
+from collections.abc import Callable, Mapping
+from typing import Any, TypeVar
+
+Target = TypeVar("Target", bound=Callable[..., Any])
+
+
+def accept_old_names(**renamed: str) -> Callable[[Target], Target]:
+    """Make a function or class accept old keyword arguments, and a class old attributes.
+
+    Decorate a dataclass above `@dataclass`. Its old names are inherited by subclasses that are
+    decorated too, and work in `dataclasses.replace`.
+
+    Args:
+        **renamed: the new name for each old one.
+
+    Raises:
+        TypeError: at a call that gives an argument under both names. `dataclasses.replace` passes
+            all fields, so there the old name takes precedence.
+
+    Example:
+
+    >>> @accept_old_names(count="size")
+    ... def zeros(size):
+    ...     return [0] * size
+    >>> zeros(count=2)
+    [0, 0]
+    """
+
+    def decorate(target: Target) -> Target:
+        if not isinstance(target, type):
+            return _wrap(target, renamed, frozenset())
+        cls: Any = target
+        cls._renamed = {**getattr(cls, "_renamed", {}), **renamed}
+        parameters = frozenset(inspect.signature(cls).parameters)
+        cls.__init__ = _wrap(cls.__init__, cls._renamed, parameters)
+        for old, new in renamed.items():
+            setattr(cls, old, property(operator.attrgetter(new)))
+        return target
+
+    return decorate
+
+
+def _wrap(function: Any, renamed: Mapping[str, str], all_parameters: frozenset[str]) -> Any:
+    """Return `function` with old keywords renamed; calls with all parameters may give both."""
+
+    @functools.wraps(function)
+    def wrapper(*args: Any, **kwargs: Any) -> Any:
+        is_replace = bool(all_parameters) and all_parameters <= kwargs.keys()
+        for old in renamed.keys() & kwargs.keys():
+            new = renamed[old]
+            if new in kwargs and not is_replace:
+                raise TypeError(f"{function.__qualname__}: {old} is now {new}; give only {new}")
+            kwargs[new] = kwargs.pop(old)
+        return function(*args, **kwargs)
+
+    return wrapper
