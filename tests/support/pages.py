@@ -19,7 +19,7 @@ import yaml
 from markdown_it import MarkdownIt
 from markdown_it.token import Token
 
-from keras_s2s.cli import main as cli
+from keras_s2s.cli import main
 from keras_s2s.cli.parser import parse
 from keras_s2s.client import __main__ as client
 
@@ -166,7 +166,7 @@ def run(command: str, folder: Path) -> None:
         if ">" in places:
             output = stack.enter_context(open(folder / places[">"], "w", encoding="utf-8"))
             stack.enter_context(contextlib.redirect_stdout(output))
-        status = cli.main(arguments[1:])
+        status = main(arguments[1:])
     assert status == 0, f"{command}: exit status {status}"
 
 
