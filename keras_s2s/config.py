@@ -9,8 +9,10 @@ from keras_s2s.data.config import MAX_LAYER_SIZE, DataConfig
 from keras_s2s.decoding.config import SearchConfig
 from keras_s2s.utils.errors import InputError, did_you_mean
 from keras_s2s.utils.fields import config_field, validate_fields
+from keras_s2s.utils.renaming import accept_old_names
 
 
+@accept_old_names()
 @dataclass(frozen=True)
 class TrainingConfig(SearchConfig, DataConfig):
     """The configuration of a training run. The defaults are the chapter's.
@@ -157,7 +159,7 @@ RESUMABLE_FIELDS = ("epochs", "nonfinite", "checkpoint_steps", "keep_checkpoints
 _CHAPTER = TrainingConfig()
 _BASE = TrainingConfig(
     tokenizer="sentencepiece",
-    max_tokens=6000,
+    vocab_size=6000,
     num_steps=40,
     drop_long=True,
     valid_fraction=0.02,
@@ -184,7 +186,7 @@ _BASE = TrainingConfig(
 PRESETS: Mapping[str, TrainingConfig] = {
     "chapter": _CHAPTER,
     "small": dataclasses.replace(
-        _BASE, max_tokens=4000, embed_size=128, num_hiddens=256, num_layers=1, dropout=0.2
+        _BASE, vocab_size=4000, embed_size=128, num_hiddens=256, num_layers=1, dropout=0.2
     ),
     "base": _BASE,
 }

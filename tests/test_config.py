@@ -170,7 +170,7 @@ def test_fractions_leave_something_to_train_on():
 
 
 def test_a_recipe_survives_its_record():
-    recipe = TrainingConfig(max_tokens=50, dropout=0.1, drop_long=True)
+    recipe = TrainingConfig(vocab_size=50, dropout=0.1, drop_long=True)
     assert TrainingConfig(**json.loads(json.dumps(dataclasses.asdict(recipe)))) == recipe
 
 

@@ -83,7 +83,8 @@ def add_recipe_option(group: argparse._ArgumentGroup, field: "dataclasses.Field[
     default = f" (default: {field.default})"
     if field.default is None:
         # Others say in their description what it is to leave them out.
-        default = " (default: no limit)" if field.name.startswith("max_") else ""
+        no_limit = field.name in ("vocab_size", "max_pairs")
+        default = " (default: no limit)" if no_limit else ""
     if kind is bool:
         group.add_argument(flag, action=argparse.BooleanOptionalAction, default=None, help=shown)
     elif kind is str:
@@ -97,3 +98,5 @@ def add_recipe_option(group: argparse._ArgumentGroup, field: "dataclasses.Field[
     else:
         number, metavar = (int_value, "N") if kind is int else (float_value, "X")
         group.add_argument(flag, type=number, metavar=metavar, help=f"{shown}{default}")
+        if field.name == "vocab_size":  # its former name
+            group.add_argument("--max-tokens", dest=field.name, type=number, help=argparse.SUPPRESS)

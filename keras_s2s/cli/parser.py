@@ -18,7 +18,7 @@ from keras_s2s.cli.options import (
     add_recipe_option,
 )
 from keras_s2s.config import PRESETS, TrainingConfig
-from keras_s2s.data.config import PREPARED_FIELDS
+from keras_s2s.data.config import PreparationConfig
 from keras_s2s.translation.line_reader import WINDOW_LINES
 from keras_s2s.utils.argument_parser import CommandParser, float_value, int_value
 
@@ -147,9 +147,8 @@ def build_parser() -> CommandParser:
     sub.add_argument("--json", action="store_true", help="print one JSON object")
     add_corpus_options(sub)
     fields = sub.add_argument_group("fields of the preset (defaults: those of chapter)")
-    for field in dataclasses.fields(TrainingConfig):
-        if field.name in PREPARED_FIELDS:
-            add_recipe_option(fields, field)
+    for field in dataclasses.fields(PreparationConfig):
+        add_recipe_option(fields, field)
 
     sub = add(
         translation_commands.translate,

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from keras_s2s.config import RESUMABLE_FIELDS, TrainingConfig, preset
-from keras_s2s.data.config import PREPARED_FIELDS
+from keras_s2s.data.config import PreparationConfig
 from keras_s2s.data.prepared.index import PreparedIndex, is_prepared
 from keras_s2s.evaluation.plots import require_matplotlib
 from keras_s2s.evaluation.run_comparison import describe_runs, find_runs, table_of_runs
@@ -109,7 +109,9 @@ def _refuse_changes(run: RunDirectory, options: argparse.Namespace, given: dict[
 def prepare(options: argparse.Namespace) -> None:
     """`keras-s2s prepare`."""
     given = {
-        name: value for name in PREPARED_FIELDS if (value := getattr(options, name)) is not None
+        field.name: value
+        for field in dataclasses.fields(PreparationConfig)
+        if (value := getattr(options, field.name)) is not None
     }
     recipe = preset(options.preset or DEFAULT_PRESET, "", **given)
     import_tensorflow()

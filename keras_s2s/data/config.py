@@ -1,37 +1,49 @@
-"""What is decided when a corpus is tokenized."""
+"""Configuration of the data: tokenization, splits, and what of a corpus is used."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
+from typing import Any
 
 from keras_s2s.utils.fields import config_field
+from keras_s2s.utils.renaming import accept_old_names
 
-# Where sizes of layers that no machine holds begin.
+# Upper bound of layer sizes; larger ones exceed any machine's memory.
 MAX_LAYER_SIZE = 2**16
 
 
+@accept_old_names(max_tokens="vocab_size")
 @dataclass(frozen=True)
-class DataConfig:
-    """How text becomes tokens, and what is held out."""
+class PreparationConfig:
+    """Tokenization and splits: the fields that are fixed when a corpus is prepared."""
 
-    tokenizer: str = config_field("word", "what a token is", choices=("word", "sentencepiece"))
-    min_freq: int = config_field(3, "words seen less often are not in the vocabularies", 1)
-    max_tokens: int | None = config_field(
-        None, "the most tokens that a vocabulary may have, 8000 if subwords", 5
+    tokenizer: str = config_field(
+        "word", "tokens: words or subwords", choices=("word", "sentencepiece")
+    )
+    min_freq: int = config_field(3, "minimum frequency of a word in the vocabulary", 1)
+    vocab_size: int | None = config_field(
+        None, "maximum size of each vocabulary; 8000 for subwords by default", 5
     )
     joint_vocabulary: bool = config_field(False, "one vocabulary for both sides (sentencepiece)")
     lowercase: bool = config_field(True, "fold case (sentencepiece; words always are)")
-    num_steps: int = config_field(10, "tokens after which a sentence is cut", 3, MAX_LAYER_SIZE)
-    drop_long: bool = config_field(False, "leave out the pairs that would be cut")
-    valid_fraction: float = config_field(0.0, "share of the sources kept for validation", lt=1)
-    test_fraction: float = config_field(0.0, "share of the sources kept for testing", lt=1)
-    split_seed: int = config_field(0, "another one keeps other sources for validation and testing")
-    subword_sampling: float = config_field(
-        0.0, "draw subwords anew each epoch: SentencePiece's alpha, 0 for never; 0.2 is usual", 0, 1
+    num_steps: int = config_field(
+        10, "maximum number of tokens per sentence; longer ones are truncated", 3, MAX_LAYER_SIZE
     )
-    max_pairs: int | None = config_field(None, "use only the first so many pairs of the corpus", 1)
+    drop_long: bool = config_field(False, "drop pairs instead of truncating them")
+    valid_fraction: float = config_field(0.0, "fraction of the sources for validation", lt=1)
+    test_fraction: float = config_field(0.0, "fraction of the sources for testing", lt=1)
+    split_seed: int = config_field(0, "random seed of the split into training and held-out pairs")
 
 
-# What is decided when a corpus is prepared.
-PREPARED_FIELDS = (
-    *("tokenizer", "min_freq", "max_tokens", "joint_vocabulary", "lowercase"),
-    *("num_steps", "drop_long", "valid_fraction", "test_fraction", "split_seed"),
-)
+def preparation_fields(config: PreparationConfig) -> dict[str, Any]:
+    """Return the fields of `PreparationConfig` of a configuration that may have more."""
+    return {field.name: getattr(config, field.name) for field in fields(PreparationConfig)}
+
+
+@accept_old_names()
+@dataclass(frozen=True)
+class DataConfig(PreparationConfig):
+    """The configuration of the data of a training run."""
+
+    subword_sampling: float = config_field(
+        0.0, "subword regularization: SentencePiece's alpha, 0 to disable; 0.2 is usual", 0, 1
+    )
+    max_pairs: int | None = config_field(None, "use only the first N pairs of the corpus", 1)

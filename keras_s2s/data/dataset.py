@@ -5,8 +5,7 @@ from collections.abc import Callable
 import numpy as np
 import tensorflow as tf
 
-from keras_s2s.data.batching import prefetch
-from keras_s2s.data.bucketing import DataPosition, TokenizedBatchSource, bucket_batches
+from keras_s2s.data.batching import DataPosition, TokenizedBatchSource, bucket_batches, prefetch
 from keras_s2s.data.parallel_corpus import ParallelCorpus
 from keras_s2s.tokenizers.tokenizer import TEXTS_AT_A_TIME, Tokenizer
 from keras_s2s.utils.checks import check_int, check_type
@@ -162,9 +161,9 @@ class TokenizedPairs:
                 positions = positions.shuffle(len(self), seed=seed, reshuffle_each_iteration=True)
             positions = positions.batch(batch_size)
             if start is not None:
-                before = start.epochs * len(positions) + start.batches
+                before = start.epoch * len(positions) + start.batch
                 positions = positions.repeat().skip(before)
-            data = positions.map(self._rows.at)
+            data = positions.map(self._rows.gather)
         return prefetch(data)
 
 

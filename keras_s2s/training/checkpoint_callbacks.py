@@ -6,7 +6,7 @@ from typing import Any
 
 import keras
 
-from keras_s2s.data.bucketing import DataPosition
+from keras_s2s.data.batching import DataPosition
 from keras_s2s.training.checkpoints import CheckpointFolder, TrainingState, callback_state
 from keras_s2s.training.distribution import Workers
 from keras_s2s.utils.errors import InputError
@@ -37,16 +37,16 @@ class ResumedEpoch(keras.callbacks.Callback):
             return
         for variable, value in zip(self.model.metrics_variables, self._state.metrics, strict=True):
             variable.assign(value)
-        calls, rest = divmod(self._state.position.batches, self.model.steps_per_execution)
+        calls, rest = divmod(self._state.position.batch, self.model.steps_per_execution)
         if rest:
             raise InputError(
-                f"the checkpoint is {self._state.position.batches} batches into an epoch, which is "
+                f"the checkpoint is {self._state.position.batch} batches into an epoch, which is "
                 f"no multiple of {self.model.steps_per_execution}; begin anew with --overwrite"
             )
         self.model.train_function = _AfterCalls(self.model, calls)
 
     def _is_resumed(self) -> bool:
-        return self._epoch == self._state.position.epochs and self._state.position.batches > 0
+        return self._epoch == self._state.position.epoch and self._state.position.batch > 0
 
     def on_train_batch_end(self, batch: int, logs: Any = None) -> None:
         if self._is_resumed():
@@ -134,7 +134,7 @@ class CheckpointCallback(keras.callbacks.Callback):
     def on_epoch_begin(self, epoch: int, logs: Any = None) -> None:
         self._epoch, self._batches = epoch, 0
         self._began = time.perf_counter()
-        if epoch == self._state.position.epochs:
+        if epoch == self._state.position.epoch:
             self._began -= self._state.seconds
 
     def on_train_batch_end(self, batch: int, logs: Any = None) -> None:

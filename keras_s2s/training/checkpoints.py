@@ -9,7 +9,7 @@ from typing import Any
 import keras
 import numpy as np
 
-from keras_s2s.data.bucketing import DataPosition
+from keras_s2s.data.batching import DataPosition
 from keras_s2s.utils.console import log
 from keras_s2s.utils.errors import InputError, one_line
 from keras_s2s.utils.files import atomic_write, fsync, remove_folder, sha256_of, write_json
@@ -135,7 +135,7 @@ class CheckpointFolder:
             InputError: it cannot be written. Those before are as they were.
         """
         position = state.position
-        folder = self.path / f"{self.PREFIX}{position.epochs:06d}-batch-{position.batches:08d}"
+        folder = self.path / f"{self.PREFIX}{position.epoch:06d}-batch-{position.batch:08d}"
         if folder.exists():  # of the same training, and so the same
             return
         try:

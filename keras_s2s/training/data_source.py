@@ -6,7 +6,7 @@ from typing import Any
 import tensorflow as tf
 
 from keras_s2s.config import TrainingConfig
-from keras_s2s.data.bucketing import DataPosition
+from keras_s2s.data.batching import DataPosition
 from keras_s2s.data.dataset import TokenizedPairs
 from keras_s2s.data.parallel_corpus import ParallelCorpus
 from keras_s2s.data.prepared.corpus import PreparedCorpus

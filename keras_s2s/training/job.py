@@ -6,7 +6,7 @@ import keras
 import tensorflow as tf
 
 from keras_s2s.config import TrainingConfig
-from keras_s2s.data.bucketing import DataPosition
+from keras_s2s.data.batching import DataPosition
 from keras_s2s.data.dataset import TokenizedPairs
 from keras_s2s.decoding.config import search_options
 from keras_s2s.models.mixed_precision import to_full_precision

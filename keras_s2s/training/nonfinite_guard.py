@@ -8,7 +8,7 @@ from typing import Any
 import keras
 import tensorflow as tf
 
-from keras_s2s.data.bucketing import DataPosition
+from keras_s2s.data.batching import DataPosition
 from keras_s2s.utils.console import log
 from keras_s2s.utils.errors import InputError
 from keras_s2s.utils.files import atomic_write
@@ -67,12 +67,12 @@ class NonFiniteGradientGuard(keras.callbacks.Callback):
 
     def _report(self, position: DataPosition, norm: float) -> None:
         what = (
-            f"epoch {position.epochs + 1}, step {position.batches + 1}: the norm of the gradient "
+            f"epoch {position.epoch + 1}, step {position.batch + 1}: the norm of the gradient "
             f"is {norm}"
         )
         if self._files < self.MOST_FILES:
             self._files += 1
-            file = self._folder / f"nonfinite-{position.epochs + 1}-{position.batches + 1}.tsv"
+            file = self._folder / f"nonfinite-{position.epoch + 1}-{position.batch + 1}.tsv"
             with (
                 atomic_write(file) as aside,
                 open(aside, "w", newline="", encoding="utf-8") as out,

@@ -15,7 +15,7 @@ import keras
 import tensorflow as tf
 
 from keras_s2s.config import TrainingConfig
-from keras_s2s.data.bucketing import DataPosition
+from keras_s2s.data.batching import DataPosition
 from keras_s2s.data.parallel_corpus import ParallelCorpus, load_corpus
 from keras_s2s.data.prepared.corpus import PreparedCorpus
 from keras_s2s.data.prepared.index import is_prepared
@@ -178,9 +178,9 @@ def resume(
     recipe = dataclasses.replace(recipe, **given)
     folder = CheckpointFolder(run.checkpoints, recipe.keep_checkpoints)
     position = folder.newest()
-    if position.epochs > recipe.epochs or (position.epochs == recipe.epochs and position.batches):
+    if position.epoch > recipe.epochs or (position.epoch == recipe.epochs and position.batch):
         raise InputError(
-            f"{run.path}: has {pluralize(position.epochs, 'epoch')} behind it already; give "
+            f"{run.path}: has {pluralize(position.epoch, 'epoch')} behind it already; give "
             "a larger number of --epochs"
         )
     if position == DataPosition() and run.model.is_file():
@@ -195,7 +195,7 @@ def resume(
         )
     if "finished" in record and run.model.is_file() and not has_more:
         log(
-            f"{run.path}: has all its {pluralize(position.epochs, 'epoch')}; give a larger number "
+            f"{run.path}: has all its {pluralize(position.epoch, 'epoch')}; give a larger number "
             "of --epochs to go on"
         )
         return Translator.load(run.model)
@@ -245,7 +245,7 @@ def _fit(
 ) -> Translator:
     written.logs.mkdir(exist_ok=True)
     log(_summary(job, workers))
-    if state.position.epochs < job.recipe.epochs and not state.stopped:
+    if state.position.epoch < job.recipe.epochs and not state.stopped:
         _go_through_epochs(run, written, job, state, workers)
     else:
         state.finish(job.model)
@@ -278,7 +278,7 @@ def _go_through_epochs(
     state: TrainingState,
     workers: Workers,
 ) -> None:
-    recipe, epochs_done = job.recipe, state.position.epochs
+    recipe, epochs_done = job.recipe, state.position.epoch
     folder = CheckpointFolder(run.checkpoints, recipe.keep_checkpoints)
     progress = TrainingProgress(recipe.epochs, written.logs / "train.log")
     callbacks = job.callbacks(written)
@@ -319,10 +319,10 @@ def _go_through_epochs(
             )
     except KeyboardInterrupt as error:
         saved, rest = folder.newest(), ""
-        if saved.batches:
-            rest = f" and {saved.batches} of {job.num_batches} batches of the next"
+        if saved.batch:
+            rest = f" and {saved.batch} of {job.num_batches} batches of the next"
         error.args = (
-            f"{run.path} keeps {saved.epochs} of {pluralize(recipe.epochs, 'epoch')}{rest}",
+            f"{run.path} keeps {saved.epoch} of {pluralize(recipe.epochs, 'epoch')}{rest}",
         )
         raise
     except tf.errors.OpError as error:
@@ -335,8 +335,8 @@ def _go_through_epochs(
 
 def format_position(position: DataPosition) -> str:
     """A place in a training, in words."""
-    batches = f" and {position.batches} batches" if position.batches else ""
-    return f"epoch {position.epochs}{batches}"
+    batches = f" and {position.batch} batches" if position.batch else ""
+    return f"epoch {position.epoch}{batches}"
 
 
 def _excerpt(sentence: str) -> str:

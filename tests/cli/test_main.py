@@ -128,7 +128,7 @@ def test_bad_lines_are_skipped_on_request(command, tiny, tmp_path):
         ("--clip-norm -1", "clip_norm is -1.0; give more than 0"),
         ("--num-hiddens 99999999", "num_hiddens is 99999999; give 65536 or less"),
         ("--num-steps 2", "num_steps is 2; give 3 or more"),
-        ("--max-tokens 4", "max_tokens is 4; give 5 or more"),
+        ("--max-tokens 4", "vocab_size is 4; give 5 or more"),
         ("--max-pairs 0", "max_pairs is 0; give 1 or more"),
         ("--seed -1", "seed is -1; give 0 or more"),
         ("--seed 4294967296", "seed is 4294967296"),
@@ -409,9 +409,7 @@ def test_help_of_train_tells_defaults(command):
     text = " ".join(command("train", "--help").out.split())
     assert "--num-hiddens N width of each recurrent layer (default: 32)" in text
     assert "--learning-rate X learning rate of Adam, the highest one (default: 0.005)" in text
-    assert (
-        "--max-pairs N use only the first so many pairs of the corpus (default: no limit)" in text
-    )
+    assert "--max-pairs N use only the first N pairs of the corpus (default: no limit)" in text
     assert "--init-scale X weights begin within this distance of 0; left out, as the ch" in text
     assert text.count("no limit") == 2
 

@@ -6,9 +6,9 @@ import pytest
 import tensorflow as tf
 
 import keras_s2s as s2s
-from keras_s2s.data import bucketing as buckets
+from keras_s2s.data import batching
 from keras_s2s.data import dataset as pipeline
-from keras_s2s.data.bucketing import DataPosition
+from keras_s2s.data.batching import DataPosition
 from keras_s2s.tokenizers.sentence_piece_tokenizer import SentencePieceTokenizer
 
 
@@ -60,7 +60,7 @@ def book(phrasebook):
 @pytest.fixture
 def bucketed(book, monkeypatch):
     """Batches by length, few enough sorted together for the corpus to have several windows."""
-    monkeypatch.setattr(buckets, "BATCHES_SORTED_TOGETHER", 20)
+    monkeypatch.setattr(batching, "WINDOW_BATCHES", 20)
 
     def make(**options):
         options = {"batch_size": 16, "num_steps": 20, **options}

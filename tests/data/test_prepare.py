@@ -422,7 +422,7 @@ def test_what_makes_no_sense(options, message):
 
 def test_subwords_as_by_way_of_memory(book_file, monkeypatch, tmp_path):
     recipe = s2s.Recipe(
-        tokenizer="sentencepiece", max_tokens=120, joint_vocabulary=True, num_steps=60
+        tokenizer="sentencepiece", vocab_size=120, joint_vocabulary=True, num_steps=60
     )
     asked = PreparationSpec([str(book_file)], recipe, keep_duplicates=True, keep_identical=True)
     prepare(asked, tmp_path / "out")

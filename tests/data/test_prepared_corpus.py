@@ -10,7 +10,7 @@ import pytest
 import tensorflow as tf
 
 import keras_s2s as s2s
-from keras_s2s.data.bucketing import DataPosition, number_by_tokens
+from keras_s2s.data.batching import DataPosition, count_token_batches
 from keras_s2s.data.dataset import TokenizedPairs
 from keras_s2s.data.prepared import corpus as prepared
 from keras_s2s.data.prepared import prepare as preparing
@@ -173,7 +173,7 @@ def test_weights(book, monkeypatch, tmp_path):
 
 
 def test_batches_by_tokens_are_counted_without_looking_at_them():
-    from keras_s2s.data.bucketing import _begins_by_tokens
+    from keras_s2s.data.batching import _token_batch_starts
 
     chance = np.random.default_rng(0)
     for _ in range(50):
@@ -182,7 +182,7 @@ def test_batches_by_tokens_are_counted_without_looking_at_them():
         lengths = np.repeat(np.arange(12), counts)
         tokens = int(chance.integers(12, 60))
         if len(lengths):
-            assert number_by_tokens(counts, tokens) == len(_begins_by_tokens(lengths, tokens))
+            assert count_token_batches(counts, tokens) == len(_token_batch_starts(lengths, tokens))
 
 
 def test_damage_ends_the_batches(folder, tmp_path):
@@ -327,7 +327,7 @@ def test_the_commands(command, book, monkeypatch, tmp_path):
     train = ("train", "p", "--preset", "chapter", "--run-dir", "r", *sizes)
     assert command(*train).status == 0
     recipe = json.loads((tmp_path / "r/run.json").read_text(encoding="utf-8"))["recipe"]
-    assert [recipe[name] for name in ("num_steps", "max_tokens", "valid_fraction")] == [
+    assert [recipe[name] for name in ("num_steps", "vocab_size", "valid_fraction")] == [
         12,
         200,
         0.1,

@@ -21,7 +21,7 @@ SMALL = {"embed_size": 4, "num_hiddens": 6, "num_layers": 2}
 
 
 def test_words_by_frequency_and_number(phrasebook):
-    source, target = make_tokenizers(TrainingConfig(min_freq=2, max_tokens=50), phrasebook)
+    source, target = make_tokenizers(TrainingConfig(min_freq=2, vocab_size=50), phrasebook)
     expected = s2s.WordTokenizer.fit(phrasebook.source, min_freq=2, max_tokens=50)
     assert source.vocabulary == expected.vocabulary
     assert len(target) == 50
@@ -30,7 +30,7 @@ def test_words_by_frequency_and_number(phrasebook):
 
 
 def test_subwords_of_each_side_or_of_both(phrasebook):
-    recipe = TrainingConfig(tokenizer="sentencepiece", max_tokens=120)
+    recipe = TrainingConfig(tokenizer="sentencepiece", vocab_size=120)
     source, target = make_tokenizers(recipe, phrasebook)
     for tokenizer, texts in ((source, phrasebook.source), (target, phrasebook.target)):
         assert isinstance(tokenizer, SentencePieceTokenizer)
@@ -43,7 +43,7 @@ def test_subwords_of_each_side_or_of_both(phrasebook):
 
 def test_case(phrasebook):
     for lowercase in (True, False):
-        recipe = TrainingConfig(tokenizer="sentencepiece", max_tokens=150, lowercase=lowercase)
+        recipe = TrainingConfig(tokenizer="sentencepiece", vocab_size=150, lowercase=lowercase)
         source, _ = make_tokenizers(recipe, phrasebook)
         assert any(token != token.lower() for token in source.vocabulary) == (not lowercase)
 

@@ -10,7 +10,7 @@ import keras
 import numpy as np
 import pytest
 
-from keras_s2s.data.bucketing import DataPosition
+from keras_s2s.data.batching import DataPosition
 from keras_s2s.training.checkpoint_callbacks import CheckpointCallback
 from keras_s2s.training.checkpoints import (
     CHECKSUMS,

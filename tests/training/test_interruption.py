@@ -103,16 +103,16 @@ def test_a_run_that_is_asked_to_end_and_one_that_is_killed(pairs, whole_run, tmp
     position = CheckpointFolder(run_dir / "checkpoints").newest()
     message = err.splitlines()[-1]
     assert message.startswith(
-        f"keras-s2s: interrupted; {run_dir} keeps {position.epochs} of 60 epochs"
+        f"keras-s2s: interrupted; {run_dir} keeps {position.epoch} of 60 epochs"
     )
     assert message.endswith(f"go on with: keras-s2s train {pairs} --run-dir {run_dir} --resume")
     status, _, err = interrupted(command(pairs, run_dir, "--resume"), run_dir, signal.SIGKILL, 0.1)
     assert status == -signal.SIGKILL
-    assert f"goes on after epoch {position.epochs}" in err
+    assert f"goes on after epoch {position.epoch}" in err
     # What was saved is at most an interval behind what was done.
     done = len(history_of(run_dir)) - 1
     saved = CheckpointFolder(run_dir / "checkpoints").newest()
-    assert saved.epochs >= done - 1
+    assert saved.epoch >= done - 1
     s2s.resume(run_dir)
     assert_same_run(run_dir, whole_run)
     # Nothing lies around of what was killed.

@@ -181,7 +181,7 @@ def test_an_interrupted_run_ends_as_if_nothing_had_happened(
     with pytest.raises(KeyboardInterrupt, match=f"run keeps {last_saved} of 6 epochs"):
         s2s.train(choice, run_dir, RECIPE, seed=1)
     assert len(history_of(run_dir)) == epoch
-    assert CheckpointFolder(run_dir / "checkpoints").newest().epochs == last_saved
+    assert CheckpointFolder(run_dir / "checkpoints").newest().epoch == last_saved
     assert not (run_dir / "model.keras").exists()
     assert "finished" not in record_of(run_dir)
     s2s.resume(run_dir)

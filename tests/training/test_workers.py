@@ -140,7 +140,7 @@ def test_one_killed_ends_the_other_and_all_go_on(corpus_file, tmp_path, start, k
     assert "Traceback" not in result.err
     ended(both[killed])
 
-    last = CheckpointFolder(tmp_path / "run" / "checkpoints").newest().epochs + 2
+    last = CheckpointFolder(tmp_path / "run" / "checkpoints").newest().epoch + 2
     words = ["train", corpus_file, "--run-dir", tmp_path / "run", "--resume", "--epochs", last]
     results = [ended(process) for process in start(words, words)]
     assert [result.status for result in results] == [0, 0], results
@@ -153,7 +153,7 @@ def test_one_killed_ends_the_other_and_all_go_on(corpus_file, tmp_path, start, k
         weights_of(tmp_path / "run"), weights_of(tmp_path / "whole"), strict=True
     ):
         np.testing.assert_array_equal(mine, theirs)
-    assert last > saved.epochs
+    assert last > saved.epoch
 
 
 @pytest.mark.slow

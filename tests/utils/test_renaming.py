@@ -50,7 +50,7 @@ def test_dataclass():
 def test_subclass():
     config = Config(max_tokens=9, schedule="cosine")
     assert config == Config(9, True, "cosine")
-    assert (config.max_tokens, config.schedule) == (9, "cosine")
+    assert (config.vocab_size, config.schedule) == (9, "cosine")
     assert "schedule" not in vars(Base)
 
 

@@ -8,12 +8,13 @@ from typing import Any, NamedTuple
 import numpy as np
 import tensorflow as tf
 
-from keras_s2s.data.batching import Batch, prefetch
-from keras_s2s.data.bucketing import (
+from keras_s2s.data.batching import (
+    Batch,
     DataPosition,
     TokenizedBatchSource,
     batches_by_length,
-    number_by_tokens,
+    count_token_batches,
+    prefetch,
     shuffled_batches,
 )
 from keras_s2s.data.prepared.index import SIDES, PreparedIndex
@@ -94,7 +95,7 @@ class PreparedCorpus:
     def num_batches(self, batch_size: int, batch_tokens: int | None) -> int:
         """Batches of an epoch; each has as many."""
         if batch_tokens is not None:
-            return number_by_tokens(self._epoch_lengths(), batch_tokens)
+            return count_token_batches(self._epoch_lengths(), batch_tokens)
         return -(-len(self) // batch_size)
 
     def batches(
@@ -147,7 +148,7 @@ class PreparedCorpus:
             return TokenizedBatchSource(*columns)
 
         def epoch(number: tf.Tensor, seed: tf.Tensor) -> tf.data.Dataset:
-            before = tf.where(number == start.epochs, tf.constant(start.batches, tf.int64), 0)
+            before = tf.where(number == start.epoch, tf.constant(start.batch, tf.int64), 0)
             first = tf.constant(0, tf.int64) if batch_tokens is not None else before // size
 
             def made(window: tf.Tensor, *columns: tf.Tensor) -> tf.data.Dataset:
@@ -163,7 +164,7 @@ class PreparedCorpus:
             data = loaded.flat_map(made)
             return data.skip(before - first * size).take(num_batches - before)
 
-        seeds = tf.data.Dataset.random(seed=seed).enumerate().skip(start.epochs)
+        seeds = tf.data.Dataset.random(seed=seed).enumerate().skip(start.epoch)
         data = seeds.flat_map(epoch)
         if num_workers > 1:
             data = data.map(lambda *batch: _rows_of_worker(batch, worker, num_workers))

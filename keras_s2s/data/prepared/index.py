@@ -5,6 +5,7 @@ import os
 from pathlib import Path
 from typing import Any
 
+from keras_s2s.data.config import PreparationConfig, preparation_fields
 from keras_s2s.data.parallel_corpus import ParallelCorpus
 from keras_s2s.utils.errors import InputError
 from keras_s2s.utils.files import sha256_of
@@ -40,7 +41,11 @@ class PreparedIndex:
                 (self.path / INDEX).read_text(encoding="utf-8")
             )
             found = self.content["format"]
-            self.fields: dict[str, Any] = self.content["configuration"]["fields"]
+            fields = self.content["configuration"]["fields"]
+            # Earlier versions wrote `max_tokens` for `vocab_size`.
+            self.fields = preparation_fields(PreparationConfig(**fields))
+            if len(fields) != len(self.fields):
+                raise ValueError("fields of its configuration are missing")
         except OSError as error:
             raise InputError(
                 f"{self.path}: no prepared corpus (no {INDEX} in it that can be read); make one "

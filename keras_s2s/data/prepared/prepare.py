@@ -11,7 +11,7 @@ from typing import Any, TypeVar
 
 import numpy as np
 
-from keras_s2s.data.config import PREPARED_FIELDS
+from keras_s2s.data.config import preparation_fields
 from keras_s2s.data.corpus_reader import CorpusStream
 from keras_s2s.data.prepared.corpus import load_tokenizers, tokenizer_files
 from keras_s2s.data.prepared.filtering import (
@@ -102,9 +102,7 @@ class _Run:
     ) -> None:
         self._preparation, self._streams, self._folder = preparation, streams, folder
         self._workers, self._request = workers, request
-        self._fields: dict[str, Any] = {
-            name: getattr(preparation.recipe, name) for name in PREPARED_FIELDS
-        }
+        self._fields = preparation_fields(preparation.recipe)
 
     def index(self) -> dict[str, Any]:
         """Goes all the way, and returns what is written as the last file."""

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from keras_s2s.data.config import PREPARED_FIELDS, DataConfig
+from keras_s2s.data.config import DataConfig, PreparationConfig, preparation_fields
 from keras_s2s.data.prepared.corpus import PreparedCorpus
 from keras_s2s.data.prepared.filtering import FilterConfig
 from keras_s2s.data.prepared.index import HELD_OUT_FILES, INDEX, SAMPLES, SIDES, PreparedIndex
@@ -32,7 +32,7 @@ class PreparationSpec:
 
     Args:
         corpora: as for `load_corpus`.
-        recipe: says how to tokenize and what to hold out; see `PREPARED_FIELDS`.
+        recipe: says how to tokenize and what to hold out; see `PreparationConfig`.
         weights: how often the pairs of each corpus come in an epoch; all once when left out.
         reverse: whether source and target are swapped.
         skip_bad_lines: see `load_corpus`.
@@ -98,7 +98,7 @@ class PreparationSpec:
         content |= {
             "corpora": list(self.corpora),
             "weights": [float(weight) for weight in self.weights or [1.0] * len(self.corpora)],
-            "fields": {name: getattr(self.recipe, name) for name in PREPARED_FIELDS},
+            "fields": preparation_fields(self.recipe),
             "lines_of_a_shard": CHUNK_LINES,
         }
         return content
@@ -169,7 +169,7 @@ class PreparedFolder:
 
     def _check_same(self, known: dict[str, Any]) -> None:
         own = {**self._configuration, **self._configuration["fields"]}
-        theirs = {**known, **known["fields"]}
+        theirs = {**known, **dataclasses.asdict(PreparationConfig(**known["fields"]))}
         unlike = [
             f"{name} {theirs.get(name)} instead of {own[name]}"
             for name in own

@@ -87,7 +87,7 @@ class WordCounts:
 def word_tokenizers(recipe: DataConfig, counts: Counts) -> tuple[Tokenizer, Tokenizer]:
     """The source's and the target's."""
     source, target = (
-        WordTokenizer.from_counts(side, recipe.min_freq, recipe.max_tokens) for side in counts
+        WordTokenizer.from_counts(side, recipe.min_freq, recipe.vocab_size) for side in counts
     )
     return source, target
 
