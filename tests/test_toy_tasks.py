@@ -10,7 +10,7 @@ import pytest
 import tensorflow as tf
 
 import keras_s2s as s2s
-from keras_s2s.serving.runtime_check import needed_libraries
+from keras_s2s.serving.runtime_check import required_op_libraries
 from keras_s2s.serving.saved_model import SavedModel
 from keras_s2s.serving.session import SavedModelSession
 
@@ -217,7 +217,7 @@ def test_it_is_learned_saved_and_served_without_an_error(row, exported, tmp_path
         check_explanation(explained, loaded, some, wanted[:30], row)
     if exported:
         folder = translator.export(tmp_path / "models" / "toy", sentences=corpus.source)
-        libraries = needed_libraries(SavedModel(folder))
+        libraries = required_op_libraries(SavedModel(folder))
         with SavedModelSession(folder, op_libraries=libraries) as session:
             check_export(session, corpus, some, beams, explained)
 

@@ -304,7 +304,7 @@ def test_every_error_says_what_to_do():
     assert silent == {
         "…: no such file, and not in the catalog (…)…",
         "…: is not the … of the catalog: the text inside has sha256 …, not …",
-        "… of signature … of the export is another for … than the model's",
+        "… of signature … of the export differs from the model's for …",
         "signature … of the export scores … with … and the model with …",
         "the export breaks the contract: … - …",
         "the export fails as a server would run it: …",

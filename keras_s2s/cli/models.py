@@ -189,18 +189,20 @@ def export(options: argparse.Namespace) -> None:
         raise InputError(f"--version is {options.version}; give 1 to {MAX_VERSION}")
     if is_export(Path(options.model)):
         raise InputError(f"{options.model}: is an export already; give a run directory")
+    from keras_s2s.serving.signatures import read_verification_record
+
     model = load_model(options.model)
-    with spinner("exporting, and asking the export as a server would"):
+    with spinner("exporting, and verifying the export as a server runs it"):
         version = model.export(
             Path(options.output) / options.model_name,
             options.version,
             RunDirectory(options.model).read_samples() or None,
         )
-    proof = json.loads((version / "assets.extra" / "proof.json").read_text(encoding="utf-8"))
+    record = read_verification_record(version) or {}
     log(
-        f"proven: loaded as a server loads it, {proof['texts']} texts in batches of "
-        f"{proof['batch_sizes'][0]} to {proof['batch_sizes'][1]} got the same translations "
-        f"(scores within {proof['largest_score_difference']:.1e})"
+        f"verified: loaded as a server loads it, {record['texts']} texts in batches of "
+        f"{record['batch_sizes'][0]} to {record['batch_sizes'][1]} got the same translations "
+        f"(scores within {record['largest_score_difference']:.1e})"
     )
     print(version)
 

@@ -17,7 +17,7 @@ from keras_s2s.client.transport import (
     VersionStatus,
     server_error,
 )
-from keras_s2s.serving.signatures import LOWEST_SCORE, ScoredPair
+from keras_s2s.serving.signatures import MIN_SCORE, ScoredPair
 from keras_s2s.utils.errors import InputError, ServerError
 from keras_s2s.utils.text import encode_texts
 
@@ -139,7 +139,7 @@ class TranslationClient:
         outputs = self._run("beam", {"text": encode_texts(sentences)}, ("translations", "scores"))
         translations, scores = outputs["translations"], outputs["scores"]
         # Half, because not every server writes all digits of it.
-        sizes = [max(sum(score > LOWEST_SCORE / 2 for score in row), 1) for row in scores]
+        sizes = [max(sum(score > MIN_SCORE / 2 for score in row), 1) for row in scores]
         return (
             [row[:size] for row, size in zip(translations, sizes, strict=True)],
             [row[:size] for row, size in zip(scores, sizes, strict=True)],

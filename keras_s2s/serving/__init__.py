@@ -1,7 +1,7 @@
-"""Serving: SavedModels written, checked and verified in the runtime that TF Serving uses.
+"""Serving: write, inspect and verify SavedModels in the runtime of TF Serving.
 
-An export gets its name only after a fresh process has loaded it and answered as Python does.
-Public names are imported on first use; `session` runs a SavedModel without TensorFlow in Python.
+An export gets its version number only after it has been loaded in a fresh process and verified
+against the model in Python. Public names are imported on first use.
 """
 
 import lazy_loader

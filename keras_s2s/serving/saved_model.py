@@ -1,4 +1,4 @@
-"""What is written in a SavedModel, read without TensorFlow and without running any of it."""
+"""Read a SavedModel without TensorFlow and without running any of it."""
 
 import os
 import struct
@@ -8,42 +8,42 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from keras_s2s.serving.session import Signature, TensorSpec
-from keras_s2s.serving.session_worker import DATA_TYPES, Failure, protocol_buffers
+from keras_s2s.serving.session_worker import (
+    DATA_TYPES,
+    StatusError,
+    is_signature,
+    skip_tensorflow_init,
+)
+from keras_s2s.serving.signatures import WARMUP_FILE
 from keras_s2s.utils.errors import InputError
 
-COMPOSITE = "composite"  # in place of a data type: a sparse or ragged tensor
+COMPOSITE = "composite"  # dtype of sparse and ragged tensors
 VARIABLE_OPS = frozenset({"VarHandleOp", "VariableV2", "Variable"})
-TABLE_OPS = frozenset(
-    f"{kind}{version}"
-    for kind in (
-        "HashTable",
-        "MutableHashTable",
-        "MutableHashTableOfTensors",
-        "MutableDenseHashTable",
-    )
-    for version in ("", "V2")
+
+
+def _with_versions(*names: str) -> frozenset[str]:
+    return frozenset(f"{name}{version}" for name in names for version in ("", "V2"))
+
+
+TABLE_OPS = _with_versions(
+    "HashTable", "MutableHashTable", "MutableHashTableOfTensors", "MutableDenseHashTable"
 )
-# What gives a variable or a table its content; the first input says which.
-_FILLING_OPS = frozenset(
-    f"{kind}{version}"
-    for kind in (
-        "Assign",
-        "AssignVariableOp",
-        "InitializeTable",
-        "InitializeTableFromTextFile",
-        "LookupTableImport",
-        "LookupTableInsert",
-    )
-    for version in ("", "V2")
+# Ops that initialize the variable or table of their first input.
+_INITIALIZING_OPS = _with_versions(
+    "Assign",
+    "AssignVariableOp",
+    "InitializeTable",
+    "InitializeTableFromTextFile",
+    "LookupTableImport",
+    "LookupTableInsert",
 )
-WARMUP_FILE = Path("assets.extra", "tf_serving_warmup_requests")
 
 
 class Node(NamedTuple):
     """A node of the graph.
 
     Attributes:
-        function: name of the function it is in; empty for the graph itself.
+        function: name of the enclosing function; empty for the graph itself.
         proto: its `NodeDef`.
     """
 
@@ -51,45 +51,45 @@ class Node(NamedTuple):
     proto: Any
 
     @property
-    def where(self) -> str:
-        """Its name, with that of the function."""
+    def path(self) -> str:
+        """Its name, prefixed with that of the function."""
         return f"{self.function}/{self.proto.name}" if self.function else self.proto.name
 
 
 class Resource(NamedTuple):
-    """A variable or a table, which two nodes with the same name and container share."""
+    """A variable or table, shared by nodes with the same name and container."""
 
     op: str
     container: str
     name: str
 
 
-class WarmUp(NamedTuple):
-    """The warm-up requests, and whether the file is whole."""
+class WarmupRequests(NamedTuple):
+    """The number of warm-up requests, and whether the file is complete."""
 
-    requests: int
-    whole: bool
+    num_requests: int
+    is_complete: bool
 
 
 class SavedModel:
-    """The graph of a SavedModel and what lies around it in its folder.
+    """The graph and the files of a SavedModel.
 
-    When it has several graphs, this is the one that a server takes, or else the first.
+    Of several graphs, the one that a server loads, or else the first.
 
     Args:
-        folder: the one with `saved_model.pb` in it.
+        folder: the version folder, with `saved_model.pb` in it.
 
     Attributes:
         folder: a `pathlib.Path`.
-        tags: those of each graph.
+        tags: the tags of each graph.
         meta_graph: the `MetaGraphDef`.
         signatures: a `Signature` by name.
         signature_protos: a `SignatureDef` by name.
         functions: a `FunctionDef` by name.
-        asset_nodes: the nodes that get the places of assets.
+        asset_nodes: names of the nodes that hold the paths of assets.
 
     Raises:
-        InputError: there is no such file, or it is damaged.
+        InputError: the file is missing or damaged.
 
     Example:
 
@@ -104,13 +104,12 @@ class SavedModel:
         self.folder = Path(folder)
         graphs = _read(self.folder).meta_graphs
         self.tags = [sorted(graph.meta_info_def.tags) for graph in graphs]
-        chosen = self.tags.index(["serve"]) if ["serve"] in self.tags else 0
-        self.meta_graph = graphs[chosen]
-        # The init op is written down among the signatures too, as others for the restoring.
+        index = self.tags.index(["serve"]) if ["serve"] in self.tags else 0
+        self.meta_graph = graphs[index]
         self.signature_protos = {
             name: signature
             for name, signature in sorted(self.meta_graph.signature_def.items())
-            if not name.startswith("__saved_model")
+            if is_signature(name)
         }
         self.signatures = {
             name: Signature(_specs(signature.inputs), _specs(signature.outputs))
@@ -124,7 +123,7 @@ class SavedModel:
         self._nodes = {node.name: node for node in graph.node}
 
     def nodes(self) -> Iterator[Node]:
-        """All nodes, in the graph and in its functions."""
+        """Yield all nodes, in the graph and in its functions."""
         for node in self._nodes.values():
             yield Node("", node)
         for name, function in self.functions.items():
@@ -132,65 +131,67 @@ class SavedModel:
                 yield Node(name, node)
 
     def ops(self) -> Counter[str]:
-        """How often each op occurs. Calls of a function by its name are none."""
+        """Count the occurrences of each op, without calls of functions by name."""
         names = (node.proto.op for node in self.nodes())
         return Counter(name for name in names if name not in self.functions)
 
-    def nodes_behind(self, tensors: Iterable[str]) -> Iterator[Node]:
-        """The nodes that a session may run to compute some tensors, in called functions too."""
-        waiting = [
+    def ancestors(self, tensors: Iterable[str]) -> Iterator[Node]:
+        """Yield all nodes needed to compute some tensors, including those of called functions."""
+        pending = [
             Node("", self._nodes[name]) for name in map(_node_name, tensors) if name in self._nodes
         ]
-        seen = {node.where for node in waiting}
-        while waiting:
-            node = waiting.pop()
+        seen = {node.path for node in pending}
+        while pending:
+            node = pending.pop()
             yield node
             inputs = map(_node_name, node.proto.input) if not node.function else ()
-            found = [Node("", self._nodes[name]) for name in inputs if name in self._nodes]
-            for called in self._called(node.proto):
-                # Of a function all is taken, whatever part of its results is used.
-                if called not in seen:
-                    seen.add(called)
-                    found += [Node(called, inner) for inner in self.functions[called].node_def]
-            for other in found:
-                if other.where not in seen:
-                    seen.add(other.where)
-                    waiting.append(other)
+            parents = [Node("", self._nodes[name]) for name in inputs if name in self._nodes]
+            for function in self._called_functions(node.proto):
+                # All of a function counts, whichever of its results are used.
+                if function not in seen:
+                    seen.add(function)
+                    parents += [
+                        Node(function, inner) for inner in self.functions[function].node_def
+                    ]
+            for parent in parents:
+                if parent.path not in seen:
+                    seen.add(parent.path)
+                    pending.append(parent)
 
-    def _called(self, node: Any) -> Iterator[str]:
-        """The functions that a node calls."""
+    def _called_functions(self, node: Any) -> Iterator[str]:
         names = [node.op]
         for value in node.attr.values():
             names += [value.func.name, *(function.name for function in value.list.func)]
         return (name for name in names if name in self.functions)
 
-    def used(self, ops: frozenset[str]) -> dict[Resource, Node]:
-        """The variables or tables that the signatures need, each with a node that makes it."""
+    def used_resources(self, ops: frozenset[str]) -> dict[Resource, Node]:
+        """Return the variables or tables that signatures use, each with a node that creates it."""
         outputs = (
             tensor
             for signature in self.signature_protos.values()
             for info in signature.outputs.values()
             for tensor in _tensors(info)
         )
-        return _resources(self.nodes_behind(outputs), ops)
+        return _resources(self.ancestors(outputs), ops)
 
-    def restored(self, ops: frozenset[str]) -> dict[Resource, Node]:
-        """Those that a server fills from the files in `variables/`."""
-        return _resources(self.nodes_behind([self.meta_graph.saver_def.restore_op_name]), ops)
+    def restored_resources(self, ops: frozenset[str]) -> dict[Resource, Node]:
+        """Return those that a server restores from the files in `variables/`."""
+        return _resources(self.ancestors([self.meta_graph.saver_def.restore_op_name]), ops)
 
-    def filled(self, ops: frozenset[str]) -> dict[Resource, Node]:
-        """Those that get their content while a server loads the model, or where they are used."""
-        filled = self.restored(ops) | _resources(self.nodes_behind(self._init_ops()), ops)
+    def initialized_resources(self, ops: frozenset[str]) -> dict[Resource, Node]:
+        """Return those initialized when a server loads the model, or where they are used."""
+        resources = self.restored_resources(ops)
+        resources |= _resources(self.ancestors(self._init_ops()), ops)
         for node in self.nodes():
-            if node.function and node.proto.op in _FILLING_OPS:
+            if node.function and node.proto.op in _INITIALIZING_OPS:
                 target = _node_name(node.proto.input[0])
                 body = self.functions[node.function].node_def
-                own = (Node(node.function, inner) for inner in body if inner.name == target)
-                filled |= _resources(own, ops)
-        return filled
+                nodes = (Node(node.function, inner) for inner in body if inner.name == target)
+                resources |= _resources(nodes, ops)
+        return resources
 
     def _init_ops(self) -> list[str]:
-        """The names under which TensorFlow 2, and 1 before it, keep the op run after loading."""
+        """Return the ops run after loading, under the keys of TensorFlow 2 and 1."""
         graph = self.meta_graph
         names = [
             info.name for info in graph.signature_def["__saved_model_init_op"].outputs.values()
@@ -200,41 +201,41 @@ class SavedModel:
         return names
 
     def saver_nodes(self) -> set[str]:
-        """Where the nodes are that save or restore variables."""
+        """Return the paths of the nodes that save or restore variables."""
         saver = self.meta_graph.saver_def
-        own = self.nodes_behind([saver.save_tensor_name, saver.restore_op_name])
-        return {node.where for node in own}
+        nodes = self.ancestors([saver.save_tensor_name, saver.restore_op_name])
+        return {node.path for node in nodes}
 
     def assets(self) -> dict[str, Path]:
-        """The files that the graph reads while it is loaded, by the name written down."""
+        """Return the files that the graph reads when it is loaded, by recorded name."""
         names = sorted({asset.filename for asset in self.meta_graph.asset_file_def})
         return {name: self.folder / "assets" / name for name in names}
 
     def files(self) -> list[Path]:
-        """All files in the folder and those in it."""
+        """Return all files in the folder, recursively."""
         return sorted(
             Path(parent) / name for parent, _, names in os.walk(self.folder) for name in names
         )
 
-    def warmup(self) -> WarmUp | None:
-        """The requests that a server will run before it answers any; None without such a file."""
+    def warmup_requests(self) -> WarmupRequests | None:
+        """Count the warm-up requests; None without a file of them."""
         file = self.folder / WARMUP_FILE
         if not file.is_file():
             return None
         count, position, size = 0, 0, file.stat().st_size
         with file.open("rb") as records:
-            # A record is its length, a checksum of that, itself and a checksum of it.
+            # TFRecord: length (8 bytes), its checksum (4), the data, its checksum (4).
             while len(header := records.read(12)) == 12:
                 position += 16 + struct.unpack("<Q", header[:8])[0]
                 if position > size:
                     break
                 records.seek(position)
                 count += 1
-        return WarmUp(count, whole=position == size)
+        return WarmupRequests(count, is_complete=position == size)
 
 
-def elements(node: Node) -> int:
-    """The number of elements of a variable; 0 when the graph does not know."""
+def num_elements(node: Node) -> int:
+    """Return the number of elements of a variable; 0 if its shape is unknown."""
     shape, count = node.proto.attr["shape"].shape, 1
     for dimension in shape.dim:
         count *= max(dimension.size, 0)
@@ -242,10 +243,10 @@ def elements(node: Node) -> int:
 
 
 def check_version_folder(folder: Path) -> None:
-    """Makes sure that a folder is the one of a version.
+    """Check that a folder is a version folder.
 
     Raises:
-        InputError: it is not; the message names the one that may be meant.
+        InputError: it is not; the message suggests the version folder that may be meant.
     """
     if not folder.is_dir():
         raise InputError(f"{folder}: no such folder; give the version folder of an export")
@@ -259,15 +260,15 @@ def check_version_folder(folder: Path) -> None:
 
 
 def _read(folder: Path) -> Any:
-    """The content of `saved_model.pb`."""
+    """Parse `saved_model.pb`."""
     check_version_folder(folder)
     file = folder / "saved_model.pb"
     try:
-        with protocol_buffers():
+        with skip_tensorflow_init():
             from google.protobuf.message import DecodeError
             from tensorflow.core.protobuf import saved_model_pb2
-    except Failure as failure:
-        raise InputError(str(failure)) from failure
+    except StatusError as error:
+        raise InputError(str(error)) from error
     try:
         saved = saved_model_pb2.SavedModel.FromString(file.read_bytes())
     except DecodeError as error:
@@ -278,26 +279,26 @@ def _read(folder: Path) -> Any:
 
 
 def _node_name(tensor: str) -> str:
-    """The node of a tensor, as in `while/exit:3`, or of a control input, as in `^init`."""
+    """Return the node of a tensor such as `while/exit:3` or a control input such as `^init`."""
     return tensor.removeprefix("^").partition(":")[0]
 
 
 def _tensors(info: Any) -> list[str]:
-    """The tensors behind one entry of a signature."""
+    """Return the tensors of one entry of a signature."""
     sparse = info.coo_sparse
     names = [sparse.values_tensor_name, sparse.indices_tensor_name, sparse.dense_shape_tensor_name]
     return [info.name, *names, *(part.name for part in info.composite_tensor.components)]
 
 
 def _resources(nodes: Iterable[Node], ops: frozenset[str]) -> dict[Resource, Node]:
-    found: dict[Resource, Node] = {}
+    resources: dict[Resource, Node] = {}
     for node in nodes:
         if node.proto.op in ops:
             attributes = node.proto.attr
-            name = attributes["shared_name"].s.decode(errors="replace") or node.where
+            name = attributes["shared_name"].s.decode(errors="replace") or node.path
             container = attributes["container"].s.decode(errors="replace")
-            found.setdefault(Resource(node.proto.op, container, name), node)
-    return found
+            resources.setdefault(Resource(node.proto.op, container, name), node)
+    return resources
 
 
 def _specs(infos: Any) -> dict[str, TensorSpec]:

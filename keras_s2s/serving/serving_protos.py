@@ -1,22 +1,21 @@
-"""The protocol of TensorFlow Serving: its protocol buffers and gRPC stubs, and how they are filled.
+"""Protocol buffers and gRPC stubs of TF Serving, and builders for its requests.
 
-They come from the package `tensorflow-serving-api` (`pip install 'keras-s2s[serving]'`), whose
-classes build on those of TensorFlow.
+They come from the package `tensorflow-serving-api`, whose classes build on TensorFlow's.
 """
 
 import threading
 from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
-from keras_s2s.serving.session_worker import Failure, protocol_buffers
+from keras_s2s.serving.session_worker import StatusError, skip_tensorflow_init
 
-DT_STRING = 7  # of TensorFlow's `DataType`
+DT_STRING = 7  # tensorflow.DataType
 
 _lock = threading.Lock()
 
 
 class ServingApi(NamedTuple):
-    """The modules of `tensorflow_serving.apis` that are used here, by their names."""
+    """Modules of `tensorflow_serving.apis`, by name."""
 
     get_model_metadata_pb2: Any
     get_model_status_pb2: Any
@@ -27,17 +26,14 @@ class ServingApi(NamedTuple):
 
 
 def load_serving_api() -> ServingApi:
-    """Imports the protocol, and not the TensorFlow that it would bring with it.
-
-    Returns:
-        Its modules.
+    """Import the protocol buffers without executing TensorFlow's `__init__`.
 
     Raises:
-        ImportError: `tensorflow-serving-api`, or the `tensorflow` package that it takes protocol
-            buffers from, is not installed.
+        ImportError: `tensorflow-serving-api`, or the `tensorflow` package whose protocol buffers
+            it uses, is not installed.
     """
     try:
-        with _lock, protocol_buffers():
+        with _lock, skip_tensorflow_init():
             from tensorflow_serving.apis import (
                 get_model_metadata_pb2,
                 get_model_status_pb2,
@@ -46,7 +42,7 @@ def load_serving_api() -> ServingApi:
                 prediction_log_pb2,
                 prediction_service_pb2_grpc,
             )
-    except Failure as error:
+    except StatusError as error:
         raise ModuleNotFoundError(str(error), name="tensorflow") from error
     return ServingApi(
         get_model_metadata_pb2,
@@ -66,18 +62,15 @@ def predict_request(
     version: int | None = None,
     version_label: str | None = None,
 ) -> Any:
-    """Builds a request.
+    """Build a `PredictRequest`.
 
     Args:
-        api: what `load_serving_api` returns.
+        api: the result of `load_serving_api`.
         model_name: the model's name on the server.
         signature: name of the signature.
-        inputs: for each input of the signature its strings, a tensor of shape (batch,).
-        version: of the model; the server's choice when neither this nor a label is given.
-        version_label: instead of a version.
-
-    Returns:
-        A `PredictRequest`.
+        inputs: the strings of each input, a tensor of shape (batch,).
+        version: model version; the server's choice when neither this nor a label is given.
+        version_label: a label instead of a version.
     """
     request = api.predict_pb2.PredictRequest()
     fill_model_spec(request.model_spec, model_name, version, version_label)
@@ -91,7 +84,7 @@ def predict_request(
 
 
 def fill_model_spec(spec: Any, name: str, version: int | None, version_label: str | None) -> None:
-    """Says in a `ModelSpec` which model is meant."""
+    """Fill a `ModelSpec` message."""
     spec.name = name
     if version is not None:
         spec.version.value = version

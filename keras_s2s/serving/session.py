@@ -1,10 +1,9 @@
-"""Running a SavedModel exactly as TF Serving does, to know before deploying that it will run.
+"""Run a SavedModel in the C++ runtime that TF Serving uses, in a process without Python TensorFlow.
 
-`tf.saved_model.load` proves little about a server: it finds variables through the object graph,
-has every op that Python registered, and XLA. TF Serving loads a TF1-style session in C++, and
-what passed there may fail here ("Could not find variable", "Op type not registered"). A
-`SavedModelSession` takes the server's path, in a process of its own that has no Python
-TensorFlow in it; see `session_process.py`.
+`tf.saved_model.load` says little about a server: it finds variables through the object graph and
+has the ops that Python packages registered, and XLA. TF Serving loads a TF1-style session in C++,
+where the same model may fail ("Could not find variable", "Op type not registered").
+`SavedModelSession` takes the server's path; see `session_worker.py`.
 """
 
 import base64
@@ -25,18 +24,16 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from keras_s2s.utils.errors import one_line
-
-INVALID_ARGUMENT, FAILED_PRECONDITION = 3, 9  # of TensorFlow's status codes
+INVALID_ARGUMENT, FAILED_PRECONDITION = 3, 9  # TF_Code
 _COMMAND = (sys.executable, os.fspath(Path(__file__).with_name("session_worker.py")))
 
 
 class SessionError(RuntimeError):
-    """A SavedModel could not be loaded or run the way TF Serving does it.
+    """A SavedModel cannot be loaded or run as TF Serving does it.
 
     Attributes:
-        code: the code of TensorFlow's status (3 for an invalid argument, 5 for not found, …), or
-            None when the process that ran the model died or did not answer in time.
+        code: TensorFlow's status code (3 is invalid argument, 5 is not found, …); None if the
+            worker process died or timed out.
     """
 
     def __init__(self, message: str, code: int | None = None) -> None:
@@ -45,11 +42,11 @@ class SessionError(RuntimeError):
 
 
 class TensorSpec(NamedTuple):
-    """What a signature says of an input or an output.
+    """Data type and shape of an input or output.
 
     Attributes:
-        dtype: name of the data type, `"string"` or as in NumPy.
-        shape: -1 stands for any size; None, for any rank.
+        dtype: `"string"` or NumPy's name of the data type.
+        shape: -1 is any size; None is any rank.
     """
 
     dtype: str
@@ -64,24 +61,23 @@ class Signature(NamedTuple):
 
 
 class SavedModelSession:
-    """A SavedModel loaded by TensorFlow's C++ in a fresh process, as TF Serving loads it.
+    """A SavedModel loaded by TensorFlow's C++ runtime in a fresh process, as TF Serving loads it.
 
-    It is a context manager, and for one thread at a time.
+    A context manager; not thread-safe.
 
     Args:
-        path: folder of the SavedModel, the one with `saved_model.pb` in it.
-        libraries: folder of the `tensorflow` package whose C++ libraries are to be used, to see
-            whether an older TensorFlow runs the model; the installed one when None.
-        op_libraries: libraries with further ops to load before the model, see
-            `tensorflow_text_libraries`.
-        timeout: seconds to wait for the model to load, and for each answer. The process is
-            ended when they are over.
-        intra_op_threads: threads that one op may use; 0 for one a core.
-        inter_op_threads: ops that may run at the same time; 0 for one a core.
+        path: the version folder, with `saved_model.pb` in it.
+        libraries: folder of the `tensorflow` package whose C++ libraries to use, for example of
+            an older TensorFlow; by default the installed one.
+        op_libraries: op libraries to load before the model; see `tensorflow_text_libraries`.
+        timeout: seconds to wait for the model to load and for each answer; then the process is
+            killed.
+        intra_op_threads: threads per op; 0 means one per core.
+        inter_op_threads: ops run in parallel; 0 means one per core.
 
     Attributes:
         signatures: a `Signature` by name.
-        tensorflow_version: that of the C++ libraries.
+        tensorflow_version: version of the C++ libraries.
 
     Raises:
         SessionError: the model cannot be loaded.
@@ -115,7 +111,7 @@ class SavedModelSession:
         options += [f"--inter-op-threads={inter_op_threads}"]
         if libraries is not None:
             options += [f"--libraries={os.fspath(libraries)}"]
-        self._log = tempfile.TemporaryFile()  # noqa: SIM115 (it lives as long as the process)
+        self._log = tempfile.TemporaryFile()  # noqa: SIM115 (lives as long as the process)
         self._log_start = 0
         self._process = subprocess.Popen(
             [*_COMMAND, *options, "--", os.fspath(path)],
@@ -125,11 +121,11 @@ class SavedModelSession:
             env=_environment(),
         )
         try:
-            loaded = self._answer()
+            loaded = self._request()
         except BaseException:
             self.close()
             raise
-        # What TensorFlow always says while it starts explains no later death.
+        # Start-up messages do not explain a later crash.
         self._log_start = os.fstat(self._log.fileno()).st_size
         self.tensorflow_version = loaded["tensorflow_version"]
         self.signatures = {
@@ -138,44 +134,43 @@ class SavedModelSession:
         }
 
     def run(self, signature: str = "serving_default", **inputs: Any) -> dict[str, np.ndarray]:
-        """Runs a signature.
+        """Run a signature.
 
         Args:
             signature: name of the signature.
-            **inputs: a value for each input of the signature: an array or nested lists. Strings
-                are bytes, or str to be encoded in UTF-8.
+            **inputs: an array or nested lists for each input. Strings are bytes, or str, which is
+                encoded in UTF-8.
 
         Returns:
-            The outputs by name. Strings are arrays of objects, which are bytes.
+            The outputs by name. Strings are object arrays of bytes.
 
         Raises:
-            SessionError: TensorFlow answers with an error status, after which the session goes
-                on; or the process died, or the time was over, after which it does not.
+            SessionError: TensorFlow returned an error status (the session stays usable), or the
+                process died or timed out (it does not).
         """
         if signature not in self.signatures:
             raise SessionError(
-                f"{self.path}: no signature {signature!r}, there is {sorted(self.signatures)}",
+                f"{self.path}: no signature {signature!r}, only {sorted(self.signatures)}",
                 FAILED_PRECONDITION,
             )
         specs = self.signatures[signature].inputs
         if inputs.keys() != specs.keys():
             raise SessionError(
-                f"{self.path}: signature {signature!r} takes {sorted(specs)}, "
-                f"and was given {sorted(inputs)}",
+                f"{self.path}: signature {signature!r} takes {sorted(specs)}, got {sorted(inputs)}",
                 INVALID_ARGUMENT,
             )
         encoded = {}
         for name, value in inputs.items():
             try:
-                encoded[name] = _encoded(value, specs[name].dtype)
+                encoded[name] = _encode(value, specs[name].dtype)
             except (TypeError, ValueError) as error:
                 message = f"{self.path}: input {name!r} of {signature!r}: {error}"
                 raise SessionError(message, INVALID_ARGUMENT) from error
-        answer = self._answer({"signature": signature, "inputs": encoded})
-        return {name: _decoded(value) for name, value in answer["outputs"].items()}
+        response = self._request({"signature": signature, "inputs": encoded})
+        return {name: _decode(value) for name, value in response["outputs"].items()}
 
     def close(self) -> None:
-        """Ends the process. The session cannot be used any more."""
+        """End the process."""
         assert self._process.stdin
         assert self._process.stdout
         with contextlib.suppress(BrokenPipeError):
@@ -194,8 +189,8 @@ class SavedModelSession:
     def __exit__(self, *exception: object) -> None:
         self.close()
 
-    def _answer(self, request: dict[str, Any] | None = None) -> dict[str, Any]:
-        """Sends a request, if any, and waits for the next answer."""
+    def _request(self, request: dict[str, Any] | None = None) -> dict[str, Any]:
+        """Send a request, if any, and wait for the next response."""
         assert self._process.stdin
         assert self._process.stdout
         if self._process.stdin.closed:
@@ -211,37 +206,38 @@ class SavedModelSession:
         except BrokenPipeError:
             line = b""
         except BaseException:
-            # The answer to an interrupted call would be taken for that to the next one.
+            # A late response would be taken for that of the next call.
             self._process.kill()
             raise
         finally:
             timer.cancel()
         if not line.endswith(b"\n"):
-            raise SessionError(f"{self.path}: {self._cause_of_death(time.monotonic() - started)}")
-        answer = json.loads(line)
-        if "error" in answer:
-            raise SessionError(f"{self.path}: {one_line(answer['error'])}", answer["code"])
-        return answer
+            raise SessionError(f"{self.path}: {self._failure_reason(time.monotonic() - started)}")
+        response = json.loads(line)
+        if "error" in response:
+            message = " ".join(response["error"].split())  # no `one_line`: needs TensorFlow
+            raise SessionError(f"{self.path}: {message}", response["code"])
+        return response
 
-    def _cause_of_death(self, seconds: float) -> str:
-        """Why the process ended, `seconds` after it was asked, with its last words."""
+    def _failure_reason(self, seconds: float) -> str:
+        """Return why the process ended `seconds` after a request, with the end of its log."""
         status = self._process.wait()
         if seconds >= self.timeout:
             cause = f"no answer within {self.timeout:g} s"
         elif status < 0:
-            cause = f"the process that ran the model died of {signal.Signals(-status).name}"
+            cause = f"the worker process died of {signal.Signals(-status).name}"
         else:
-            cause = f"the process that ran the model ended with status {status}"
+            cause = f"the worker process exited with status {status}"
         end = os.fstat(self._log.fileno()).st_size
         self._log.seek(max(self._log_start, end - 10_000))
         lines = [line.strip() for line in self._log.read().decode(errors="replace").splitlines()]
-        # A stack trace of C++, one "@ address function" a line, comes after what is worth knowing.
-        words = [line for line in lines if line and not line.startswith("@ ")]
-        return "; ".join([cause, *words[-5:]])
+        # A C++ stack trace, lines of "@ address function", follows the error message.
+        messages = [line for line in lines if line and not line.startswith("@ ")]
+        return "; ".join([cause, *messages[-5:]])
 
 
 class RegisteredOps(NamedTuple):
-    """The ops of TensorFlow's C++ libraries, and the version of these."""
+    """The ops of TensorFlow's C++ libraries, and their version."""
 
     names: frozenset[str]
     tensorflow_version: str
@@ -249,13 +245,10 @@ class RegisteredOps(NamedTuple):
 
 @functools.cache
 def registered_ops(libraries: str | None = None) -> RegisteredOps:
-    """Finds out which ops TensorFlow's C++ libraries know, without what Python packages add.
+    """List the ops of TensorFlow's C++ libraries, without those that Python packages register.
 
     Args:
         libraries: as for `SavedModelSession`.
-
-    Returns:
-        A `RegisteredOps`.
 
     Raises:
         SessionError: the libraries cannot be loaded.
@@ -266,35 +259,33 @@ def registered_ops(libraries: str | None = None) -> RegisteredOps:
     True
     """
     options = ["--list-ops", *([] if libraries is None else [f"--libraries={libraries}"])]
-    done = subprocess.run(
+    process = subprocess.run(
         [*_COMMAND, *options], env=_environment(), capture_output=True, check=False
     )
-    if not done.stdout.endswith(b"\n"):
-        raise SessionError(f"the process that loads TensorFlow ended with status {done.returncode}")
-    answer = json.loads(done.stdout)
-    if "error" in answer:
-        raise SessionError(answer["error"], answer["code"])
-    return RegisteredOps(frozenset(answer["ops"]), answer["tensorflow_version"])
+    if not process.stdout.endswith(b"\n"):
+        raise SessionError(f"the worker process exited with status {process.returncode}")
+    response = json.loads(process.stdout)
+    if "error" in response:
+        raise SessionError(response["error"], response["code"])
+    return RegisteredOps(frozenset(response["ops"]), response["tensorflow_version"])
 
 
 def _environment() -> dict[str, str]:
-    """The environment of the process that runs a model."""
     return {
         "TF_CPP_MIN_LOG_LEVEL": "2",
         **os.environ,
-        "LC_ALL": "C.UTF-8",  # as in a container: some string ops follow the locale
+        "LC_ALL": "C.UTF-8",  # as in the container: some string ops depend on the locale
         "CUDA_VISIBLE_DEVICES": "",
     }
 
 
 def tensorflow_text_libraries() -> list[Path]:
-    """Finds the op libraries of the installed TensorFlow Text, without importing it.
+    """Find the op libraries of the installed TensorFlow Text, without importing it.
 
-    The stock `tensorflow_model_server` has TensorFlow Text's ops built in; a
-    `SavedModelSession` is given them.
+    Stock `tensorflow_model_server` links these ops; a `SavedModelSession` has to load them.
 
     Returns:
-        The paths, for the `op_libraries` of `SavedModelSession`.
+        Paths for the `op_libraries` of `SavedModelSession`.
 
     Raises:
         SessionError: TensorFlow Text is not installed.
@@ -306,36 +297,36 @@ def tensorflow_text_libraries() -> list[Path]:
         session.run(text=["Go ."])
     ```
     """
-    installed = importlib.util.find_spec("tensorflow_text")
-    if installed is None or not installed.submodule_search_locations:
+    spec = importlib.util.find_spec("tensorflow_text")
+    if spec is None or not spec.submodule_search_locations:
         raise SessionError("TensorFlow Text is not installed: pip install tensorflow-text")
-    folder = Path(installed.submodule_search_locations[0])
+    folder = Path(spec.submodule_search_locations[0])
     return sorted((folder / "python" / "ops").glob("_*.so"))
 
 
-def _specs(described: dict[str, Any]) -> dict[str, TensorSpec]:
+def _specs(description: dict[str, Any]) -> dict[str, TensorSpec]:
     return {
         name: TensorSpec(spec["dtype"], None if spec["shape"] is None else tuple(spec["shape"]))
-        for name, spec in described.items()
+        for name, spec in description.items()
     }
 
 
-def _encoded(value: Any, dtype: str) -> dict[str, Any]:
-    """A value as the process takes it; a ValueError or TypeError if it is none of `dtype`."""
+def _encode(value: Any, dtype: str) -> dict[str, Any]:
+    """Encode a value for the worker; raise ValueError or TypeError if it does not fit `dtype`."""
     if dtype == "string":
-        # Not an array of bytes, which would take off the NULs at the end of a string.
+        # dtype=object: a bytes array would strip trailing NULs.
         array = np.asarray(value, dtype=object)
         data = [base64.b64encode(_as_bytes(element)).decode() for element in array.flat]
         return {"shape": array.shape, "data": data}
     array = np.asarray(value)
-    wanted = np.dtype(dtype)
-    # Integers are neither rounded nor wrapped to fit, as a server would refuse them too. What is
-    # empty has no type of its own.
-    kinds = {"b": "b", "i": "iu", "u": "iu", "f": "iuf"}[wanted.kind]
+    expected = np.dtype(dtype)
+    # As in a server, integers are neither rounded nor wrapped. The dtype of an empty list is
+    # arbitrary.
+    kinds = {"b": "b", "i": "iu", "u": "iu", "f": "iuf"}[expected.kind]
     if array.size and array.dtype.kind not in kinds:
         raise ValueError(f"values of {array.dtype} cannot be taken as {dtype}")
-    converted = array.astype(wanted)
-    if wanted.kind in "iu" and not np.array_equal(array, converted):
+    converted = array.astype(expected)
+    if expected.kind in "iu" and not np.array_equal(array, converted):
         raise ValueError(f"values outside the range of {dtype}")
     return {"shape": array.shape, "data": converted.ravel().tolist()}
 
@@ -345,11 +336,10 @@ def _as_bytes(element: Any) -> bytes:
         return element.encode()
     if isinstance(element, bytes):
         return element
-    raise TypeError(f"a string is wanted, not {element!r:.80}")
+    raise TypeError(f"expected a string, got {element!r:.80}")
 
 
-def _decoded(value: dict[str, Any]) -> np.ndarray:
-    """An output as an array."""
+def _decode(value: dict[str, Any]) -> np.ndarray:
     if value["dtype"] == "string":
         strings = [base64.b64decode(element) for element in value["data"]]
         return np.array(strings, dtype=object).reshape(value["shape"])

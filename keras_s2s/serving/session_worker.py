@@ -1,27 +1,27 @@
-"""The process behind `keras_s2s.session`: loads a SavedModel as TF Serving does, and runs it.
+"""Worker process of `SavedModelSession`: load a SavedModel as TF Serving does, and run it.
 
 `SavedModelSession` starts this file by its path in a fresh interpreter. It imports neither the
-package around it nor TensorFlow's Python, which would bring what a server lacks: ops registered
-by Python packages, variables found through the object graph, XLA. It talks to the libraries of
-the TensorFlow wheel alone, through the C API, whose `TF_LoadSessionFromSavedModel` calls the
-`tensorflow::LoadSavedModel` of the server.
+enclosing package nor TensorFlow's Python, which would add what a server lacks: ops registered by
+Python packages, variables found through the object graph, XLA. It uses the C API of the
+TensorFlow wheel's libraries; `TF_LoadSessionFromSavedModel` calls the same
+`tensorflow::LoadSavedModel` as the server.
 
-A line is a JSON object. The first one written tells what was loaded:
+Each line is a JSON object. The first line written describes the model:
 
     {"ready": true,
      "signatures": {NAME: {"inputs": {NAME: {"dtype": …, "shape": …}}, "outputs": …}},
      "tensorflow_version": "2.21.0", "python_tensorflow": false}
 
-Then every request read from stdin is answered on stdout, until stdin ends:
+Then each request read from stdin gets a response on stdout, until stdin is closed:
 
     {"signature": "serving_default", "inputs": {"text": {"shape": [1], "data": ["R28gLg=="]}}}
     {"outputs": {"score": {"dtype": "float32", "shape": [1], "data": [-0.5]}}}
 
-`data` is flat, in row-major order; strings are base64, so that any bytes survive. What fails, the
-loading or a call, is told by `{"error": "…", "code": N}` with the code of TensorFlow's status; a
-call that failed does not end the process.
+`data` is flat, in row-major order; strings are base64, since they may hold any bytes. An error is
+`{"error": "…", "code": N}` with TensorFlow's status code; a failed request does not end the
+process.
 
-With `--list-ops` there is no model: it tells the ops that the libraries know, and ends.
+`--list-ops` writes the ops of the libraries and loads no model:
 
     {"ops": ["Abort", "Abs", …], "tensorflow_version": "2.21.0"}
 """
@@ -40,9 +40,9 @@ import types
 from collections.abc import Iterator
 from typing import Any
 
-INVALID_ARGUMENT, NOT_FOUND = 3, 5  # of TF_Code
+INVALID_ARGUMENT, NOT_FOUND = 3, 5  # TF_Code
 
-# TensorFlow's number of a data type, its name in NumPy, its format in `struct`.
+# TF_DataType: NumPy's name, format in `struct`.
 DATA_TYPES = {
     1: ("float32", "f"),
     2: ("float64", "d"),
@@ -59,7 +59,7 @@ DATA_TYPES = {
     23: ("uint64", "Q"),
 }
 STRING = 7
-STRING_SIZE = 24  # of a TF_TString, whose inside is left to the TF_String* functions
+STRING_SIZE = 24  # sizeof(TF_TString), opaque except to the TF_String* functions
 
 
 class Buffer(ctypes.Structure):
@@ -73,12 +73,12 @@ class Buffer(ctypes.Structure):
 
 
 class Output(ctypes.Structure):
-    """TF_Output: a tensor of the graph, as an operation and the number of its output."""
+    """TF_Output: a tensor of the graph, as an operation and the index of its output."""
 
     _fields_ = [("operation", ctypes.c_void_p), ("index", ctypes.c_int)]
 
 
-# The result and the arguments of each function. Handles and arrays are bare pointers.
+# Result and argument types of each function. Handles and arrays are plain pointers.
 _pointer, _string, _int, _size = ctypes.c_void_p, ctypes.c_char_p, ctypes.c_int, ctypes.c_size_t
 PROTOTYPES: dict[str, tuple[Any, list[Any]]] = {
     "TF_Version": (_string, []),
@@ -96,13 +96,13 @@ PROTOTYPES: dict[str, tuple[Any, list[Any]]] = {
     "TF_GraphOperationByName": (_pointer, [_pointer, _string]),
     "TF_NewBuffer": (ctypes.POINTER(Buffer), []),
     "TF_DeleteBuffer": (None, [_pointer]),
-    # options, run options, folder, tags and their number, graph, MetaGraphDef, status
+    # options, run options, folder, tags and their count, graph, MetaGraphDef, status
     "TF_LoadSessionFromSavedModel": (
         _pointer,
         [_pointer, _pointer, _string, _pointer, _int, _pointer, _pointer, _pointer],
     ),
-    # session, run options, inputs, their values and number, outputs, their values and number,
-    # targets and their number, run metadata, status
+    # session, run options, inputs, their values and count, outputs, their values and count,
+    # targets and their count, run metadata, status
     "TF_SessionRun": (
         None,
         [_pointer] * 4 + [_int] + [_pointer] * 2 + [_int] + [_pointer, _int, _pointer, _pointer],
@@ -120,13 +120,13 @@ PROTOTYPES: dict[str, tuple[Any, list[Any]]] = {
     "TF_StringCopy": (None, [_pointer, _string, _size]),
     "TF_StringGetDataPointer": (_pointer, [_pointer]),
     "TF_StringGetSize": (_size, [_pointer]),
-    # tensorflow::DisableXlaCompilation(): a server calls it unless it is told otherwise.
+    # tensorflow::DisableXlaCompilation(): a server calls it by default.
     "_ZN10tensorflow21DisableXlaCompilationEv": (None, []),
 }
 
 
-class Failure(Exception):
-    """A status that is not OK, from TensorFlow or in its terms."""
+class StatusError(Exception):
+    """A TensorFlow status other than OK."""
 
     def __init__(self, message: str, code: int) -> None:
         super().__init__(message)
@@ -134,20 +134,20 @@ class Failure(Exception):
 
 
 def tensorflow_folder() -> str:
-    """Returns the folder of the installed TensorFlow, without importing it."""
-    installed = importlib.util.find_spec("tensorflow")
-    if installed is None or not installed.submodule_search_locations:
-        raise Failure(f"no package tensorflow for {sys.executable}", NOT_FOUND)
-    return installed.submodule_search_locations[0]
+    """Return the folder of the installed TensorFlow, without importing it."""
+    spec = importlib.util.find_spec("tensorflow")
+    if spec is None or not spec.submodule_search_locations:
+        raise StatusError(f"no package tensorflow for {sys.executable}", NOT_FOUND)
+    return spec.submodule_search_locations[0]
 
 
 @contextlib.contextmanager
-def protocol_buffers() -> Iterator[None]:
-    """Lets TensorFlow's protocol buffer classes be imported without the rest, if need be.
+def skip_tensorflow_init() -> Iterator[None]:
+    """Allow imports of TensorFlow's protocol buffers without executing `tensorflow/__init__.py`.
 
-    As long as the block lasts, a module of the package's name keeps its `__init__.py`, which loads
-    all of it, from running. Then TensorFlow can be imported as ever.
+    Within the block a stub module stands in for the package, unless TensorFlow is loaded already.
     """
+    # WORKAROUND(tensorflow<=2.21): importing any protocol buffer loads the whole package.
     if "tensorflow" in sys.modules:
         yield
         return
@@ -160,19 +160,24 @@ def protocol_buffers() -> Iterator[None]:
         del sys.modules["tensorflow"]
 
 
+def is_signature(name: str) -> bool:
+    """Return whether an entry of `signature_def` is a signature, and not an init op."""
+    return not name.startswith("__saved_model")
+
+
 def load_tensorflow(folder: str) -> ctypes.CDLL:
-    """Loads the libraries in `folder`, that of a TensorFlow wheel's package."""
+    """Load the C++ libraries in `folder`, the package folder of a TensorFlow wheel."""
 
     def library(stem: str, mode: int) -> ctypes.CDLL:
         for name in (f"lib{stem}.so.2", f"lib{stem}.2.dylib"):
             path = os.path.join(folder, name)
             if os.path.exists(path):
                 return ctypes.CDLL(path, mode)
-        raise Failure(f"{folder}: no lib{stem} in this folder", NOT_FOUND)
+        raise StatusError(f"{folder}: no lib{stem} in this folder", NOT_FOUND)
 
-    # Globally, since op libraries look for its symbols.
+    # RTLD_GLOBAL: op libraries need its symbols.
     library("tensorflow_framework", ctypes.RTLD_GLOBAL)
-    # Gives out the symbols of the framework library too, which it depends on.
+    # Its dependency, the framework library, provides the C API's symbols through this handle too.
     tensorflow = library("tensorflow_cc", ctypes.RTLD_LOCAL)
     for name, (result, arguments) in PROTOTYPES.items():
         function = getattr(tensorflow, name)
@@ -187,8 +192,8 @@ class Session:
     def __init__(self, options: argparse.Namespace) -> None:
         self.tensorflow = load_tensorflow(options.libraries or tensorflow_folder())
         for library in options.op_library:
-            self._checked("TF_LoadLibrary", os.fsencode(library))
-        with protocol_buffers():
+            self._call("TF_LoadLibrary", os.fsencode(library))
+        with skip_tensorflow_init():
             from tensorflow.core.protobuf import config_pb2, meta_graph_pb2
 
         config = config_pb2.ConfigProto(
@@ -196,11 +201,11 @@ class Session:
             inter_op_parallelism_threads=options.inter_op_threads,
         ).SerializeToString()
         session_options = self.tensorflow.TF_NewSessionOptions()
-        self._checked("TF_SetConfig", session_options, config, len(config))
+        self._call("TF_SetConfig", session_options, config, len(config))
         self.graph = self.tensorflow.TF_NewGraph()
         meta_graph = self.tensorflow.TF_NewBuffer()
         tags = (ctypes.c_char_p * 1)(b"serve")
-        self.session = self._checked(
+        self.session = self._call(
             "TF_LoadSessionFromSavedModel",
             session_options,
             None,
@@ -214,15 +219,14 @@ class Session:
         self.tensorflow.TF_DeleteBuffer(meta_graph)
         self.tensorflow.TF_DeleteSessionOptions(session_options)
         signatures = meta_graph_pb2.MetaGraphDef.FromString(content).signature_def
-        # Inputs and outputs of each. The init op is written down among the signatures too.
         self.signatures = {
             name: (dict(sorted(signature.inputs.items())), dict(sorted(signature.outputs.items())))
             for name, signature in sorted(signatures.items())
-            if not name.startswith("__saved_model")
+            if is_signature(name)
         }
 
     def description(self) -> dict[str, Any]:
-        """What was loaded, by which TensorFlow."""
+        """Return the first line of the protocol."""
 
         def tensors(tensor_infos: Any) -> dict[str, Any]:
             return {
@@ -246,7 +250,7 @@ class Session:
         }
 
     def run(self, request: dict[str, Any]) -> dict[str, Any]:
-        """Runs the signature of a request on its inputs and returns the outputs."""
+        """Run the signature of a request and return its outputs."""
         input_infos, output_infos = self.signatures[request["signature"]]
         inputs = [(input_infos[name], value) for name, value in request["inputs"].items()]
         output_values = (ctypes.c_void_p * len(output_infos))()
@@ -254,7 +258,7 @@ class Session:
             input_values = (ctypes.c_void_p * len(inputs))(
                 *(self._new_tensor(info.dtype, value, cleanup) for info, value in inputs)
             )
-            self._checked(
+            self._call(
                 "TF_SessionRun",
                 self.session,
                 None,
@@ -276,41 +280,43 @@ class Session:
             }
 
     def close(self) -> None:
-        """Ends the threads of the session, which must not outlive the libraries' static data."""
-        self._checked("TF_CloseSession", self.session)
-        self._checked("TF_DeleteSession", self.session)
+        """End the session's threads, which must not outlive the libraries' static data."""
+        self._call("TF_CloseSession", self.session)
+        self._call("TF_DeleteSession", self.session)
         self.tensorflow.TF_DeleteGraph(self.graph)
 
-    def _checked(self, function: str, *arguments: Any) -> Any:
-        """Calls a function whose last argument is a status, and raises what the status says."""
+    def _call(self, function: str, *arguments: Any) -> Any:
+        """Call a function whose last argument is a status; raise `StatusError` unless it is OK."""
         status = self.tensorflow.TF_NewStatus()
         try:
             result = getattr(self.tensorflow, function)(*arguments, status)
             code = self.tensorflow.TF_GetCode(status)
             if code:
                 message = self.tensorflow.TF_Message(status).decode(errors="replace")
-                raise Failure(message, code)
+                raise StatusError(message, code)
             return result
         finally:
             self.tensorflow.TF_DeleteStatus(status)
 
     def _outputs(self, tensor_infos: Any) -> ctypes.Array[Output]:
-        """The tensors of the graph that a signature names, as in `while/exit:3`."""
+        """Return the graph's tensors for names such as `while/exit:3`."""
         outputs = []
         for info in tensor_infos:
             name, _, index = info.name.partition(":")
             operation = self.tensorflow.TF_GraphOperationByName(self.graph, name.encode())
             if not operation:
-                raise Failure(f"the graph has no tensor {info.name!r}", INVALID_ARGUMENT)
+                raise StatusError(f"the graph has no tensor {info.name!r}", INVALID_ARGUMENT)
             outputs.append(Output(operation, int(index or 0)))
         return (Output * len(outputs))(*outputs)
 
     def _new_tensor(
         self, data_type: int, value: dict[str, Any], cleanup: contextlib.ExitStack
     ) -> int:
-        """A new tensor, to be freed by `cleanup`."""
+        """Allocate a tensor, which `cleanup` frees."""
         if data_type not in DATA_TYPES:
-            raise Failure(f"inputs of data type {data_type} are not supported", INVALID_ARGUMENT)
+            raise StatusError(
+                f"inputs of data type {data_type} are not supported", INVALID_ARGUMENT
+            )
         shape, data = value["shape"], value["data"]
         assert math.prod(shape) == len(data)  # or TensorFlow would read past the end
         if data_type == STRING:
@@ -325,19 +331,21 @@ class Session:
         if data_type != STRING:
             ctypes.memmove(start, content, size)
             return tensor
-        # The tensor frees its strings when the last reference to it goes.
-        for number, encoded in enumerate(data):
-            element = start + STRING_SIZE * number
+        # The tensor frees its strings with its last reference.
+        for index, encoded in enumerate(data):
+            element = start + STRING_SIZE * index
             text = base64.b64decode(encoded)
             self.tensorflow.TF_StringInit(element)
             self.tensorflow.TF_StringCopy(element, text, len(text))
         return tensor
 
     def _value(self, tensor: int) -> dict[str, Any]:
-        """The content of a tensor."""
+        """Convert a tensor to JSON."""
         data_type = self.tensorflow.TF_TensorType(tensor)
         if data_type not in DATA_TYPES:
-            raise Failure(f"outputs of data type {data_type} are not supported", INVALID_ARGUMENT)
+            raise StatusError(
+                f"outputs of data type {data_type} are not supported", INVALID_ARGUMENT
+            )
         name, code = DATA_TYPES[data_type]
         rank = self.tensorflow.TF_NumDims(tensor)
         shape = [self.tensorflow.TF_Dim(tensor, axis) for axis in range(rank)]
@@ -345,8 +353,8 @@ class Session:
         start = self.tensorflow.TF_TensorData(tensor)
         data: list[Any] = []
         if data_type == STRING:
-            for number in range(count):
-                element = start + STRING_SIZE * number
+            for index in range(count):
+                element = start + STRING_SIZE * index
                 text = ctypes.string_at(
                     self.tensorflow.TF_StringGetDataPointer(element),
                     self.tensorflow.TF_StringGetSize(element),
@@ -359,9 +367,9 @@ class Session:
 
 
 def registered_ops(libraries: str | None) -> dict[str, Any]:
-    """Which ops the libraries have, by themselves."""
+    """List the ops of the libraries."""
     tensorflow = load_tensorflow(libraries or tensorflow_folder())
-    with protocol_buffers():
+    with skip_tensorflow_init():
         from tensorflow.core.framework import op_def_pb2
     buffer = tensorflow.TF_GetAllOpList()
     content = ctypes.string_at(buffer.contents.data, buffer.contents.length)
@@ -373,40 +381,46 @@ def registered_ops(libraries: str | None) -> dict[str, Any]:
 
 
 def main() -> None:
-    """Loads the model of the command line and answers requests until stdin ends."""
+    """Load the model given on the command line and answer requests until stdin is closed."""
     parser = argparse.ArgumentParser(description="Run a SavedModel as TF Serving does.")
-    parser.add_argument("model", nargs="?", default="", help="folder of the SavedModel")
-    parser.add_argument("--list-ops", action="store_true", help="and no model")
-    parser.add_argument("--libraries", help="folder of libtensorflow_cc; the installed one's")
-    parser.add_argument("--op-library", action="append", default=[], help="to load before")
+    parser.add_argument("model", nargs="?", default="", help="version folder")
+    parser.add_argument(
+        "--list-ops", action="store_true", help="list ops instead of loading a model"
+    )
+    parser.add_argument(
+        "--libraries", help="folder of libtensorflow_cc (default: the installed one)"
+    )
+    parser.add_argument(
+        "--op-library", action="append", default=[], help="op library to load before the model"
+    )
     parser.add_argument("--intra-op-threads", type=int, default=0)
     parser.add_argument("--inter-op-threads", type=int, default=0)
     options = parser.parse_args()
 
-    # Only answers go to what was stdout: whatever C++ prints there goes to stderr instead.
-    answers = os.fdopen(os.dup(1), "w", encoding="ascii")
+    # Reserve stdout for responses: whatever C++ prints there goes to stderr instead.
+    responses = os.fdopen(os.dup(1), "w", encoding="ascii")
     os.dup2(2, 1)
 
-    def answer(content: dict[str, Any]) -> None:
-        print(json.dumps(content), file=answers, flush=True)
+    def respond(content: dict[str, Any]) -> None:
+        print(json.dumps(content), file=responses, flush=True)
 
-    # Python puts the folder of a script first, where the modules of the package around it are.
+    # Python prepends the folder of a script, with the modules of the enclosing package.
     folder = os.path.dirname(os.path.realpath(__file__))
     sys.path[:] = [entry for entry in sys.path if os.path.realpath(entry) != folder]
     try:
         if options.list_ops:
-            answer(registered_ops(options.libraries))
+            respond(registered_ops(options.libraries))
             return
         session = Session(options)
-        answer(session.description())
-    except Failure as failure:
-        answer({"error": str(failure), "code": failure.code})
+        respond(session.description())
+    except StatusError as error:
+        respond({"error": str(error), "code": error.code})
         return
     for line in sys.stdin.buffer:
         try:
-            answer({"outputs": session.run(json.loads(line))})
-        except Failure as failure:
-            answer({"error": str(failure), "code": failure.code})
+            respond({"outputs": session.run(json.loads(line))})
+        except StatusError as error:
+            respond({"error": str(error), "code": error.code})
     session.close()
 
 

@@ -1,4 +1,4 @@
-"""Proof that an export answers as the model does, on the path a server takes."""
+"""Verify that an export answers as the model in Python does, in the runtime of TF Serving."""
 
 import importlib.metadata
 import math
@@ -9,23 +9,26 @@ from typing import Any, Protocol
 
 import numpy as np
 
-from keras_s2s.serving.runtime_check import needed_libraries
+from keras_s2s.serving.runtime_check import required_op_libraries
 from keras_s2s.serving.saved_model import SavedModel
 from keras_s2s.serving.session import SavedModelSession, SessionError
+from keras_s2s.serving.signatures import (
+    SCORE,
+    SCORE_TOLERANCE,
+    SERVING_DEFAULT,
+    VERIFICATION_FILE,
+)
 from keras_s2s.utils.errors import ExportError
 from keras_s2s.utils.files import sha256_of_files, write_json
 from keras_s2s.utils.text import encode_texts
 
 BATCH_SIZES = range(1, 34)
-SCORE_TOLERANCE = 1e-4
-# Of the answers, so many are kept in the record, for a client to ask a running server again.
+# Answers kept in the record, for a client to compare a running server with.
 NUM_ANSWERS = 50
-# So many texts for signatures that take longer.
-NUM_SEARCHED = 200
-EXTRA = "assets.extra"
+# Texts for the slower signatures.
+NUM_EXTRA_TEXTS = 200
 PACKAGES = ("keras-s2s", "tensorflow", "keras", "numpy")
 
-# What clients send besides sentences.
 EDGE_CASES: tuple[str | bytes, ...] = (
     "",
     "   ",
@@ -48,36 +51,36 @@ EDGE_CASES: tuple[str | bytes, ...] = (
 
 
 def sample_sentences(vocabulary: list[str], size: int, seed: int = 0) -> list[str]:
-    """Sentences of one to twelve words of a vocabulary, drawn at random."""
-    choice = random.Random(seed)
-    return [" ".join(choice.choices(vocabulary, k=choice.randint(1, 12))) for _ in range(size)]
+    """Sample sentences of 1 to 12 random words of a vocabulary."""
+    rng = random.Random(seed)
+    return [" ".join(rng.choices(vocabulary, k=rng.randint(1, 12))) for _ in range(size)]
 
 
-class Proven(Protocol):
-    """What is asked of the model in Python; see `SentenceTranslator`."""
+class ReferenceTranslator(Protocol):
+    """The model in Python that an export is compared with; see `SentenceTranslator`."""
 
     translate: Any
     score_pairs: Any
 
-    def other_answers(self, sentences: Sequence[bytes]) -> dict[str, dict[str, np.ndarray]]:
-        """For each further signature that takes only text, its outputs."""
+    def extra_outputs(self, sentences: Sequence[bytes]) -> dict[str, dict[str, np.ndarray]]:
+        """Return the outputs of each further signature that takes only text."""
 
 
 def verify_export(
-    folder: Path, translator: "Proven", sentences: Sequence[str | bytes]
+    folder: Path, translator: ReferenceTranslator, sentences: Sequence[str | bytes]
 ) -> dict[str, Any]:
-    """Compares an export with the model it was made from.
+    """Compare an export with the model it was made from.
 
-    The export is loaded in a fresh process without Python's TensorFlow, as a server does, and is
-    asked in batches of every size from 1 to 33. Translations must be the same to the letter,
-    scores to 1e-4; of beam search those with the same score may change places. The record of it
-    goes into `assets.extra/proof.json`: what was compared, the versions of the libraries, the
-    hashes of all files, and some of the answers.
+    The export is loaded in a fresh process without Python's TensorFlow, as a server loads it, and
+    queried in batches of every size from 1 to 33. Translations must be identical, scores within
+    1e-4; hypotheses of beam search with equal scores may be swapped. The record in
+    `assets.extra/proof.json` holds what was compared, library versions, checksums of all files,
+    and some of the answers.
 
     Args:
         folder: the SavedModel.
         translator: the model in Python.
-        sentences: what to ask, besides a few odd texts.
+        sentences: texts to compare on, in addition to `EDGE_CASES`.
 
     Returns:
         The record.
@@ -85,145 +88,140 @@ def verify_export(
     Raises:
         ExportError: the export does not load or answers differently.
     """
-    asked = encode_texts([*EDGE_CASES, *sentences])
-    # As often as it takes for every size of a batch to have its turn.
-    texts = asked * math.ceil(sum(BATCH_SIZES) / len(asked))
+    unique_texts = encode_texts([*EDGE_CASES, *sentences])
+    # Repeated until every batch size occurs.
+    texts = unique_texts * math.ceil(sum(BATCH_SIZES) / len(unique_texts))
     translations, scores = translator.translate(texts, return_scores=True)
     references = encode_texts(translations)
     pair_scores = [pair.score for pair in translator.score_pairs(texts, references)]
     num_tokens: list[int] = []
-    largest_difference = 0.0
+    max_difference = 0.0
     try:
-        op_libraries = needed_libraries(SavedModel(folder))
+        op_libraries = required_op_libraries(SavedModel(folder))
         with SavedModelSession(folder, op_libraries=op_libraries) as session:
             for batch in _batches(len(texts)):
-                answer = session.run("serving_default", text=texts[batch])
-                scored = session.run("score", text=texts[batch], reference=references[batch])
-                _compare_texts(texts[batch], answer["translation"], references[batch])
+                answer = session.run(SERVING_DEFAULT, text=texts[batch])
+                scored = session.run(SCORE, text=texts[batch], reference=references[batch])
+                _compare_translations(texts[batch], answer["translation"], references[batch])
                 num_tokens += answer["num_tokens"].tolist()
-                for signature, served, own in (
-                    ("serving_default", answer["score"], scores[batch]),
-                    ("score", scored["score"], pair_scores[batch]),
+                for signature, actual, expected in (
+                    (SERVING_DEFAULT, answer["score"], scores[batch]),
+                    (SCORE, scored["score"], pair_scores[batch]),
                 ):
-                    difference = _compare_scores(signature, texts[batch], served, own)
-                    largest_difference = max(largest_difference, difference)
-            others = {
-                name: _compare_signature(session, name, asked[:NUM_SEARCHED], expected)
-                for name, expected in translator.other_answers(asked[:NUM_SEARCHED]).items()
+                    difference = _compare_scores(signature, texts[batch], actual, expected)
+                    max_difference = max(max_difference, difference)
+            extra_texts = unique_texts[:NUM_EXTRA_TEXTS]
+            extra_differences = {
+                name: _compare_signature(session, name, extra_texts, outputs)
+                for name, outputs in translator.extra_outputs(extra_texts).items()
             }
-            libraries = session.tensorflow_version
+            runtime_version = session.tensorflow_version
     except SessionError as error:
         raise ExportError(f"the export fails as a server would run it: {error}") from error
-    spoken = [row for row, text in enumerate(asked) if _is_plain(text)]
+    readable_rows = [row for row, text in enumerate(unique_texts) if _is_readable(text)]
     record = {
-        "texts": len(asked),
+        "texts": len(unique_texts),
         "batch_sizes": [BATCH_SIZES.start, BATCH_SIZES.stop - 1],
-        "largest_score_difference": largest_difference,
-        "largest_difference_of_others": others,
+        "largest_score_difference": max_difference,
+        "largest_difference_of_others": extra_differences,
         "versions": {
             **{name: importlib.metadata.version(name) for name in PACKAGES},
-            "tensorflow libraries": libraries,
+            "tensorflow libraries": runtime_version,
         },
         "sha256": sha256_of_files(folder),
         "answers": [
             {
-                "text": asked[row].decode("utf-8"),
+                "text": unique_texts[row].decode("utf-8"),
                 "translation": translations[row],
                 "score": scores[row],
                 "num_tokens": num_tokens[row],
             }
-            for row in spoken[:NUM_ANSWERS]
+            for row in readable_rows[:NUM_ANSWERS]
         ],
     }
-    extra = folder / EXTRA
-    extra.mkdir(exist_ok=True)
-    write_json(extra / "proof.json", record, indent=2)
+    path = folder / VERIFICATION_FILE
+    path.parent.mkdir(exist_ok=True)
+    write_json(path, record, indent=2)
     return record
 
 
-def _is_plain(text: bytes) -> bool:
-    """Whether a client can send the text in any way, JSON too, and a person can read it."""
+def _is_readable(text: bytes) -> bool:
+    """Return whether a text is short and printable, so that JSON and terminals can carry it."""
     try:
         return text.decode("utf-8").isprintable() and 0 < len(text) <= 200
     except UnicodeDecodeError:
         return False
 
 
-def _compare_texts(texts: list[bytes], served: np.ndarray, own: list[bytes]) -> None:
-    """Raises an `ExportError` about the first translation that is not the same to the letter."""
-    for row, (text, got, wanted) in enumerate(zip(texts, served, own, strict=True)):
-        if got != wanted:
+def _compare_translations(texts: list[bytes], actual: np.ndarray, expected: list[bytes]) -> None:
+    """Raise an `ExportError` for the first translation that differs."""
+    for row, (text, got, reference) in enumerate(zip(texts, actual, expected, strict=True)):
+        if got != reference:
             raise ExportError(
-                f"the export translates {_shown(text)} to {_shown(got)} and the model to "
-                f"{_shown(wanted)} (row {row} of a batch of {len(texts)})"
+                f"the export translates {_shorten(text)} to {_shorten(got)} and the model to "
+                f"{_shorten(reference)} (row {row} of a batch of {len(texts)})"
             )
 
 
 def _compare_scores(
-    signature: str, texts: list[bytes], served: np.ndarray, own: list[float]
+    signature: str, texts: list[bytes], actual: np.ndarray, expected: list[float]
 ) -> float:
-    """Raises an `ExportError` about the first score that differs; returns how far any does."""
-    differences = np.abs(served - np.array(own))
-    # Not the other way round: a score that is no number shall not pass.
-    different = ~(differences <= SCORE_TOLERANCE * np.maximum(1.0, np.abs(own)))
-    if different.any():
-        row = int(np.argmax(different))
+    """Raise an `ExportError` for the first score that differs; return the largest difference."""
+    mismatches = ~_is_close(actual, np.array(expected))
+    if mismatches.any():
+        row = int(np.argmax(mismatches))
         raise ExportError(
-            f"signature {signature} of the export scores {_shown(texts[row])} with "
-            f"{served[row]:.6f} and the model with {own[row]:.6f}"
+            f"signature {signature} of the export scores {_shorten(texts[row])} with "
+            f"{actual[row]:.6f} and the model with {expected[row]:.6f}"
         )
-    return float(differences.max(initial=0.0))
+    return float(np.abs(actual - np.array(expected)).max(initial=0.0))
 
 
 def _compare_signature(
-    session: SavedModelSession, name: str, texts: list[bytes], expected: dict[str, np.ndarray]
+    session: SavedModelSession, name: str, texts: list[bytes], outputs: dict[str, np.ndarray]
 ) -> float:
-    """Asks a signature in batches; raises an `ExportError` about the first answer that differs.
+    """Run a signature in batches; raise an `ExportError` for the first output that differs.
 
     Returns:
-        How far any number differs.
+        The largest difference of any float.
     """
-    largest = 0.0
+    max_difference = 0.0
     for batch in _batches(len(texts)):
         served = session.run(name, text=texts[batch])
-        numbers = {
-            key: np.abs(served[key] - own[batch])
-            for key, own in expected.items()
-            if own.dtype.kind == "f"
-        }
-        for key, differences in numbers.items():
-            # Not the other way round: a score that is no number shall not pass.
-            allowed = SCORE_TOLERANCE * np.maximum(1.0, np.abs(expected[key][batch]))
-            _refuse(name, key, texts[batch], ~(differences <= allowed))
-            largest = max(largest, float(differences.max(initial=0.0)))
-        for key, own in expected.items():
-            if own.dtype.kind != "f":
-                different = served[key] != own[batch]
+        for key, expected in ((key, output[batch]) for key, output in outputs.items()):
+            actual = served[key]
+            if expected.dtype.kind == "f":
+                mismatches = ~_is_close(actual, expected)
+                difference = float(np.abs(actual - expected).max(initial=0.0))
+                max_difference = max(max_difference, difference)
+            else:
+                mismatches = actual != expected
                 if key == "translations":
-                    different &= ~_has_equals(expected["scores"][batch])
-                _refuse(name, key, texts[batch], different)
-    return largest
+                    mismatches &= ~_has_ties(outputs["scores"][batch])
+            rows = mismatches.reshape(len(texts[batch]), -1).any(axis=1)
+            if rows.any():
+                text = _shorten(texts[batch][int(np.argmax(rows))])
+                raise ExportError(
+                    f"{key} of signature {name} of the export differs from the model's for {text}"
+                )
+    return max_difference
 
 
-def _has_equals(scores: np.ndarray) -> np.ndarray:
-    """Which of the scores of a row, best first, are those of a neighbour too."""
+def _is_close(actual: np.ndarray, expected: np.ndarray) -> np.ndarray:
+    """Vectorize `is_close_score`: False for NaN."""
+    return np.abs(actual - expected) <= SCORE_TOLERANCE * np.maximum(1.0, np.abs(expected))
+
+
+def _has_ties(scores: np.ndarray) -> np.ndarray:
+    """Return which scores, sorted within each row, equal a neighbor's."""
     with np.errstate(over="ignore"):
-        close = -np.diff(scores, axis=1) <= SCORE_TOLERANCE * np.maximum(1, np.abs(scores[:, 1:]))
-    padded = np.pad(close, [(0, 0), (1, 1)])
+        ties = -np.diff(scores, axis=1) <= SCORE_TOLERANCE * np.maximum(1, np.abs(scores[:, 1:]))
+    padded = np.pad(ties, [(0, 0), (1, 1)])
     return padded[:, :-1] | padded[:, 1:]
 
 
-def _refuse(signature: str, key: str, texts: list[bytes], different: np.ndarray) -> None:
-    rows = different.reshape(len(texts), -1).any(axis=1)
-    if rows.any():
-        text = _shown(texts[int(np.argmax(rows))])
-        raise ExportError(
-            f"{key} of signature {signature} of the export is another for {text} than the model's"
-        )
-
-
 def _batches(size: int) -> list[slice]:
-    """Slices of every size in `BATCH_SIZES`, in turn, until all is covered."""
+    """Return slices that cycle through `BATCH_SIZES` until they cover `size` rows."""
     batches: list[slice] = []
     start = 0
     while start < size:
@@ -234,6 +232,6 @@ def _batches(size: int) -> list[slice]:
     return batches
 
 
-def _shown(text: bytes) -> str:
-    shown = repr(text.decode("utf-8", errors="replace"))
-    return shown if len(shown) <= 60 else shown[:57] + "…'"
+def _shorten(text: bytes) -> str:
+    quoted = repr(text.decode("utf-8", errors="replace"))
+    return quoted if len(quoted) <= 60 else quoted[:57] + "…'"

@@ -1,13 +1,12 @@
-"""Warm-up requests: what a server runs while it loads a version, so that no client waits for it."""
+"""Warm-up requests, which a server runs while it loads a version."""
 
 import itertools
 from collections.abc import Sequence
 from pathlib import Path
 
 from keras_s2s.serving.serving_protos import load_serving_api, predict_request
+from keras_s2s.serving.signatures import SCORE, SERVING_DEFAULT, WARMUP_FILE
 
-# What TF Serving looks for in a version's folder.
-WARMUP_FILE = Path("assets.extra") / "tf_serving_warmup_requests"
 BATCH_SIZES = (1, 8, 32)
 
 
@@ -17,45 +16,36 @@ def write_warmup_requests(
     sentences: Sequence[bytes],
     references: Sequence[bytes] | None = None,
     batch_sizes: Sequence[int] = BATCH_SIZES,
-) -> bool:
-    """Writes the requests that TF Serving runs before it calls a version available.
+) -> None:
+    """Write the requests that TF Serving runs before a version becomes available.
 
-    There is one for each signature and batch size. The server gives up a version when one of
-    them fails, so that they belong into the folder before the proof of an export, not after.
+    There is one per required signature and batch size. The server rejects the version if one of
+    them fails, so write them before `verify_export`.
 
     Args:
-        folder: the version's folder, with the SavedModel in it.
+        folder: the version folder, with the SavedModel in it.
         model_name: the model's name on the server.
-        sentences: real ones, used in turn; a small number will do.
-        references: a translation of each, for the signature `score`; the sentences themselves
-            when left out.
-        batch_sizes: sentences in a request.
-
-    Returns:
-        Whether they were written: not where `tensorflow-serving-api` is not installed (it comes
-        with `keras-s2s[serving]`).
+        sentences: real sentences, repeated as needed.
+        references: a translation of each, for the signature `score`; by default the sentences.
+        batch_sizes: number of sentences per request.
 
     Raises:
-        ValueError: no sentences, or not as many references.
+        ValueError: no sentences, or not one reference per sentence.
 
     Example:
 
     ```python
-    if not write_warmup_requests(folder, "en-fr", [b"Go.", b"I won!"]):
-        say("no warm-up requests: pip install 'keras-s2s[serving]'")
+    write_warmup_requests(folder, "en-fr", [b"Go.", b"I won!"])
     ```
     """
+    import tensorflow as tf
+
     references = sentences if references is None else references
     if not sentences or len(references) != len(sentences):
         raise ValueError(
             f"{len(sentences)} sentences and {len(references)} references; give one for each"
         )
-    try:
-        api = load_serving_api()
-    except ImportError:
-        return False
-    import tensorflow as tf
-
+    api = load_serving_api()
     pairs = itertools.cycle(zip(sentences, references, strict=True))
     path = folder / WARMUP_FILE
     path.parent.mkdir(exist_ok=True)
@@ -63,12 +53,11 @@ def write_warmup_requests(
         for batch_size in batch_sizes:
             text, reference = map(list, zip(*itertools.islice(pairs, batch_size), strict=True))
             for signature, inputs in (
-                ("serving_default", {"text": text}),
-                ("score", {"text": text, "reference": reference}),
+                (SERVING_DEFAULT, {"text": text}),
+                (SCORE, {"text": text, "reference": reference}),
             ):
                 log = api.prediction_log_pb2.PredictionLog()
                 request = predict_request(api, model_name, signature, inputs)
                 log.predict_log.request.CopyFrom(request)
-                # In one order of the inputs, so that the same export is the same bytes.
+                # Deterministic: the same export gives the same bytes.
                 writer.write(log.SerializeToString(deterministic=True))
-    return True

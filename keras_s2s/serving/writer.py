@@ -1,4 +1,4 @@
-"""The SavedModel: signatures, assets, version folders."""
+"""Write a SavedModel as a numbered version folder."""
 
 import contextlib
 import logging
@@ -16,40 +16,39 @@ from keras_s2s.utils.files import atomic_write, remove_stale_temporaries
 
 DISK_ERRORS = (OSError, tf.errors.ResourceExhaustedError, tf.errors.PermissionDeniedError)
 
-Signature = Callable[..., Mapping[str, tf.Tensor]]
+SignatureFn = Callable[..., Mapping[str, tf.Tensor]]
 
 
 def write_saved_model(
     folder: str | os.PathLike[str],
-    signatures: Mapping[str, tuple[Signature, list[tf.TensorSpec]]],
+    signatures: Mapping[str, tuple[SignatureFn, list[tf.TensorSpec]]],
     tracked: list[keras.layers.Layer],
     version: int | None = None,
     complete: Callable[[Path], None] = lambda folder: None,
 ) -> Path:
-    """Writes a numbered version of a SavedModel, whole or not at all.
+    """Write a version of a SavedModel atomically.
 
     Args:
-        folder: the model's folder, the one a server watches; it is made when missing.
-        signatures: for each name a function from tensors to a dict of tensors, and the
-            specification of its arguments, whose names become those of the inputs.
-        tracked: the layers whose tables the functions use. Their variables are found without
-            that; those of a layer that is tracked would be written twice.
-        version: number of the version folder; the next free one when left out.
-        complete: called with the folder that was written, to add to it and to check it, before
-            it gets its final name; when it raises, nothing is left behind.
+        folder: the model's folder, which a server watches; created if missing.
+        signatures: for each name a function from tensors to a dict of tensors, and the specs of
+            its arguments, whose names become the input names.
+        tracked: layers whose tables the functions use. Do not list layers for their variables:
+            these are found without tracking, and would be written twice.
+        version: version number; the next free one by default.
+        complete: called with the written folder before it is renamed, to add files and verify
+            it; if it raises, nothing is left behind.
 
     Returns:
-        The version's folder.
+        The version folder.
 
     Raises:
-        InputError: the version exists already, is no positive number, or the folder cannot be
-            written to.
+        InputError: the version exists or is out of range, or the folder is not writable.
     """
     folder = Path(folder)
     if version is None:
         version = max(versions(folder), default=0) + 1
     if check_int("version", version) > MAX_VERSION:
-        raise InputError(f"version is {version}; give {MAX_VERSION} or less, as servers have it")
+        raise InputError(f"version is {version}; give {MAX_VERSION} or less, as servers require")
     destination = folder / str(version)
     if destination.exists():
         raise InputError(f"{destination}: this version exists already; give another number")
@@ -57,26 +56,26 @@ def write_saved_model(
     archive = keras.export.ExportArchive()
     for layer in tracked:
         archive.track(layer)
-    for name, (function, specification) in signatures.items():
-        archive.add_endpoint(name, function, input_signature=specification)
-    with atomic_write(destination) as aside:
+    for name, (function, specs) in signatures.items():
+        archive.add_endpoint(name, function, input_signature=specs)
+    with atomic_write(destination) as temporary:
         try:
-            with _quiet():
-                archive.write_out(str(aside), verbose=False)
-            complete(aside)
+            with _quiet_tensorflow():
+                archive.write_out(str(temporary), verbose=False)
+            complete(temporary)
         except DISK_ERRORS as error:
-            # TensorFlow's own say which operation failed on which file before they say why.
+            # TensorFlow's messages name the operation and the file before the reason.
             reason = str(error).split(";")[-1].strip()
             raise InputError(
-                f"{destination}: cannot be written ({reason}); nothing of it is left, so make "
-                "room, or give another folder"
+                f"{destination}: cannot be written ({reason}); nothing was kept, so free disk "
+                "space or give another folder"
             ) from error
     return destination
 
 
 @contextlib.contextmanager
-def _quiet() -> Iterator[None]:
-    """Keeps TensorFlow from announcing a folder that is renamed in a moment."""
+def _quiet_tensorflow() -> Iterator[None]:
+    """Suppress the log line with the temporary folder's name."""
     logger = tf.get_logger()
     level = logger.level
     logger.setLevel(logging.WARNING)
@@ -87,7 +86,7 @@ def _quiet() -> Iterator[None]:
 
 
 def versions(folder: str | os.PathLike[str]) -> list[int]:
-    """The numbers of the versions in a model's folder, in rising order."""
+    """Return the version numbers in a model's folder, ascending."""
     folder = Path(folder)
     if not folder.is_dir():
         return []

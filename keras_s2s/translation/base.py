@@ -6,7 +6,7 @@ import concurrent.futures
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import TYPE_CHECKING, Any, Literal, TypeVar, overload
 
-from keras_s2s.serving.signatures import LOWEST_SCORE, ScoredPair
+from keras_s2s.serving.signatures import MIN_SCORE, ScoredPair
 from keras_s2s.utils.checks import check_int
 from keras_s2s.utils.errors import InputError
 from keras_s2s.utils.text import encode_texts, string_tensor
@@ -142,7 +142,7 @@ class SentenceTranslator:
                 found = [
                     (text.decode("utf-8"), score)
                     for place, (text, score) in enumerate(zip(row, row_scores, strict=True))
-                    if place == 0 or score > LOWEST_SCORE
+                    if place == 0 or score > MIN_SCORE
                 ][:n_best]
                 translations[number], scores[number] = map(list, zip(*found, strict=True))
         if n_best is None:

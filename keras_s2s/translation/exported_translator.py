@@ -7,7 +7,7 @@ from pathlib import Path
 
 import tensorflow as tf
 
-from keras_s2s.serving.graph_checks import minimum_server
+from keras_s2s.serving.graph_checks import min_server_version
 from keras_s2s.serving.saved_model import SavedModel, check_version_folder
 from keras_s2s.translation.base import SentenceTranslator
 from keras_s2s.utils.errors import InputError, first_line
@@ -70,5 +70,5 @@ class ExportedTranslator(SentenceTranslator):
 def _register_ops(folder: str | os.PathLike[str]) -> None:
     """Makes the ops of TensorFlow Text known, if a SavedModel has any."""
     with contextlib.suppress(InputError):  # what is wrong with it, TensorFlow says too
-        if minimum_server(SavedModel(folder)):
+        if min_server_version(SavedModel(folder)):
             import tensorflow_text  # noqa: F401

@@ -1,7 +1,6 @@
 """Text to text: the one object to save, load and export."""
 
 import functools
-import logging
 import operator
 import os
 import tempfile
@@ -22,7 +21,7 @@ from keras_s2s.models.seq2seq import Seq2Seq
 from keras_s2s.serving.contract import require_contract
 from keras_s2s.serving.verification import sample_sentences, verify_export
 from keras_s2s.serving.warmup import write_warmup_requests
-from keras_s2s.serving.writer import Signature, write_saved_model
+from keras_s2s.serving.writer import SignatureFn, write_saved_model
 from keras_s2s.tokenizers.tokenizer import SPECIAL_TOKENS, Tokenizer
 from keras_s2s.tokenizers.word_tokenizer import WordTokenizer
 from keras_s2s.translation.base import SentenceTranslator
@@ -31,8 +30,6 @@ from keras_s2s.utils.checks import check_ints, check_type
 from keras_s2s.utils.errors import InputError, first_line
 from keras_s2s.utils.files import atomic_write
 from keras_s2s.utils.text import encode_texts, string_tensor
-
-_logger = logging.getLogger("keras_s2s")
 
 TEXT = tf.TensorSpec([None], tf.string, name="text")
 NUM_SAMPLES = 600
@@ -151,7 +148,7 @@ class Translator(GraphFunctions, SentenceTranslator, keras.Model):
             self._beams[name] = _graph_of(self.beam, [TEXT], beam_size=beam_size, n_best=n_best)
         return self._beams[name]
 
-    def other_answers(self, sentences: Sequence[bytes]) -> dict[str, dict[str, np.ndarray]]:
+    def extra_outputs(self, sentences: Sequence[bytes]) -> dict[str, dict[str, np.ndarray]]:
         """What an export's signatures besides `serving_default` and `score` should answer.
 
         Args:
@@ -240,14 +237,13 @@ class Translator(GraphFunctions, SentenceTranslator, keras.Model):
             folder: the model's folder, for example `export/models/en-fr`; versions are numbered
                 folders in it, and its name is the model's.
             version: the number; the next free one when left out.
-            sentences: real ones, to prove the export with and to warm a server up; made up from
-                the vocabulary when left out.
+            sentences: real ones, to verify the export and warm up a server; sampled from the
+                vocabulary by default.
 
         Returns:
             The version's folder. Its signatures are `serving_default` (see `answer`), `beam`,
             `score` and, where the model attends, `explain`; the vocabularies are files in
-            `assets/`; `assets.extra/` has the record of the proof and, where
-            `tensorflow-serving-api` is installed, warm-up requests.
+            `assets/`; `assets.extra/` has the verification record and the warm-up requests.
 
         Raises:
             InputError: the version exists or the folder cannot be written to.
@@ -258,15 +254,12 @@ class Translator(GraphFunctions, SentenceTranslator, keras.Model):
             return self._in_full_precision().export(folder, version, sentences)
         if sentences is not None and not len(sentences):
             raise InputError(
-                "sentences: there is none to prove the export with; give some, or leave them out"
+                "sentences: there is none to verify the export with; give some, or leave them out"
             )
         texts = encode_texts(self._made_up_sentences() if sentences is None else sentences)
 
         def complete(written: Path) -> None:
-            if not write_warmup_requests(written, Path(folder).name, texts[:NUM_WARMUP_SENTENCES]):
-                _logger.warning(
-                    "the export has no warm-up requests; for them: pip install 'keras-s2s[serving]'"
-                )
+            write_warmup_requests(written, Path(folder).name, texts[:NUM_WARMUP_SENTENCES])
             verify_export(written, self, texts)
             require_contract(written)
 
@@ -279,7 +272,7 @@ class Translator(GraphFunctions, SentenceTranslator, keras.Model):
                 )
             )
             served = Translator(self.model, source, target, **self._options())
-            signatures: dict[str, tuple[Signature, list[tf.TensorSpec]]] = {
+            signatures: dict[str, tuple[SignatureFn, list[tf.TensorSpec]]] = {
                 "serving_default": (served.answer, [TEXT]),
                 "beam": (served.beam, [TEXT]),
                 "score": (served.score, [TEXT, REFERENCE]),

@@ -334,6 +334,6 @@ def test_export(command, trained_run, tmp_path):
     for version, more in (("1", []), ("7", ["--version", 7])):
         outcome = command("export", trained_run, *options, *more)
         assert outcome.out == f"{tmp_path}/models/en-fr.v2_x/{version}\n"
-        assert outcome.err.startswith("proven: loaded as a server loads it, ")
+        assert outcome.err.startswith("verified: ")
         assert outcome.err.count("\n") == 1
     assert sorted(os.listdir(tmp_path / "models" / "en-fr.v2_x")) == ["1", "7"]

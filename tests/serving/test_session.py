@@ -200,12 +200,12 @@ def test_inputs_are_not_bent_to_fit(
 
 
 def test_wrong_calls(shared_session: SavedModelSession) -> None:
-    with pytest.raises(SessionError, match="no signature 'beam', there is") as caught:
+    with pytest.raises(SessionError, match="no signature 'beam'") as caught:
         shared_session.run("beam", text=["a"])
     assert caught.value.code == FAILED_PRECONDITION
-    with pytest.raises(SessionError, match=r"takes \['text'\], and was given \['texts'\]"):
+    with pytest.raises(SessionError, match=r"takes \['text'\], got \['texts'\]"):
         shared_session.run(texts=["a"])
-    with pytest.raises(SessionError, match="a string is wanted, not 1"):
+    with pytest.raises(SessionError, match="expected a string, got 1"):
         shared_session.run(text=["a", 1])
 
 

@@ -27,8 +27,9 @@ import pytest
 from ports import free_ports
 
 from keras_s2s.client.__main__ import TranslationClient, read_answers
+from keras_s2s.serving.signatures import WARMUP_FILE
 from keras_s2s.serving.verification import EDGE_CASES
-from keras_s2s.serving.warmup import WARMUP_FILE, write_warmup_requests
+from keras_s2s.serving.warmup import write_warmup_requests
 from keras_s2s.utils.errors import ServerError
 from keras_s2s.utils.text import encode_texts
 

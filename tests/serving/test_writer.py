@@ -208,7 +208,7 @@ def test_a_kill_while_writing_leaves_no_version(translator, tmp_path, monkeypatc
         assert (folder / "saved_model.pb").is_file()
         raise KeyboardInterrupt
 
-    monkeypatch.setattr("keras_s2s.translation.translator.prove", interrupted)
+    monkeypatch.setattr("keras_s2s.translation.translator.verify_export", interrupted)
     with pytest.raises(KeyboardInterrupt):
         translator.export(tmp_path / "en-fr")
     assert list(tmp_path.iterdir()) == []

@@ -5,7 +5,7 @@ import threading
 import pytest
 import tensorflow as tf
 
-from keras_s2s.serving.signatures import LOWEST_SCORE, ScoredPair
+from keras_s2s.serving.signatures import MIN_SCORE, ScoredPair
 from keras_s2s.translation.base import ROWS, SentenceTranslator
 from keras_s2s.utils.errors import InputError
 from keras_s2s.utils.text import encode_texts, string_tensor
@@ -37,7 +37,7 @@ class Echo(SentenceTranslator):
             scores = [-float(number) for number in numbers]
             return {
                 "translations": tf.where(found, answers, ""),
-                "scores": tf.where(found, scores, LOWEST_SCORE),
+                "scores": tf.where(found, scores, MIN_SCORE),
             }
 
         return search
@@ -88,7 +88,7 @@ def test_beams():
     echo = Echo()
     assert echo.translate(sentences, beam=4) == ["aaa", "b", "", "cc"]
     assert echo.beams == [4]
-    assert echo.translate(sentences, beam=4, return_scores=True)[1] == [-1, -1, LOWEST_SCORE, -1]
+    assert echo.translate(sentences, beam=4, return_scores=True)[1] == [-1, -1, MIN_SCORE, -1]
     assert Echo().translate(sentences, 2, 4, 3) == [
         ["aaa", "aaaaaa", "aaaaaaaaa"],
         ["b"],
@@ -97,7 +97,7 @@ def test_beams():
     ]
     texts, scores = echo.translate(sentences, 1, beam=4, n_best=2, return_scores=True)
     assert texts == [["aaa", "aaaaaa"], ["b"], [""], ["cc", "cccc"]]
-    assert scores == [[-1, -2], [-1], [LOWEST_SCORE], [-1, -2]]
+    assert scores == [[-1, -2], [-1], [MIN_SCORE], [-1, -2]]
     assert echo.translate([], beam=4, n_best=2, return_scores=True) == ([], [])
 
 
@@ -148,7 +148,7 @@ def test_where_there_are_no_beams():
 
 
 def test_the_lowest_score_is_the_least_number_there_is():
-    assert tf.float32.min == LOWEST_SCORE
+    assert tf.float32.min == MIN_SCORE
 
 
 def test_any_iterable_will_do():

@@ -253,8 +253,8 @@ def test_arguments_of_a_wrong_kind(translator, options, message):
         s2s.Translator(**{**given, **options})
 
 
-def test_no_sentence_to_prove_an_export_with(translator, tmp_path):
-    with pytest.raises(s2s.InputError, match="none to prove the export with; give some, or leave"):
+def test_no_sentence_to_verify_an_export_with(translator, tmp_path):
+    with pytest.raises(s2s.InputError, match="none to verify the export with"):
         translator.export(tmp_path / "models", sentences=[])
     assert not (tmp_path / "models").exists()
 
