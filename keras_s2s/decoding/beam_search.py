@@ -1,4 +1,4 @@
-"""Beam search, in the graph."""
+"""Beam search as TensorFlow graph code."""
 
 from typing import NamedTuple
 
@@ -8,17 +8,17 @@ from keras_s2s.decoding.constraints import NEG_INF, Constraints, TokenCandidates
 from keras_s2s.decoding.decode_loop import (
     ActiveBatch,
     DecoderOutput,
-    Records,
+    Histories,
+    decode_loop,
     encode_source,
     gather_rows,
     new_history,
-    search,
     write_history,
 )
-from keras_s2s.decoding.greedy_search import decode, most_probable_token
+from keras_s2s.decoding.greedy_search import decode, select_most_probable
 from keras_s2s.decoding.hypotheses import (
     BeamResult,
-    Finished,
+    FinishedHypotheses,
     Penalties,
     backtrace,
     select_hypotheses,
@@ -30,28 +30,28 @@ from keras_s2s.tokenizers.tokenizer import BOS, PAD
 from keras_s2s.utils.errors import InputError
 
 NO_ATTENTION = (
-    "coverage_penalty counts what the decoder looks at, and this one does not attend; give 0, or a "
-    "decoder with attention"
+    "coverage_penalty needs attention, and this decoder does not attend; give 0, or a decoder with "
+    "attention"
 )
 
 
-class _Branches(NamedTuple):
-    """The beams of each sentence, best first, (sentences, beam_size, ...).
+class _BeamState(NamedTuple):
+    """Live and finished hypotheses of each sentence, best first, (sentences, beam_size, ...).
 
     Attributes:
-        tokens: the last of each.
-        log_probabilities: minus infinity where there is no such beam.
-        coverage: the attention to each source token so far, 1 at padding; kept up to date only
-            where it counts.
-        ids: all tokens; likewise.
-        finished: what has ended.
+        tokens: the last token of each live hypothesis.
+        log_probabilities: minus infinity if there is no such hypothesis.
+        coverage: sum of the attention to each source token, 1 at padding; updated only if there is
+            a coverage penalty.
+        ids: all tokens; updated only if n-grams must not repeat.
+        finished: the finished hypotheses.
     """
 
     tokens: tf.Tensor
     log_probabilities: tf.Tensor
     coverage: tf.Tensor
     ids: tf.Tensor
-    finished: Finished
+    finished: FinishedHypotheses
 
 
 def beam_search(
@@ -68,48 +68,44 @@ def beam_search(
     no_repeat_ngram_size: int = 0,
     forbid_unknown: bool = False,
 ) -> BeamResult:
-    """Follows the `beam_size` most probable beginnings of an answer at once.
+    """Search for the best hypotheses, keeping the `beam_size` most probable ones at each step.
 
-    At each step all continuations of a sentence's beams compete. The `beam_size` most probable that
-    do not end are its next beams. Those that end and are among the `beam_size` most probable of all
-    are answers, of which the best ones are kept apart; they take no beam's place. Answers are
-    ranked by
+    At each step all continuations of a sentence's live hypotheses compete. The `beam_size` most
+    probable ones without `<eos>` stay live. Those with `<eos>` that are among the `beam_size` most
+    probable of all are finished, and take no place in the beam. Hypotheses are ranked by
 
         score(Y) = log P(Y | X) / lp(Y) + coverage_penalty * sum_i log(min(sum_j p_ij, 1))
         lp(Y) = ((5 + |Y|) / 6) ** length_penalty
 
-    where |Y| counts tokens, `<eos>` included, and p_ij is how much target token j looks at source
-    token i. Without `length_penalty` short answers are favoured, since each token makes an answer
-    less probable; `coverage_penalty` is against leaving words of the source out.
+    where |Y| is the number of tokens, `<eos>` included, and p_ij the attention of target token j to
+    source token i. Without `length_penalty` the ranking favors short hypotheses;
+    `coverage_penalty` penalizes source words that are not translated.
 
-    A sentence is finished when none of its beams can still come to a score that changes what is
-    returned. An answer without an end after `max_steps` is cut; such ones are returned only where
-    there are fewer than `n_best` that ended, after those. (`greedy_search` has one answer and
-    returns it, cut or not.) With `beam_size` 1 this is greedy search, whatever the penalties.
-    A source without any token gets an empty answer. What a sentence gets does not depend on the
-    rest of the batch. Where logits are no numbers a beam is given up.
+    A sentence is done when none of its live hypotheses can reach a score that changes the result.
+    Hypotheses that have no `<eos>` after `max_steps` are truncated, and rank below all finished
+    ones. (`greedy_search` returns its only hypothesis, truncated or not.) With `beam_size` 1 this
+    is greedy search, whatever the penalties. An empty source gives an empty hypothesis. The result
+    for a sentence does not depend on the rest of the batch. A beam with non-finite logits is
+    dropped.
 
     Args:
         model: the trained model.
         source_ids: int32 tensor, shape (batch, steps).
         source_valid_length: int32 tensor, shape (batch,).
-        max_steps: tokens at most, `<eos>` included.
-        beam_size: beams of each sentence. Time grows with it.
-        n_best: how many answers to return for each sentence. With more the search goes on a little
-            longer, until it is sure of all of them.
-        length_penalty: alpha of Wu et al.; 0 to rank by probability alone.
-        coverage_penalty: beta of Wu et al.; needs a model with attention.
-        min_length: so many tokens come before `<eos>` at least.
-        no_repeat_ngram_size: no sequence of so many tokens comes twice in an answer; 0 for no
-            such rule.
-        forbid_unknown: whether `<unk>` is never taken either.
+        max_steps: maximum number of tokens, `<eos>` included.
+        beam_size: live hypotheses per sentence.
+        n_best: hypotheses to return per sentence; the search runs until all of them are certain.
+        length_penalty: alpha of Wu et al.; 0 ranks by log-probability alone.
+        coverage_penalty: beta of Wu et al.; needs a decoder with attention.
+        min_length: minimum number of tokens before `<eos>`.
+        no_repeat_ngram_size: no n-gram of this size occurs twice; 0 disables the constraint.
+        forbid_unknown: never generate `<unk>`.
 
     Returns:
         A `BeamResult`.
 
     Raises:
-        InputError: an option is out of its range, or the model does not attend and there is a
-            `coverage_penalty`.
+        InputError: an option is out of range, or there is a `coverage_penalty` without attention.
 
     Reference: Wu et al., 2016, "Google's Neural Machine Translation System", section 7; the default
     `length_penalty` is that of Vaswani et al., 2017, section 6.1.
@@ -125,38 +121,39 @@ def beam_search(
     >>> result.ids.shape, result.scores.shape
     (TensorShape([1, 3, 6]), TensorShape([1, 3]))
     """
-    plan = _BeamSearch(
+    options = _BeamSearch(
         beam_size,
         n_best,
         max_steps,
         Penalties(length_penalty, coverage_penalty),
         Constraints(min_length, no_repeat_ngram_size, forbid_unknown),
     )
-    plan.check(model.decoder.vocab_size)
+    options.validate(model.decoder.vocab_size)
     source = tf.convert_to_tensor(source_ids), tf.convert_to_tensor(source_valid_length)
     if beam_size == 1:
-        return _greedy(model, source, plan)
-    sentences = encode_source(model, *source)
-    attends = bool(sentences.memory)
+        return _greedy(model, source, options)
+    batch = encode_source(model, *source)
+    attends = bool(batch.memory)
     if coverage_penalty and not attends:
         raise InputError(NO_ATTENTION)
-    steps, branches, records = search(
+    num_steps, beams, histories = decode_loop(
         model.decoder,
-        sentences,
-        plan.start(*source),
+        batch,
+        options.initial_state(*source),
         max_steps,
-        plan.advance,
-        plan.goes_on,
-        plan.records(source[0], attends),
+        options.step,
+        options.is_active,
+        options.new_histories(source[0], attends),
     )
-    left = branches.log_probabilities
-    scores = plan.penalties.score(left, max_steps, branches.coverage)
-    best, ended = select_hypotheses(branches.finished, left, scores, max_steps, n_best)
-    return backtrace(best, ended, steps, records, max_steps)
+    scores = options.penalties.score(beams.log_probabilities, max_steps, beams.coverage)
+    best, is_finished = select_hypotheses(
+        beams.finished, beams.log_probabilities, scores, max_steps, n_best
+    )
+    return backtrace(best, is_finished, num_steps, histories, max_steps)
 
 
 class _BeamSearch(NamedTuple):
-    """What a beam search does, by its options."""
+    """The options of a beam search, and its steps."""
 
     beam_size: int
     n_best: int
@@ -164,121 +161,129 @@ class _BeamSearch(NamedTuple):
     penalties: Penalties
     constraints: Constraints
 
-    def check(self, vocab_size: int) -> None:
-        """Raises an `InputError` when an option is out of its range."""
+    def validate(self, vocab_size: int) -> None:
+        """Raise an `InputError` if an option is out of range."""
         if self.beam_size < 1:
             raise InputError(f"beam_size is {self.beam_size}; give 1 or more")
         if not 1 <= self.n_best <= self.beam_size:
             raise InputError(
-                f"n_best is {self.n_best}; give 1 or more, and no more than beam_size, which is "
-                f"{self.beam_size}"
+                f"n_best is {self.n_best}; give 1 or more, and at most beam_size ({self.beam_size})"
             )
-        for name, value in self.penalties._asdict().items():
+        penalties = ("length_penalty", "coverage_penalty")
+        for name, value in zip(penalties, self.penalties, strict=True):
             if not 0 <= value < float("inf"):
-                raise InputError(f"{name}_penalty is {value}; give 0 or more")
-        self.constraints.check(vocab_size, self.max_steps)
+                raise InputError(f"{name} is {value}; give 0 or more")
+        self.constraints.validate(vocab_size, self.max_steps)
 
-    def start(self, source_ids: tf.Tensor, source_valid_length: tf.Tensor) -> _Branches:
-        """What is known of each sentence before the first step."""
-        batch, num_steps = tf.shape(source_ids)[0], tf.shape(source_ids)[1]
-        empty = source_valid_length[:, None] == 0
-        # All beams are alike at first, so that only one counts; and none for a source without a
-        # token, which has its answer.
-        first = tf.range(self.beam_size) == 0
-        answered = tf.where(empty & first, 0.0, NEG_INF)
-        padding = 1.0 - tf.sequence_mask(source_valid_length, num_steps, tf.float32)
-        zeros = tf.zeros([batch, self.beam_size], tf.int32)
-        return _Branches(
+    def initial_state(self, source_ids: tf.Tensor, source_valid_length: tf.Tensor) -> _BeamState:
+        """Create the state before the first step."""
+        batch_size, source_steps = tf.shape(source_ids)[0], tf.shape(source_ids)[1]
+        is_empty = source_valid_length[:, None] == 0
+        # All beams are equal at first, so only one is live; none for an empty source, whose empty
+        # hypothesis is finished.
+        is_first = tf.range(self.beam_size) == 0
+        finished = tf.where(is_empty & is_first, 0.0, NEG_INF)
+        padding = 1.0 - tf.sequence_mask(source_valid_length, source_steps, tf.float32)
+        zeros = tf.zeros([batch_size, self.beam_size], tf.int32)
+        return _BeamState(
             tokens=zeros + BOS,
-            log_probabilities=tf.where(~empty & first, 0.0, NEG_INF),
+            log_probabilities=tf.where(~is_empty & is_first, 0.0, NEG_INF),
             coverage=tf.repeat(padding[:, None], self.beam_size, axis=1),
-            ids=tf.fill([batch, self.beam_size, self.max_steps], PAD),
-            finished=Finished(answered, answered, lengths=zeros, beams=zeros),
+            ids=tf.fill([batch_size, self.beam_size, self.max_steps], PAD),
+            finished=FinishedHypotheses(finished, finished, lengths=zeros, beams=zeros),
         )
 
-    def records(self, source_ids: tf.Tensor, attends: bool) -> Records:
-        """What `backtrace` reads."""
-        batch, num_steps = tf.shape(source_ids)[0], tf.shape(source_ids)[1]
-        nothing = tf.zeros([batch, self.beam_size], tf.int32)
-        records = {name: new_history(self.max_steps, nothing) for name in ("tokens", "parents")}
+    def new_histories(self, source_ids: tf.Tensor, attends: bool) -> Histories:
+        """Create the arrays that `backtrace` reads."""
+        batch_size, source_steps = tf.shape(source_ids)[0], tf.shape(source_ids)[1]
+        zeros = tf.zeros([batch_size, self.beam_size], tf.int32)
+        histories = {name: new_history(self.max_steps, zeros) for name in ("tokens", "parents")}
         if attends:
-            nowhere = tf.zeros([batch, self.beam_size, num_steps])
-            records["attention"] = new_history(self.max_steps, nowhere)
-        return records
+            zeros = tf.zeros([batch_size, self.beam_size, source_steps])
+            histories["attention"] = new_history(self.max_steps, zeros)
+        return histories
 
-    def goes_on(self, branches: _Branches) -> tf.Tensor:
-        """Whether a beam can still come to a better answer than the worst of the `n_best`.
+    def is_active(self, beams: _BeamState) -> tf.Tensor:
+        """Return whether a live hypothesis can still score better than the `n_best` finished ones.
 
-        At best it loses no more probability, has the length that the penalty favours, the full
-        one, and covers the source.
+        The upper bound: no further loss of probability, the length that the penalty favors most
+        (`max_steps`), and full coverage.
         """
-        at_best = branches.log_probabilities[:, 0] / self.penalties.divisor(self.max_steps)
-        return at_best > branches.finished.scores[:, self.n_best - 1]
+        max_length_penalty = self.penalties.length_penalty(self.max_steps)
+        upper_bound = beams.log_probabilities[:, 0] / max_length_penalty
+        return upper_bound > beams.finished.scores[:, self.n_best - 1]
 
-    def advance(
+    def step(
         self,
         step: tf.Tensor,
-        sentences: ActiveBatch,
-        decoded: DecoderOutput,
-        branches: _Branches,
-        records: Records,
-    ) -> tuple[State, _Branches, Records]:
-        """Takes a step; see `beam_search`."""
-        num_sentences = tf.size(sentences.places)
-        rows = tf.reshape(branches.ids, [num_sentences * self.beam_size, self.max_steps])
-        choices = self.constraints.choices(decoded.logits, step, rows)
-        before = branches.log_probabilities
-        ends = before + tf.reshape(_or_never(choices, choices.end), tf.shape(before))
-        logits, words = top_k_tokens(choices.logits, self.beam_size, choices.first_word)
-        each = words.shape[1]
-        shape = [num_sentences, self.beam_size * each]
-        gained = tf.reshape(_or_never(choices, logits), [num_sentences, self.beam_size, each])
-        reached = tf.reshape(before[:, :, None] + gained, shape)
-        best, successors = tf.math.top_k(reached, self.beam_size)
-        parents = successors // each
-        tokens = tf.gather(tf.reshape(words, shape), successors, batch_dims=1)
+        batch: ActiveBatch,
+        output: DecoderOutput,
+        beams: _BeamState,
+        histories: Histories,
+    ) -> tuple[State, _BeamState, Histories]:
+        """Extend the live hypotheses by a token; see `beam_search`."""
+        num_sentences = tf.size(batch.batch_indices)
+        rows = tf.reshape(beams.ids, [num_sentences * self.beam_size, self.max_steps])
+        candidates = self.constraints.candidates(output.logits, step, rows)
+        previous = beams.log_probabilities
+        ends = previous + tf.reshape(
+            _log_probabilities(candidates, candidates.eos_logits), tf.shape(previous)
+        )
+        logits, token_ids = top_k_tokens(candidates.logits, self.beam_size, candidates.min_token_id)
+        k = token_ids.shape[1]
+        shape = [num_sentences, self.beam_size * k]
+        increments = tf.reshape(
+            _log_probabilities(candidates, logits), [num_sentences, self.beam_size, k]
+        )
+        continuations = tf.reshape(previous[:, :, None] + increments, shape)
+        live, indices = tf.math.top_k(continuations, self.beam_size)
+        parents = indices // k
+        tokens = tf.gather(tf.reshape(token_ids, shape), indices, batch_dims=1)
 
-        coverage = branches.coverage
-        if self.penalties.coverage:
-            coverage += decoded.attention
-        # What ends has to be among the most probable too; first, with a tie, as in greedy search.
-        competitors = tf.concat([ends, best], axis=1)
-        last = tf.math.top_k(competitors, self.beam_size).values[:, -1:]
-        ends = tf.where(ends >= last, ends, NEG_INF)
-        finished = update_finished(branches.finished, self.penalties, step + 1, ends, coverage)
+        coverage = beams.coverage
+        if self.penalties.beta:
+            coverage += output.attention
+        # A hypothesis that ends must be among the most probable, too; ends come first, so that they
+        # win ties as in greedy search.
+        competitors = tf.concat([ends, live], axis=1)
+        threshold = tf.math.top_k(competitors, self.beam_size).values[:, -1:]
+        ends = tf.where(ends >= threshold, ends, NEG_INF)
+        finished = update_finished(beams.finished, self.penalties, step + 1, ends, coverage)
 
-        left = {"tokens": tokens, "parents": parents, "attention": decoded.attention}
-        records = {
-            name: write_history(array, step, sentences, left[name])
-            for name, array in records.items()
+        values = {"tokens": tokens, "parents": parents, "attention": output.attention}
+        histories = {
+            name: write_history(array, step, batch, values[name])
+            for name, array in histories.items()
         }
-        ids = branches.ids
+        ids = beams.ids
         if self.constraints.no_repeat_ngram_size:
             ids = tf.gather(ids, parents, batch_dims=1)
             ids = tf.where(tf.range(self.max_steps) == step, tokens[:, :, None], ids)
-        if self.penalties.coverage:
+        if self.penalties.beta:
             coverage = tf.gather(coverage, parents, batch_dims=1)
         rows = tf.range(num_sentences)[:, None] * self.beam_size + parents
-        state = gather_rows(decoded.state, tf.reshape(rows, [-1]))
-        return state, _Branches(tokens, best, coverage, ids, finished), records
+        state = gather_rows(output.state, tf.reshape(rows, [-1]))
+        return state, _BeamState(tokens, live, coverage, ids, finished), histories
 
 
-def _or_never(choices: TokenCandidates, logits: tf.Tensor) -> tf.Tensor:
-    """Log-probabilities, with minus infinity where there is no number."""
-    log_probabilities = choices.log_probabilities(logits)
+def _log_probabilities(candidates: TokenCandidates, logits: tf.Tensor) -> tf.Tensor:
+    """Compute log-probabilities, with NaN replaced by minus infinity."""
+    log_probabilities = candidates.log_probabilities(logits)
     return tf.where(tf.math.is_nan(log_probabilities), NEG_INF, log_probabilities)
 
 
-def _greedy(model: Seq2Seq, source: tuple[tf.Tensor, tf.Tensor], plan: _BeamSearch) -> BeamResult:
-    """A beam of one: an answer ends where its end is the most probable continuation."""
-    result = decode(model, source, plan.max_steps, plan.constraints, most_probable_token)
+def _greedy(
+    model: Seq2Seq, source: tuple[tf.Tensor, tf.Tensor], options: _BeamSearch
+) -> BeamResult:
+    """Run a beam search of size 1, in which `<eos>` ends a hypothesis once it is most probable."""
+    result = decode(model, source, options.max_steps, options.constraints, select_most_probable)
     coverage = tf.zeros(())
-    if plan.penalties.coverage:
+    if options.penalties.beta:
         if result.attention is None:
             raise InputError(NO_ATTENTION)
         padding = 1.0 - tf.sequence_mask(source[1], tf.shape(source[0])[1], tf.float32)
         coverage = padding[:, None] + tf.reduce_sum(result.attention, axis=2)
-    scores = plan.penalties.score(result.log_probabilities, result.lengths, coverage)
+    scores = options.penalties.score(result.log_probabilities, result.lengths, coverage)
     return BeamResult(
         result.ids, result.lengths, result.log_probabilities, scores, result.attention
     )

@@ -1,4 +1,4 @@
-"""The loop over the steps that all searches share."""
+"""The `tf.while_loop` over decoding steps that all search strategies share."""
 
 from collections.abc import Callable
 from typing import Any, NamedTuple
@@ -10,38 +10,39 @@ from keras_s2s.layers.stacked_rnn import State
 from keras_s2s.models.seq2seq import Seq2Seq
 from keras_s2s.utils.errors import InputError
 
-Records = dict[str, tf.TensorArray]
+# Per-step tensors by name, read back after the search.
+Histories = dict[str, tf.TensorArray]
 
 
 class ActiveBatch(NamedTuple):
-    """The sentences of a batch that a search still works on.
+    """The sentences of a batch that are still being decoded.
 
     Attributes:
-        batch: how many there were, an int32.
-        places: int32, (sentences,): where each stands in the batch.
-        state: the decoder's, with a row for each branch of each sentence; before the first step,
-            with one for each sentence.
-        memory: what the decoder attends to, or () when it does not.
+        batch_size: int32: number of sentences at the start.
+        batch_indices: int32, (sentences,): position of each in the batch.
+        state: of the decoder, a row for each hypothesis of each sentence; before the first step
+            one for each sentence.
+        memory: what the decoder attends to, or () without attention.
     """
 
-    batch: tf.Tensor
-    places: tf.Tensor
+    batch_size: tf.Tensor
+    batch_indices: tf.Tensor
     state: State
     memory: Any
 
 
-# What a search knows of each sentence: a named tuple of tensors (sentences, ...), one of them
-# `tokens`, int32, (sentences, branches), the last one of each branch.
+# The state of a search: a named tuple of tensors (sentences, ...), one of them `tokens`, int32,
+# (sentences, hypotheses), the last token of each hypothesis.
 Hypotheses = Any
 
 
 class DecoderOutput(NamedTuple):
-    """What the decoder made of the last token of each branch.
+    """Outputs of a decoder step.
 
     Attributes:
-        logits: float32, (sentences * branches, vocab_size).
-        state: the decoder's new one.
-        attention: float32, (sentences, branches, source steps), or None.
+        logits: float32, (sentences * hypotheses, vocab_size).
+        state: the new state.
+        attention: float32, (sentences, hypotheses, source steps), or None.
     """
 
     logits: tf.Tensor
@@ -49,27 +50,30 @@ class DecoderOutput(NamedTuple):
     attention: tf.Tensor | None
 
 
+# Given the step, the active sentences, the decoder's outputs, the hypotheses and the histories:
+# the decoder state, the hypotheses and the histories after the step.
 StepFn = Callable[
-    [tf.Tensor, ActiveBatch, DecoderOutput, Hypotheses, Records], tuple[State, Hypotheses, Records]
+    [tf.Tensor, ActiveBatch, DecoderOutput, Hypotheses, Histories],
+    tuple[State, Hypotheses, Histories],
 ]
 
 
 def encode_source(
     model: Seq2Seq, source_ids: tf.Tensor, source_valid_length: tf.Tensor
 ) -> ActiveBatch:
-    """Encodes the sources.
+    """Run the encoder.
 
     Raises:
-        InputError: outside of a graph, the sources are none that the model can read.
+        InputError: the sources are invalid (checked in eager execution only).
     """
     if tf.executing_eagerly():
         _check_source(source_ids, source_valid_length, model.encoder.vocab_size)
     outputs = model.encoder(source_ids, source_valid_length, training=False)
     memory = model.decoder.remember(outputs, source_valid_length)
-    batch = tf.shape(source_ids)[0]
+    batch_size = tf.shape(source_ids)[0]
     return ActiveBatch(
-        batch,
-        tf.range(batch),
+        batch_size,
+        tf.range(batch_size),
         model.decoder.init_state(outputs),
         () if memory is None else memory,
     )
@@ -79,7 +83,7 @@ def _check_source(ids: tf.Tensor, valid_length: tf.Tensor, vocab_size: int) -> N
     if not (ids.dtype.is_integer and valid_length.dtype.is_integer):
         raise InputError(
             f"source_ids are {ids.dtype.name} and source_valid_length {valid_length.dtype.name}; "
-            "give whole numbers, as encode_source of a tokenizer does"
+            "give integers, as from the tokenizer's encode_source"
         )
     if ids.shape.rank != 2 or valid_length.shape != ids.shape[:1]:
         raise InputError(
@@ -90,147 +94,151 @@ def _check_source(ids: tf.Tensor, valid_length: tf.Tensor, vocab_size: int) -> N
         ("source_ids", ids, vocab_size - 1),
         ("source_valid_length", valid_length, ids.shape[1]),
     ):
-        wrong = tf.boolean_mask(values, (values < 0) | (values > limit))
-        if tf.size(wrong):
-            raise InputError(f"{name} has {int(wrong[0])} in it; give 0 to {limit}")
+        invalid = tf.boolean_mask(values, (values < 0) | (values > limit))
+        if tf.size(invalid):
+            raise InputError(f"{name} contains {int(invalid[0])}; give values from 0 to {limit}")
 
 
-def search(
+def decode_loop(
     decoder: Seq2SeqDecoder,
-    sentences: ActiveBatch,
-    branches: Hypotheses,
+    batch: ActiveBatch,
+    hypotheses: Hypotheses,
     max_steps: int,
-    advance: StepFn,
-    goes_on: Callable[[Hypotheses], tf.Tensor],
-    records: Records,
-) -> tuple[tf.Tensor, Hypotheses, Records]:
-    """Takes steps until every sentence has its answer, and leaves out those that have theirs.
+    step_fn: StepFn,
+    is_active: Callable[[Hypotheses], tf.Tensor],
+    histories: Histories,
+) -> tuple[tf.Tensor, Hypotheses, Histories]:
+    """Run decoding steps until every sentence is finished.
 
-    Most of a step's time goes by the number of rows, and a sentence that waits for longer ones
-    would cost as much as they do. So when a quarter of the sentences have got their answers, the
-    others go on without them. (Not sooner, since what they attend to has to be copied for it.)
+    The time of a step grows with its rows, so finished sentences are dropped from the batch: as
+    soon as a quarter of the active ones are finished, since dropping copies the memory.
 
-    All branches of a sentence begin with the same state and the same token, so that their first
-    step is taken once for all of them.
+    All hypotheses of a sentence start with the same state and token, so that the decoder runs the
+    first step once for each sentence.
 
     Args:
-        decoder: takes the steps.
-        sentences: all of the batch, as `encode_source` gives them.
-        branches: what is known of each at the start; see `Hypotheses`.
-        max_steps: steps at most.
-        advance: what is done in a step, given its number, the sentences, what the decoder made of
-            their branches, these branches and the records; returns the state, the branches and
-            the records after it.
-        goes_on: given branches, tells of each sentence whether it needs another step.
-        records: what steps leave to be read afterwards; see `new_history` and `write_history`.
+        decoder: the decoder.
+        batch: the whole batch, from `encode_source`.
+        hypotheses: the initial state of the search; see `Hypotheses`.
+        max_steps: maximum number of steps.
+        step_fn: updates the search after a decoder step; see `StepFn`.
+        is_active: maps hypotheses to bool, (sentences,): whether a sentence needs more steps.
+        histories: written by `step_fn`; see `new_history` and `write_history`.
 
     Returns:
-        The number of steps that were taken, and the branches of all sentences and the records
-        after them.
+        The number of steps, and the final hypotheses of the whole batch and histories.
     """
-    branches_each = branches.tokens.shape[1]
+    num_hypotheses = hypotheses.tokens.shape[1]
 
-    def decode(sentences: ActiveBatch, tokens: tf.Tensor) -> DecoderOutput:
+    def decode_step(batch: ActiveBatch, tokens: tf.Tensor) -> DecoderOutput:
         logits, state, attention = decoder.step(
-            tf.reshape(tokens, [-1]), sentences.state, sentences.memory or None
+            tf.reshape(tokens, [-1]), batch.state, batch.memory or None
         )
         if attention is not None:
             shape = tf.concat([tf.shape(tokens), tf.shape(attention)[1:]], axis=0)
             attention = tf.reshape(attention, shape)
         return DecoderOutput(logits, state, attention)
 
-    def decode_once_for_all(sentences: ActiveBatch, tokens: tf.Tensor) -> DecoderOutput:
-        logits, state, attention = decode(sentences, tokens[:, :1])
+    def decode_first_step(batch: ActiveBatch, tokens: tf.Tensor) -> DecoderOutput:
+        logits, state, attention = decode_step(batch, tokens[:, :1])
         return DecoderOutput(
-            tf.repeat(logits, branches_each, axis=0),
-            [tf.repeat(part, branches_each, axis=1) for part in state],
-            None if attention is None else tf.repeat(attention, branches_each, axis=1),
+            tf.repeat(logits, num_hypotheses, axis=0),
+            [tf.repeat(tensor, num_hypotheses, axis=1) for tensor in state],
+            None if attention is None else tf.repeat(attention, num_hypotheses, axis=1),
         )
 
-    def leave_out(
-        sentences: ActiveBatch, own: Hypotheses, going_on: tf.Tensor, rows_each: int = branches_each
+    def drop_finished(
+        batch: ActiveBatch,
+        hypotheses: Hypotheses,
+        active_mask: tf.Tensor,
+        rows_per_sentence: int = num_hypotheses,
     ) -> tuple[ActiveBatch, Hypotheses]:
-        kept = tf.reshape(tf.cast(tf.where(going_on), tf.int32), [-1])
-        rows = tf.reshape(kept[:, None] * rows_each + tf.range(rows_each), [-1])
+        indices = tf.reshape(tf.cast(tf.where(active_mask), tf.int32), [-1])
+        rows = tf.reshape(indices[:, None] * rows_per_sentence + tf.range(rows_per_sentence), [-1])
         remaining = ActiveBatch(
-            sentences.batch,
-            tf.gather(sentences.places, kept),
-            gather_rows(sentences.state, rows),
-            tf.nest.map_structure(lambda part: tf.gather(part, kept), sentences.memory),
+            batch.batch_size,
+            tf.gather(batch.batch_indices, indices),
+            gather_rows(batch.state, rows),
+            tf.nest.map_structure(lambda tensor: tf.gather(tensor, indices), batch.memory),
         )
-        return remaining, tf.nest.map_structure(lambda part: tf.gather(part, kept), own)
+        return remaining, tf.nest.map_structure(
+            lambda tensor: tf.gather(tensor, indices), hypotheses
+        )
 
-    def walk_while_most_go_on(
+    def run_while_most_are_active(
         step: tf.Tensor,
-        sentences: ActiveBatch,
-        own: Hypotheses,
-        everyones: Hypotheses,
-        records: Records,
-    ) -> tuple[tf.Tensor, ActiveBatch, Hypotheses, Hypotheses, Records]:
-        def most_go_on(
-            step: tf.Tensor, state: State, own: Hypotheses, records: Records
+        batch: ActiveBatch,
+        active: Hypotheses,
+        all_hypotheses: Hypotheses,
+        histories: Histories,
+    ) -> tuple[tf.Tensor, ActiveBatch, Hypotheses, Hypotheses, Histories]:
+        def most_are_active(
+            step: tf.Tensor, state: State, active: Hypotheses, histories: Histories
         ) -> tf.Tensor:
-            going_on = tf.math.count_nonzero(goes_on(own), dtype=tf.int32)
-            return (going_on * 4 > tf.size(sentences.places) * 3) & (step < max_steps)
+            num_active = tf.math.count_nonzero(is_active(active), dtype=tf.int32)
+            return (num_active * 4 > tf.size(batch.batch_indices) * 3) & (step < max_steps)
 
-        def take_a_step(
-            step: tf.Tensor, state: State, own: Hypotheses, records: Records
-        ) -> tuple[tf.Tensor, State, Hypotheses, Records]:
-            now = sentences._replace(state=state)
-            return step + 1, *advance(step, now, decode(now, own.tokens), own, records)
+        def run_step(
+            step: tf.Tensor, state: State, active: Hypotheses, histories: Histories
+        ) -> tuple[tf.Tensor, State, Hypotheses, Histories]:
+            current = batch._replace(state=state)
+            output = decode_step(current, active.tokens)
+            return step + 1, *step_fn(step, current, output, active, histories)
 
-        step, state, own, records = tf.while_loop(
-            most_go_on, take_a_step, (step, sentences.state, own, records)
+        step, state, active, histories = tf.while_loop(
+            most_are_active, run_step, (step, batch.state, active, histories)
         )
-        everyones = tf.nest.map_structure(
-            lambda whole, part: tf.tensor_scatter_nd_update(whole, sentences.places[:, None], part),
-            everyones,
-            own,
+        all_hypotheses = tf.nest.map_structure(
+            lambda whole, update: tf.tensor_scatter_nd_update(
+                whole, batch.batch_indices[:, None], update
+            ),
+            all_hypotheses,
+            active,
         )
-        going_on = goes_on(own) & (step < max_steps)
-        remaining, own = leave_out(sentences._replace(state=state), own, going_on)
-        return step, remaining, own, everyones, records
+        active_mask = is_active(active) & (step < max_steps)
+        remaining, active = drop_finished(batch._replace(state=state), active, active_mask)
+        return step, remaining, active, all_hypotheses, histories
 
-    def some_go_on(step: tf.Tensor, sentences: ActiveBatch, *_: Any) -> tf.Tensor:
-        return tf.size(sentences.places) > 0
+    def any_are_active(step: tf.Tensor, batch: ActiveBatch, *_: Any) -> tf.Tensor:
+        return tf.size(batch.batch_indices) > 0
 
-    # Where the sources are constants, TensorFlow works out how many sentences there are to begin
-    # with, and takes that for their number in all steps; so what it is has to come as a surprise.
-    begin_now = tf.compat.v1.placeholder_with_default(goes_on(branches), [None])
-    sentences, own = leave_out(sentences, branches, begin_now, rows_each=1)
+    # Hide the mask from constant folding: with constant sources TensorFlow would infer the number
+    # of active sentences, and fix the shapes of the loop variables to it.
+    active_mask = tf.compat.v1.placeholder_with_default(is_active(hypotheses), [None])
+    batch, active = drop_finished(batch, hypotheses, active_mask, rows_per_sentence=1)
     step = tf.constant(0)
-    if branches_each > 1:
-        decoded = decode_once_for_all(sentences, own.tokens)
-        state, own, records = advance(step, sentences, decoded, own, records)
-        step, sentences = step + 1, sentences._replace(state=state)
-    step, _, _, branches, records = tf.while_loop(
-        some_go_on, walk_while_most_go_on, (step, sentences, own, branches, records)
+    if num_hypotheses > 1:
+        output = decode_first_step(batch, active.tokens)
+        state, active, histories = step_fn(step, batch, output, active, histories)
+        step, batch = step + 1, batch._replace(state=state)
+    step, _, _, hypotheses, histories = tf.while_loop(
+        any_are_active, run_while_most_are_active, (step, batch, active, hypotheses, histories)
     )
-    return step, branches, records
+    return step, hypotheses, histories
 
 
 def new_history(max_steps: int, like: tf.Tensor) -> tf.TensorArray:
-    """Room for what each step leaves, a tensor like the given one, (batch, ...)."""
+    """Create an array for a tensor per step, each shaped like the given one, (batch, ...)."""
     array = tf.TensorArray(like.dtype, max_steps, element_shape=like.shape, clear_after_read=False)
-    # What has nothing in it cannot be read when its shape is not known beforehand.
+    # An array without elements cannot be stacked unless its element shape is fully known.
     return array.write(0, tf.zeros_like(like))
 
 
 def write_history(
-    array: tf.TensorArray, step: tf.Tensor, sentences: ActiveBatch, values: tf.Tensor
+    array: tf.TensorArray, step: tf.Tensor, batch: ActiveBatch, values: tf.Tensor
 ) -> tf.TensorArray:
-    """Writes down what a step leaves of some sentences; there is zero for all others."""
-    shape = tf.concat([[sentences.batch], tf.shape(values)[1:]], axis=0)
-    return array.write(step, tf.scatter_nd(sentences.places[:, None], values, shape))
+    """Write the values of the active sentences, and zeros for all others."""
+    shape = tf.concat([[batch.batch_size], tf.shape(values)[1:]], axis=0)
+    return array.write(step, tf.scatter_nd(batch.batch_indices[:, None], values, shape))
 
 
-def stack_history(array: tf.TensorArray, steps: tf.Tensor) -> tf.Tensor:
-    """What the steps that were taken left, (steps, batch, ...); one of zeros if there was none."""
-    return array.gather(tf.range(tf.maximum(steps, 1)))
+def stack_history(array: tf.TensorArray, num_steps: tf.Tensor) -> tf.Tensor:
+    """Stack the first `num_steps` elements, (steps, batch, ...); at least one, of zeros."""
+    return array.gather(tf.range(tf.maximum(num_steps, 1)))
 
 
 def to_batch_major(values: tf.Tensor, max_steps: int) -> tf.Tensor:
-    """(steps, batch, answers, ...) to (batch, answers, max_steps, ...), with zeros at the end."""
+    """Transpose (steps, batch, n, ...) to (batch, n, max_steps, ...), zero-padded."""
     rank = values.shape.rank
     padding = [[0, max_steps - tf.shape(values)[0]]] + [[0, 0]] * (rank - 1)
     padded = tf.transpose(tf.pad(values, padding), (1, 2, 0, *range(3, rank)))
@@ -238,5 +246,5 @@ def to_batch_major(values: tf.Tensor, max_steps: int) -> tf.Tensor:
 
 
 def gather_rows(state: State, rows: tf.Tensor) -> State:
-    """Some rows of a decoder's state."""
-    return [tf.gather(part, rows, axis=1) for part in state]
+    """Gather rows of a decoder state."""
+    return [tf.gather(tensor, rows, axis=1) for tensor in state]

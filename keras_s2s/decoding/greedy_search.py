@@ -1,4 +1,4 @@
-"""Search for a translation, in the graph."""
+"""Greedy search, and the token-by-token decoding that random sampling shares with it."""
 
 from collections.abc import Callable
 from typing import NamedTuple
@@ -9,10 +9,10 @@ from keras_s2s.decoding.constraints import Constraints, TokenCandidates, top_k_t
 from keras_s2s.decoding.decode_loop import (
     ActiveBatch,
     DecoderOutput,
-    Records,
+    Histories,
+    decode_loop,
     encode_source,
     new_history,
-    search,
     stack_history,
     to_batch_major,
     write_history,
@@ -22,21 +22,21 @@ from keras_s2s.losses import token_cross_entropy
 from keras_s2s.models.seq2seq import Seq2Seq
 from keras_s2s.tokenizers.tokenizer import BOS, EOS, PAD
 
-# Given what each row can take, the step, and where the sentences of the rows stand in the batch:
-# the tokens taken, and their logits.
-Choose = Callable[[TokenCandidates, tf.Tensor, tf.Tensor], tuple[tf.Tensor, tf.Tensor]]
+# Given the candidates of each row, the step, and the batch indices of the active sentences: the
+# selected tokens and their logits.
+SelectFn = Callable[[TokenCandidates, tf.Tensor, tf.Tensor], tuple[tf.Tensor, tf.Tensor]]
 
 
 class SearchResult(NamedTuple):
-    """What a search found.
+    """Hypotheses of a search, one per row.
 
     Attributes:
-        ids: int32, (batch, max_steps): the tokens, with `<eos>` where the row ended and `<pad>`
-            after it, without `<bos>`.
-        lengths: int32, (batch,): how many of them count, `<eos>` among them.
-        log_probabilities: float32, (batch,): of the whole answer, in nats; the sum over its tokens.
-        attention: float32, (batch, max_steps, source steps): how much each of these tokens looks
-            at each token of the source, zero past the length; None when the model does not attend.
+        ids: int32, (batch, max_steps): the tokens with `<eos>`, if the hypothesis is finished, then
+            `<pad>`; without `<bos>`.
+        lengths: int32, (batch,): number of tokens, `<eos>` included.
+        log_probabilities: float32, (batch,): of the whole hypothesis, in nats.
+        attention: float32, (batch, max_steps, source steps): attention weights of each token over
+            the source, zero past the length; None without attention.
     """
 
     ids: tf.Tensor
@@ -45,11 +45,11 @@ class SearchResult(NamedTuple):
     attention: tf.Tensor | None = None
 
 
-class _Branches(NamedTuple):
-    """Answers as they grow, each alone; (sentences, samples) and for the ids (…, max_steps)."""
+class _SampleState(NamedTuple):
+    """Independent hypotheses of each sentence, (sentences, samples); ids: (…, max_steps)."""
 
     tokens: tf.Tensor
-    ended: tf.Tensor
+    finished: tf.Tensor
     ids: tf.Tensor
     lengths: tf.Tensor
     log_probabilities: tf.Tensor
@@ -65,27 +65,26 @@ def greedy_search(
     no_repeat_ngram_size: int = 0,
     forbid_unknown: bool = False,
 ) -> SearchResult:
-    """Takes the most probable token at each step until `<eos>`.
+    """Select the most probable token at each step until `<eos>`.
 
-    One graph loop for the whole batch, which stops when every row has ended. `<pad>` and `<bos>`
-    are never taken. A source without any token gets an empty answer. What a row gets does not
-    depend on the other rows. A row that may take nothing, or whose logits are no numbers, ends.
+    One graph loop for the whole batch, which stops when every row is finished. `<pad>` and `<bos>`
+    are never generated, and an empty source gives an empty hypothesis. A row does not depend on
+    the other rows. A row without an allowed token, or with non-finite logits, ends.
 
     Args:
         model: the trained model.
         source_ids: int32 tensor, shape (batch, steps).
         source_valid_length: int32 tensor, shape (batch,).
-        max_steps: tokens at most, `<eos>` included. An answer that has not ended by then is cut.
-        min_length: so many tokens come before `<eos>` at least.
-        no_repeat_ngram_size: no sequence of so many tokens comes twice in an answer; 0 for no
-            such rule.
-        forbid_unknown: whether `<unk>` is never taken either.
+        max_steps: maximum number of tokens, `<eos>` included; longer hypotheses are truncated.
+        min_length: minimum number of tokens before `<eos>`.
+        no_repeat_ngram_size: no n-gram of this size occurs twice; 0 disables the constraint.
+        forbid_unknown: never generate `<unk>`.
 
     Returns:
         A `SearchResult`.
 
     Raises:
-        InputError: an option is out of its range.
+        InputError: an option is out of range.
 
     Reference: Dive into Deep Learning, "Sequence to Sequence" (`predict_s2s_ch8`).
 
@@ -101,19 +100,18 @@ def greedy_search(
     """
     constraints = Constraints(min_length, no_repeat_ngram_size, forbid_unknown)
     source = source_ids, source_valid_length
-    result = decode(model, source, max_steps, constraints, most_probable_token)
-    return without_samples(result)
+    return first_sample(decode(model, source, max_steps, constraints, select_most_probable))
 
 
-def most_probable_token(
-    choices: TokenCandidates, step: tf.Tensor, places: tf.Tensor
+def select_most_probable(
+    candidates: TokenCandidates, step: tf.Tensor, batch_indices: tf.Tensor
 ) -> tuple[tf.Tensor, tf.Tensor]:
-    """What greedy search takes; see `Choose`."""
-    best = top_k_tokens(choices.logits, 1, choices.first_word)
-    logits, word = (part[:, 0] for part in best)
-    # So asked, a row ends when it may take nothing and when its logits are no numbers.
-    goes_on = logits > choices.end
-    return tf.where(goes_on, word, EOS), tf.where(goes_on, logits, choices.end)
+    """Select the most probable token of each row; see `SelectFn`."""
+    best = top_k_tokens(candidates.logits, 1, candidates.min_token_id)
+    logits, tokens = (values[:, 0] for values in best)
+    # False where no token is allowed and for NaN, so that such a row ends.
+    continues = logits > candidates.eos_logits
+    return tf.where(continues, tokens, EOS), tf.where(continues, logits, candidates.eos_logits)
 
 
 def decode(
@@ -121,79 +119,81 @@ def decode(
     source: tuple[tf.Tensor, tf.Tensor],
     max_steps: int,
     constraints: Constraints,
-    choose: Choose,
-    samples: int = 1,
+    select_fn: SelectFn,
+    num_samples: int = 1,
 ) -> SearchResult:
-    """Takes one token at each step, whichever `choose` says, until `<eos>`.
+    """Append the token that `select_fn` selects to each hypothesis until `<eos>`.
 
     Args:
         model: the trained model.
         source: ids, (batch, steps), and valid lengths, (batch,).
-        max_steps: tokens at most, `<eos>` included.
-        constraints: what the answers have to keep to.
-        choose: see `Choose`.
-        samples: answers for each sentence.
+        max_steps: maximum number of tokens, `<eos>` included.
+        constraints: on the hypotheses.
+        select_fn: see `SelectFn`.
+        num_samples: hypotheses per sentence.
 
     Returns:
-        A `SearchResult` with a dimension for the samples after that of the batch.
+        A `SearchResult` with a sample dimension after the batch dimension.
     """
-    constraints.check(model.decoder.vocab_size, max_steps)
+    constraints.validate(model.decoder.vocab_size, max_steps)
     source_ids, source_valid_length = map(tf.convert_to_tensor, source)
-    sentences = encode_source(model, source_ids, source_valid_length)
-    batch = tf.shape(source_ids)[0]
-    records = {}
-    if sentences.memory:
-        nothing = tf.zeros([batch, samples, tf.shape(source_ids)[1]])
-        records = {"attention": new_history(max_steps, nothing)}
+    batch = encode_source(model, source_ids, source_valid_length)
+    batch_size = tf.shape(source_ids)[0]
+    histories = {}
+    if batch.memory:
+        zeros = tf.zeros([batch_size, num_samples, tf.shape(source_ids)[1]])
+        histories = {"attention": new_history(max_steps, zeros)}
 
-    def goes_on(branches: _Branches) -> tf.Tensor:
-        return ~tf.reduce_all(branches.ended, axis=1)
+    def is_active(hypotheses: _SampleState) -> tf.Tensor:
+        return ~tf.reduce_all(hypotheses.finished, axis=1)
 
-    def advance(
+    def step_fn(
         step: tf.Tensor,
-        sentences: ActiveBatch,
-        decoded: DecoderOutput,
-        branches: _Branches,
-        records: Records,
-    ) -> tuple[State, _Branches, Records]:
-        ended = branches.ended
-        shape = tf.shape(ended)
-        rows = tf.reshape(branches.ids, (-1, max_steps))
-        choices = constraints.choices(decoded.logits, step, rows)
-        taken, logits = choose(choices, step, sentences.places)
-        tokens = tf.where(ended, PAD, tf.reshape(taken, shape))
-        gained = tf.reshape(choices.log_probabilities(logits), shape)
-        if decoded.attention is not None:
-            attention = tf.where(ended[:, :, None], 0.0, decoded.attention)
-            records = {"attention": write_history(records["attention"], step, sentences, attention)}
-        branches = _Branches(
+        batch: ActiveBatch,
+        output: DecoderOutput,
+        hypotheses: _SampleState,
+        histories: Histories,
+    ) -> tuple[State, _SampleState, Histories]:
+        finished = hypotheses.finished
+        shape = tf.shape(finished)
+        rows = tf.reshape(hypotheses.ids, (-1, max_steps))
+        candidates = constraints.candidates(output.logits, step, rows)
+        selected, logits = select_fn(candidates, step, batch.batch_indices)
+        tokens = tf.where(finished, PAD, tf.reshape(selected, shape))
+        log_probabilities = tf.reshape(candidates.log_probabilities(logits), shape)
+        if output.attention is not None:
+            attention = tf.where(finished[:, :, None], 0.0, output.attention)
+            history = write_history(histories["attention"], step, batch, attention)
+            histories = {"attention": history}
+        hypotheses = _SampleState(
             tokens=tokens,
-            ended=ended | (tokens == EOS),
-            ids=tf.where(tf.range(max_steps) == step, tokens[:, :, None], branches.ids),
-            lengths=branches.lengths + tf.cast(~ended, tf.int32),
-            log_probabilities=branches.log_probabilities + tf.where(ended, 0.0, gained),
+            finished=finished | (tokens == EOS),
+            ids=tf.where(tf.range(max_steps) == step, tokens[:, :, None], hypotheses.ids),
+            lengths=hypotheses.lengths + tf.cast(~finished, tf.int32),
+            log_probabilities=hypotheses.log_probabilities
+            + tf.where(finished, 0.0, log_probabilities),
         )
-        return decoded.state, branches, records
+        return output.state, hypotheses, histories
 
-    start = _Branches(
-        tokens=tf.fill([batch, samples], BOS),
-        ended=tf.repeat(source_valid_length[:, None] == 0, samples, axis=1),
-        ids=tf.fill([batch, samples, max_steps], PAD),
-        lengths=tf.zeros([batch, samples], tf.int32),
-        log_probabilities=tf.zeros([batch, samples]),
+    initial = _SampleState(
+        tokens=tf.fill([batch_size, num_samples], BOS),
+        finished=tf.repeat(source_valid_length[:, None] == 0, num_samples, axis=1),
+        ids=tf.fill([batch_size, num_samples, max_steps], PAD),
+        lengths=tf.zeros([batch_size, num_samples], tf.int32),
+        log_probabilities=tf.zeros([batch_size, num_samples]),
     )
-    steps, found, records = search(
-        model.decoder, sentences, start, max_steps, advance, goes_on, records
+    num_steps, final, histories = decode_loop(
+        model.decoder, batch, initial, max_steps, step_fn, is_active, histories
     )
     attention = None
-    if records:
-        attention = to_batch_major(stack_history(records["attention"], steps), max_steps)
-    return SearchResult(found.ids, found.lengths, found.log_probabilities, attention)
+    if histories:
+        attention = to_batch_major(stack_history(histories["attention"], num_steps), max_steps)
+    return SearchResult(final.ids, final.lengths, final.log_probabilities, attention)
 
 
-def without_samples(result: SearchResult) -> SearchResult:
-    """The first sample of each sentence, without a dimension for it."""
-    return SearchResult(*(None if part is None else part[:, 0] for part in result))
+def first_sample(result: SearchResult) -> SearchResult:
+    """Return the first sample of each sentence, without the sample dimension."""
+    return SearchResult(*(None if tensor is None else tensor[:, 0] for tensor in result))
 
 
 def score_targets(
@@ -201,16 +201,16 @@ def score_targets(
     source: tuple[tf.Tensor, tf.Tensor],
     target: tuple[tf.Tensor, tf.Tensor],
 ) -> tuple[tf.Tensor, tf.Tensor]:
-    """Log-probability of given targets, in the sense of `SearchResult`.
+    """Compute the log-probability of given targets, as in `SearchResult`.
 
     Args:
         model: the trained model.
         source: ids, (batch, steps), and valid lengths, (batch,).
-        target: the same of the targets, with `<bos>` and `<eos>`.
+        target: the same for the targets, with `<bos>` and `<eos>`.
 
     Returns:
         The log-probability of each target in nats, float32 of shape (batch,), and the number of
-        tokens it is the sum of, `<eos>` included, int32 of shape (batch,).
+        its tokens, `<eos>` included, int32 of shape (batch,).
     """
     ids, valid_length = target
     logits = model((source, target), training=False)

@@ -1,17 +1,17 @@
-"""Answers drawn at random, in the graph."""
+"""Random sampling of hypotheses as TensorFlow graph code."""
 
 import tensorflow as tf
 
 from keras_s2s.decoding.constraints import Constraints, TokenCandidates, top_k_tokens
-from keras_s2s.decoding.greedy_search import SearchResult, decode, without_samples
+from keras_s2s.decoding.greedy_search import SearchResult, decode, first_sample
 from keras_s2s.models.seq2seq import Seq2Seq
 from keras_s2s.tokenizers.tokenizer import EOS
 from keras_s2s.utils.errors import InputError
 
-# A random number is one of so many, spread evenly from 0 to 1. A sum in float64 times the last of
-# them is still less than the sum.
-NUMBERS = 2**52
-# Of the hash that makes them; any two would do, but they must never change.
+# Uniform random numbers are multiples of 1 / NUM_VALUES below 1. In float64 the sum of the weights
+# times the largest of them is still less than the sum.
+NUM_VALUES = 2**52
+# Of the hash that generates them. Any key would do, but changing it changes all samples.
 HASH_KEY = [1917, 1952]
 
 
@@ -30,42 +30,39 @@ def sample_search(
     no_repeat_ngram_size: int = 0,
     forbid_unknown: bool = False,
 ) -> SearchResult:
-    """Draws each token by its probability until `<eos>`.
+    """Sample each token from the distribution of the model until `<eos>`.
 
-    A token with the logit z is drawn with a probability proportional to exp(z / temperature), among
-    all tokens that are allowed, among the `top_k` most probable of these, or among the fewest
-    that together have the probability `top_p` at least. When both are given, `top_p` is a share of
-    the probability of the `top_k`.
+    A token with logit z is drawn with a probability proportional to exp(z / temperature), from all
+    allowed tokens, from the `top_k` most probable of these, or from the smallest set of most
+    probable ones with a total probability of at least `top_p` (nucleus sampling). If both are
+    given, `top_p` refers to the probability of the `top_k`.
 
-    The same seed gives the same answers in every call and process. What is drawn depends on the
-    seed, the tokens of the source, the number of the sample and that of the step, and on nothing
-    else: a sentence has the same samples in every batch, and twice the same when it is in a batch
-    twice. For several different ones there is `num_samples`.
+    The same seed gives the same samples in every call and process. A sample depends on the seed,
+    the source tokens, and the indices of sample and step only: a sentence gets the same samples in
+    every batch, and equal samples if a batch contains it twice. For different ones use
+    `num_samples`.
 
     Args:
         model: the trained model.
         source_ids: int32 tensor, shape (batch, steps).
         source_valid_length: int32 tensor, shape (batch,).
-        max_steps: tokens at most, `<eos>` included. An answer that has not ended by then is cut.
-        seed: any integer, or a tensor with one.
-        num_samples: answers for each sentence, drawn one by one; some can be the same.
-        temperature: below 1 probable tokens are drawn more often than the model says, above 1
-            less often. Close to 0 this is `greedy_search`.
-        top_k: only so many of the most probable tokens are drawn; 0 for all.
-        top_p: only the most probable tokens are drawn that it takes to reach this probability; 1
-            for all.
-        min_length: so many tokens come before `<eos>` at least.
-        no_repeat_ngram_size: no sequence of so many tokens comes twice in an answer; 0 for no
-            such rule.
-        forbid_unknown: whether `<unk>` is never taken either.
+        max_steps: maximum number of tokens, `<eos>` included; longer hypotheses are truncated.
+        seed: any integer, or a scalar integer tensor.
+        num_samples: samples per sentence, drawn independently, with replacement.
+        temperature: below 1 favors probable tokens, above 1 flattens the distribution. Close to 0
+            this is `greedy_search`.
+        top_k: sample from this number of most probable tokens; 0 for all.
+        top_p: sample from the most probable tokens with this total probability; 1 for all.
+        min_length: minimum number of tokens before `<eos>`.
+        no_repeat_ngram_size: no n-gram of this size occurs twice; 0 disables the constraint.
+        forbid_unknown: never generate `<unk>`.
 
     Returns:
-        A `SearchResult`. With `num_samples` all of its parts have a dimension for the samples after
-        that of the batch. The log-probabilities are those that the model gives the answers, not
-        those of drawing them.
+        A `SearchResult`. With `num_samples` its tensors have a sample dimension after the batch
+        dimension. The log-probabilities are those of the model, not of the sampling distribution.
 
     Raises:
-        InputError: an option is out of its range.
+        InputError: an option is out of range.
 
     Reference: Fan, Lewis and Dauphin, 2018, "Hierarchical Neural Story Generation", section 5.3
     (`top_k`); Holtzman et al., 2020, "The Curious Case of Neural Text Degeneration", section 3
@@ -82,28 +79,28 @@ def sample_search(
     >>> result.ids.shape, result.log_probabilities.shape
     (TensorShape([1, 3, 6]), TensorShape([1, 3]))
     """
-    _check(num_samples, temperature, top_k, top_p)
+    _validate(num_samples, temperature, top_k, top_p)
     constraints = Constraints(min_length, no_repeat_ngram_size, forbid_unknown)
     source = tf.convert_to_tensor(source_ids), tf.convert_to_tensor(source_valid_length)
-    names = _names(*source, seed, num_samples or 1)
+    keys = _random_keys(*source, seed, num_samples or 1)
 
-    def draw(
-        choices: TokenCandidates, step: tf.Tensor, places: tf.Tensor
+    def select(
+        candidates: TokenCandidates, step: tf.Tensor, batch_indices: tf.Tensor
     ) -> tuple[tf.Tensor, tf.Tensor]:
-        logits = tf.concat([choices.end[:, None], choices.words], axis=1)
-        candidates, weights = _candidates(logits, temperature, top_k, top_p)
-        random = _random_numbers(tf.reshape(tf.gather(names, places), [-1]), step)
-        drawn = _draw(weights, random)
-        if candidates is not None:
-            drawn = tf.gather(candidates, drawn, batch_dims=1)
-        tokens = tf.where(drawn == 0, EOS, choices.first_word + drawn - 1)
-        return tokens, tf.gather(logits, drawn, batch_dims=1)
+        logits = tf.concat([candidates.eos_logits[:, None], candidates.token_logits], axis=1)
+        indices, weights = _sampling_weights(logits, temperature, top_k, top_p)
+        uniform = _uniform(tf.reshape(tf.gather(keys, batch_indices), [-1]), step)
+        sampled = _inverse_cdf(weights, uniform)
+        if indices is not None:
+            sampled = tf.gather(indices, sampled, batch_dims=1)
+        tokens = tf.where(sampled == 0, EOS, candidates.min_token_id + sampled - 1)
+        return tokens, tf.gather(logits, sampled, batch_dims=1)
 
-    result = decode(model, source, max_steps, constraints, draw, num_samples or 1)
-    return without_samples(result) if num_samples is None else result
+    result = decode(model, source, max_steps, constraints, select, num_samples or 1)
+    return first_sample(result) if num_samples is None else result
 
 
-def _check(num_samples: int | None, temperature: float, top_k: int, top_p: float) -> None:
+def _validate(num_samples: int | None, temperature: float, top_k: int, top_p: float) -> None:
     if num_samples is not None and num_samples < 1:
         raise InputError(f"num_samples is {num_samples}; give 1 or more, or None for one")
     if not 0 < temperature < float("inf"):
@@ -114,45 +111,45 @@ def _check(num_samples: int | None, temperature: float, top_k: int, top_p: float
         raise InputError(f"top_p is {top_p}; give more than 0, and 1 or less")
 
 
-def _candidates(
+def _sampling_weights(
     logits: tf.Tensor, temperature: float, top_k: int, top_p: float
 ) -> tuple[tf.Tensor | None, tf.Tensor]:
-    """What is drawn from, by place (None for all in order), and weights, (rows, candidates)."""
-    places = None
+    """Compute indices of the logits to sample from (None for all), and weights, (rows, n)."""
+    indices = None
     if top_k or top_p < 1:
-        logits, places = top_k_tokens(logits, top_k or logits.shape[1])
-    peak = tf.reduce_max(logits, axis=1, keepdims=True)
-    weights = tf.cast(tf.exp((logits - peak) / temperature), tf.float64)
+        logits, indices = top_k_tokens(logits, top_k or logits.shape[1])
+    max_logits = tf.reduce_max(logits, axis=1, keepdims=True)
+    weights = tf.cast(tf.exp((logits - max_logits) / temperature), tf.float64)
     if top_p < 1:
-        before = tf.cumsum(weights, axis=1, exclusive=True)
-        enough = top_p * tf.reduce_sum(weights, axis=1, keepdims=True)
-        weights = tf.where(before >= enough, tf.zeros_like(weights), weights)
-    return places, weights
+        preceding = tf.cumsum(weights, axis=1, exclusive=True)
+        threshold = top_p * tf.reduce_sum(weights, axis=1, keepdims=True)
+        weights = tf.where(preceding >= threshold, tf.zeros_like(weights), weights)
+    return indices, weights
 
 
-def _draw(weights: tf.Tensor, random: tf.Tensor) -> tf.Tensor:
-    """The place, in each row of weights, that a number from 0 to 1 falls on; int32, (rows,)."""
+def _inverse_cdf(weights: tf.Tensor, uniform: tf.Tensor) -> tf.Tensor:
+    """Map a uniform number of each row to an index into its weights; int32, (rows,)."""
     sums = tf.cumsum(weights, axis=1)
-    # So counted, weights that are no numbers give the first place.
-    return tf.math.count_nonzero(sums <= random[:, None] * sums[:, -1:], axis=1, dtype=tf.int32)
+    # Counting, instead of searching, gives index 0 for NaN weights.
+    return tf.math.count_nonzero(sums <= uniform[:, None] * sums[:, -1:], axis=1, dtype=tf.int32)
 
 
-def _names(
-    source_ids: tf.Tensor, source_valid_length: tf.Tensor, seed: int | tf.Tensor, samples: int
+def _random_keys(
+    source_ids: tf.Tensor, source_valid_length: tf.Tensor, seed: int | tf.Tensor, num_samples: int
 ) -> tf.Tensor:
-    """What is unlike for answers that are to be drawn independently, strings (batch, samples)."""
+    """Build a distinct string for each independent sample, (batch, samples)."""
     valid = tf.sequence_mask(source_valid_length, tf.shape(source_ids)[1])
     source = tf.strings.reduce_join(tf.where(valid, tf.as_string(source_ids) + " ", ""), axis=1)
     seed = tf.as_string(seed) if tf.is_tensor(seed) else tf.constant(str(seed))
-    return source[:, None] + "/" + tf.as_string(tf.range(samples)) + "/" + seed
+    return source[:, None] + "/" + tf.as_string(tf.range(num_samples)) + "/" + seed
 
 
-def _random_numbers(names: tf.Tensor, step: tf.Tensor) -> tf.Tensor:
-    """A number from 0 to 1, without 1, for each name at a step; float64, (rows,).
+def _uniform(keys: tf.Tensor, step: tf.Tensor) -> tf.Tensor:
+    """Generate a number in [0, 1) for each key at a step; float64, (rows,).
 
-    TensorFlow's own random operations take one seed for all rows, so that what a row gets would
-    depend on where in the batch it stands. A keyed hash is as good a source as they are.
+    A keyed hash instead of TensorFlow's random ops, which take one seed for all rows: a sample
+    would depend on the position of its row in the batch.
     """
-    names = tf.strings.join([names, tf.as_string(step)], separator="/")
-    number = tf.strings.to_hash_bucket_strong(names, NUMBERS, HASH_KEY)
-    return tf.cast(number, tf.float64) / NUMBERS
+    keys = tf.strings.join([keys, tf.as_string(step)], separator="/")
+    value = tf.strings.to_hash_bucket_strong(keys, NUM_VALUES, HASH_KEY)
+    return tf.cast(value, tf.float64) / NUM_VALUES

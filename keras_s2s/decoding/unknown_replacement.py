@@ -1,4 +1,4 @@
-"""Words of the source in place of unknown ones."""
+"""Replacement of `<unk>` by source words."""
 
 import tensorflow as tf
 
@@ -11,19 +11,18 @@ def replace_unknown(
     attention: tf.Tensor,
     source_valid_length: tf.Tensor,
 ) -> tf.Tensor:
-    """Puts the most attended word of the source in place of each `<unk>`.
+    """Replace each `<unk>` by the most attended source word.
 
-    Names and numbers are the words that are missing most often from a vocabulary, and the same in
-    many languages.
+    Out-of-vocabulary words are often names and numbers, which many languages copy.
 
     Args:
-        target_tokens: string, (batch, target steps), or (batch, answers, target steps).
-        source_tokens: string, (batch, source steps): the words as they were written.
-        attention: float32, the shape of `target_tokens` and (source steps,) after it.
-        source_valid_length: int32, (batch,); source tokens from this position on are never taken.
+        target_tokens: string, (batch, target steps), or (batch, hypotheses, target steps).
+        source_tokens: string, (batch, source steps): the words before normalization.
+        attention: float32, the shape of `target_tokens` plus (source steps,).
+        source_valid_length: int32, (batch,); tokens past it are ignored.
 
     Returns:
-        String tensor, like `target_tokens`. An `<unk>` that looks at no token of the source stays.
+        String tensor, like `target_tokens`. An `<unk>` that attends to no source token stays.
 
     Reference: Luong et al., 2015, "Addressing the Rare Word Problem in Neural Machine
     Translation", where an aligner finds the word; Jean et al., 2015, "On Using Very Large Target
@@ -43,9 +42,9 @@ def replace_unknown(
     valid = tf.sequence_mask(source_valid_length, tf.shape(source_tokens)[1])
     for _ in range(attention.shape.rank - 2):
         valid = valid[:, None]
-    # In front stands what is taken where nothing has more weight than none.
-    front = [[0, 0]] * (attention.shape.rank - 1) + [[1, 0]]
-    weights = tf.pad(tf.where(valid, attention, 0.0), front)
+    # Index 0 is <unk> with weight 0: argmax selects it if no source token has a positive weight.
+    padding = [[0, 0]] * (attention.shape.rank - 1) + [[1, 0]]
+    weights = tf.pad(tf.where(valid, attention, 0.0), padding)
     words = tf.pad(source_tokens, [[0, 0], [1, 0]], constant_values=unknown)
     most_attended = tf.argmax(weights, axis=-1, output_type=tf.int32)
     replacements = tf.gather(words, most_attended, batch_dims=1)

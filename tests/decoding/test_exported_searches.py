@@ -1,4 +1,4 @@
-"""All searches in an export, on a server's path: a session, without XLA, in a fresh process."""
+"""All searches in an export, run as by a server: in a session of a fresh process, without XLA."""
 
 import keras
 import numpy as np
@@ -16,9 +16,9 @@ SOURCE = [
 ]
 
 
-def searches(model, kind):
+def searches(model, variant):
     rules = {"min_length": 1, "no_repeat_ngram_size": 2, "forbid_unknown": True}
-    coverage = 0.0 if kind == "plain" else 0.3
+    coverage = 0.0 if variant == "plain" else 0.3
 
     def greedy(ids, lengths):
         return s2s.greedy_search(model, ids, lengths, MAX_STEPS, **rules)
@@ -38,19 +38,19 @@ def searches(model, kind):
 
 
 def named(search):
-    """The same with its outputs by name, as a signature wants them."""
+    """Wrap a search to return its outputs by name, as a signature."""
 
     def run(ids, lengths):
         result = search(ids, lengths)
-        return {name: part for name, part in result._asdict().items() if part is not None}
+        return {name: tensor for name, tensor in result._asdict().items() if tensor is not None}
 
     return run
 
 
-@pytest.mark.parametrize("kind", ["plain", "feeds"])
-def test_an_export_answers_on_a_servers_path_as_python_does(kind, tmp_path):
-    model = make_model(kind, vocab_size=VOCAB_SIZE, end_bias=3.0)
-    functions = searches(model, kind)
+@pytest.mark.parametrize("variant", ["plain", "feeds"])
+def test_served_results_equal_python(variant, tmp_path):
+    model = make_model(variant, vocab_size=VOCAB_SIZE, end_bias=3.0)
+    functions = searches(model, variant)
     archive = keras.export.ExportArchive()
     archive.track(model)
     for name, search in functions.items():
@@ -61,28 +61,28 @@ def test_an_export_answers_on_a_servers_path_as_python_does(kind, tmp_path):
         for name, search in functions.items():
             expected = search(ids, lengths)
             for rows in (len(ids), 1, 0):
-                answer = session.run(name, ids=ids[:rows], lengths=lengths[:rows])
-                assert answer.keys() == expected.keys()
-                for key, part in expected.items():
+                served = session.run(name, ids=ids[:rows], lengths=lengths[:rows])
+                assert served.keys() == expected.keys()
+                for key, tensor in expected.items():
                     np.testing.assert_allclose(
-                        answer[key], part[:rows], rtol=1e-4, atol=1e-4, err_msg=f"{name} {key}"
+                        served[key], tensor[:rows], rtol=1e-4, atol=1e-4, err_msg=f"{name} {key}"
                     )
 
 
 @pytest.mark.parametrize(
     ("ids", "lengths", "message"),
     [
-        # Of a length past the steps TensorFlow's own operation ends the process.
-        ([[1, 2]], [3], "source_valid_length has 3 in it; give 0 to 2"),
-        ([[1, 2]], [-1], "source_valid_length has -1 in it; give 0 to 2"),
-        ([[1, 90]], [2], "source_ids has 90 in it; give 0 to 89"),
-        ([1, 2], [2], r"shape \(2,\) and source_valid_length \(1,\); give \(batch, steps\)"),
-        ([[1, 2]], [2, 2], r"shape \(1, 2\) and source_valid_length \(2,\); give"),
-        ([["a"]], [1], "source_ids are string and source_valid_length int32; give whole numbers"),
+        # A length past the steps would make TensorFlow's kernel abort the process.
+        ([[1, 2]], [3], "source_valid_length contains 3; .* 0 to 2"),
+        ([[1, 2]], [-1], "source_valid_length contains -1; .* 0 to 2"),
+        ([[1, 90]], [2], "source_ids contains 90; .* 0 to 89"),
+        ([1, 2], [2], r"shape \(2,\) and source_valid_length \(1,\)"),
+        ([[1, 2]], [2, 2], r"shape \(1, 2\) and source_valid_length \(2,\)"),
+        ([["a"]], [1], "source_ids are string and source_valid_length int32"),
         ([[1.0]], [1], "source_ids are float32"),
     ],
 )
-def test_sources_that_cannot_be_read(ids, lengths, message):
+def test_invalid_sources(ids, lengths, message):
     model = make_model(vocab_size=VOCAB_SIZE)
     for search in (s2s.greedy_search, s2s.beam_search):
         with pytest.raises(s2s.InputError, match=message):

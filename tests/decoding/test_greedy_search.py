@@ -1,11 +1,11 @@
-"""Greedy search against a plain loop in Python, and its independence of the batch."""
+"""Greedy search, compared with a loop in Python, and its independence of the batch."""
 
 from typing import NamedTuple
 
 import numpy as np
 import pytest
 import tensorflow as tf
-from small_models import KINDS, Rules, greedy_in_python, make_model, sources
+from small_models import VARIANTS, Rules, greedy_in_python, make_model, sources
 
 import keras_s2s as s2s
 from keras_s2s.decoding.greedy_search import score_targets
@@ -15,9 +15,9 @@ VOCAB_SIZE = 12
 MAX_STEPS = 7
 
 
-@pytest.fixture(scope="module", params=KINDS)
+@pytest.fixture(scope="module", params=VARIANTS)
 def model(request):
-    # Some answers shall end by themselves, others at the last step.
+    # Some hypotheses end with <eos>, others are truncated.
     end_bias = 4.0 if request.param == "feeds" else 1.5
     return make_model(request.param, seed=3, vocab_size=VOCAB_SIZE, end_bias=end_bias)
 
@@ -30,7 +30,7 @@ def some_sources(rows):
     "rules",
     [Rules(), Rules(min_length=3), Rules(no_repeat_ngram_size=1), Rules(0, 0, 2, 2, True)],
 )
-def test_equals_a_plain_loop(model, rules):
+def test_equals_a_python_loop(model, rules):
     ids, lengths = some_sources(16)
     options = rules._asdict()
     del options["length_penalty"], options["coverage_penalty"]
@@ -48,21 +48,21 @@ def test_equals_a_plain_loop(model, rules):
         np.testing.assert_allclose(
             result.log_probabilities[row], expected.log_probability, atol=1e-4
         )
-        ends += expected.ended
+        ends += expected.finished
         if result.attention is not None:
             attention = np.zeros((MAX_STEPS, ids.shape[1]))
             attention[: len(tokens), : lengths[row]] = expected.attention
             np.testing.assert_allclose(result.attention[row], attention, atol=1e-5)
     assert (result.attention is None) == (model.decoder.attention is None)
-    # Both ways to stop must have been tried.
+    # Both finished and truncated hypotheses occur.
     assert rules != Rules() or 0 < ends < np.count_nonzero(lengths)
 
 
-def test_an_answer_does_not_depend_on_the_batch_or_on_padding(model):
+def test_a_hypothesis_does_not_depend_on_the_batch_or_on_padding(model):
     ids, lengths = some_sources(30)
-    specification = [tf.TensorSpec([None, None], tf.int32), tf.TensorSpec([None], tf.int32)]
+    input_signature = [tf.TensorSpec([None, None], tf.int32), tf.TensorSpec([None], tf.int32)]
 
-    @tf.function(autograph=False, input_signature=specification)
+    @tf.function(autograph=False, input_signature=input_signature)
     def run(ids, lengths):
         return s2s.greedy_search(model, ids, lengths, MAX_STEPS)
 
@@ -83,13 +83,13 @@ def test_an_answer_does_not_depend_on_the_batch_or_on_padding(model):
 
 
 class Lengths(NamedTuple):
-    """A memory that holds how long each source is."""
+    """A memory that holds the length of each source."""
 
     valid_length: tf.Tensor
 
 
 class Counting:
-    """A decoder whose answers have as many tokens as the source."""
+    """A decoder whose hypotheses are as long as the source."""
 
     vocab_size = VOCAB_SIZE
 
@@ -111,7 +111,7 @@ class Counting:
         return logits, [state[0] + 1], attention
 
 
-def test_stops_when_every_row_has_ended_and_leaves_rows_out_as_they_end(model):
+def test_stops_when_every_row_is_finished_and_drops_finished_rows(model):
     lengths = np.array([0, 1, 3, 1, 1, 2, 5, 1, 5], "int32")
     ids = np.full((9, 5), 4, "int32")
     counting = Counting(model.encoder)
@@ -120,16 +120,16 @@ def test_stops_when_every_row_has_ended_and_leaves_rows_out_as_they_end(model):
     for row, length in enumerate(lengths):
         expected = ([5] * (length - 1) + [EOS])[:length]
         assert result.ids[row, :length].numpy().tolist() == expected
-        # Each row had its own memory all the time.
+        # Each row keeps its own memory.
         np.testing.assert_array_equal(result.attention[row, :length], length)
         assert not result.attention[row, length:].numpy().any()
-    # 8 sources have a token; 4 answers end after a step and one after the second one, and of the
-    # last three that with 3 tokens is left out while the others go on.
+    # 8 sources are not empty; 4 hypotheses finish at the first step and one at the second, and of
+    # the last three the one with 3 tokens is dropped first.
     assert counting.steps == [8, 4, 3, 2, 2]
 
 
 @pytest.mark.parametrize("shape", [(0, 4), (3, 4)])
-def test_nothing_to_translate(model, shape):
+def test_empty_batches_and_sources(model, shape):
     ids = tf.zeros(shape, tf.int32)
     result = s2s.greedy_search(model, ids, tf.zeros(shape[:1], tf.int32), MAX_STEPS)
     assert result.ids.shape == (shape[0], MAX_STEPS)
@@ -139,7 +139,7 @@ def test_nothing_to_translate(model, shape):
     assert not result.ids.numpy().any()
 
 
-def test_logits_that_are_no_numbers_end_the_answer():
+def test_nan_logits_end_the_hypothesis():
     model = make_model(vocab_size=VOCAB_SIZE)
     model.decoder.dense.bias.assign(tf.fill([VOCAB_SIZE], np.nan))
     ids, lengths = sources(5, vocab_size=VOCAB_SIZE, shortest=1)
@@ -150,17 +150,17 @@ def test_logits_that_are_no_numbers_end_the_answer():
 
 def test_options_out_of_range(model):
     ids, lengths = some_sources(2)
-    with pytest.raises(s2s.InputError, match="min_length is 7; give 0 or more, and less than"):
+    with pytest.raises(s2s.InputError, match="min_length is 7"):
         s2s.greedy_search(model, ids, lengths, MAX_STEPS, min_length=MAX_STEPS)
 
 
-def test_scoring_an_answer_gives_the_score_of_the_search(model):
+def test_scoring_a_hypothesis_gives_the_score_of_the_search(model):
     ids, lengths = some_sources(30)
     result = s2s.greedy_search(model, ids, lengths, MAX_STEPS)
-    ended = [row for row in range(30) if EOS in result.ids[row].numpy()]
-    assert ended
+    finished = [row for row in range(30) if EOS in result.ids[row].numpy()]
+    assert finished
     target = np.pad(result.ids.numpy(), [(0, 0), (1, 0)], constant_values=BOS)
     scores, num_tokens = score_targets(model, (ids, lengths), (target, result.lengths + 1))
-    for row in ended:
+    for row in finished:
         np.testing.assert_allclose(scores[row], result.log_probabilities[row], atol=1e-4)
         assert int(num_tokens[row]) == int(result.lengths[row])

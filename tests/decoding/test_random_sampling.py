@@ -1,11 +1,11 @@
-"""Samples are as frequent as the model says, and the same wherever a sentence stands."""
+"""Sampling frequencies follow the model, and samples do not depend on the batch."""
 
 import itertools
 
 import numpy as np
 import pytest
 import tensorflow as tf
-from small_models import KINDS, Answer, Continuations, Rules, make_model, sources
+from small_models import VARIANTS, Continuations, Hypothesis, Rules, make_model, sources
 
 import keras_s2s as s2s
 from keras_s2s.decoding.greedy_search import score_targets
@@ -24,46 +24,51 @@ def assert_equal(left, right):
         np.testing.assert_array_equal(getattr(left, name), getattr(right, name), name)
 
 
-def chances(model, ids, length, max_steps, temperature, top_k, top_p, rules):
-    """The probability of drawing each answer, worked out as the definitions say."""
+def sequence_probabilities(model, ids, length, max_steps, temperature, top_k, top_p, rules):
+    """Compute the probability of sampling each hypothesis from the definitions."""
     continuations = Continuations(model, ids, length)
-    beginnings, found = {(): 1.0}, {}
-    while beginnings:
-        rows, _ = continuations.after([Answer(tokens) for tokens in beginnings])
+    prefixes, complete = {(): 1.0}, {}
+    while prefixes:
+        rows, _ = continuations.after([Hypothesis(tokens) for tokens in prefixes])
         extended = {}
-        for (tokens, chance), row in zip(beginnings.items(), rows, strict=True):
+        for (tokens, probability), row in zip(prefixes.items(), rows, strict=True):
             allowed = [token for token in range(len(row)) if rules.allow((*tokens, token))]
             allowed.sort(key=lambda token, row=row: -row[token])
             weights = np.exp(row[allowed[: top_k or None]] / temperature)
             weights /= weights.sum()
-            enough = int(np.searchsorted(np.cumsum(weights), top_p - 1e-12)) + 1
-            weights = weights[:enough] / weights[:enough].sum()
+            nucleus_size = int(np.searchsorted(np.cumsum(weights), top_p - 1e-12)) + 1
+            weights = weights[:nucleus_size] / weights[:nucleus_size].sum()
             for token, weight in zip(allowed, weights, strict=False):
-                extended[(*tokens, token)] = chance * weight
+                extended[(*tokens, token)] = probability * weight
         whole = [key for key in extended if key[-1] == EOS or len(key) == max_steps]
-        found.update((key, extended.pop(key)) for key in whole)
-        beginnings = extended
-    assert np.isclose(sum(found.values()), 1)
-    return found
+        complete.update((key, extended.pop(key)) for key in whole)
+        prefixes = extended
+    assert np.isclose(sum(complete.values()), 1)
+    return complete
 
 
-def assert_frequencies(drawn, expected):
-    """Pearson's chi-squared test; what is expected less than 5 times is taken together."""
+def assert_frequencies(samples, expected):
+    """Pearson's chi-squared test; hypotheses with expected counts below 5 are pooled."""
     counts = dict.fromkeys(expected, 0)
-    for answer in drawn:
-        counts[answer] += 1
-    rare = [answer for answer in expected if expected[answer] * len(drawn) < 5]
-    observed = [counts[answer] for answer in expected if answer not in rare]
-    wanted = [expected[answer] * len(drawn) for answer in expected if answer not in rare]
-    observed.append(sum(counts[answer] for answer in rare))
-    wanted.append(sum(expected[answer] for answer in rare) * len(drawn))
-    if wanted[-1] < 5:
-        observed[-2:], wanted[-2:] = [sum(observed[-2:])], [sum(wanted[-2:])]
-    statistic = sum((o - w) ** 2 / w for o, w in zip(observed, wanted, strict=True))
-    freedom = len(wanted) - 1
-    assert freedom >= 2
-    # Four standard deviations above its mean.
-    assert statistic < freedom + 4 * (2 * freedom) ** 0.5
+    for hypothesis in samples:
+        counts[hypothesis] += 1
+    rare = [hypothesis for hypothesis in expected if expected[hypothesis] * len(samples) < 5]
+    observed_counts = [counts[hypothesis] for hypothesis in expected if hypothesis not in rare]
+    expected_counts = [
+        expected[hypothesis] * len(samples) for hypothesis in expected if hypothesis not in rare
+    ]
+    observed_counts.append(sum(counts[hypothesis] for hypothesis in rare))
+    expected_counts.append(sum(expected[hypothesis] for hypothesis in rare) * len(samples))
+    if expected_counts[-1] < 5:
+        observed_counts[-2:], expected_counts[-2:] = (
+            [sum(observed_counts[-2:])],
+            [sum(expected_counts[-2:])],
+        )
+    statistic = sum((o - w) ** 2 / w for o, w in zip(observed_counts, expected_counts, strict=True))
+    degrees_of_freedom = len(expected_counts) - 1
+    assert degrees_of_freedom >= 2
+    # Four standard deviations above the mean.
+    assert statistic < degrees_of_freedom + 4 * (2 * degrees_of_freedom) ** 0.5
 
 
 @pytest.mark.parametrize(
@@ -79,18 +84,20 @@ def assert_frequencies(drawn, expected):
         (1.5, 3, 0.95, Rules(0, 0, 1, 1, False)),
     ],
 )
-def test_frequencies_are_the_models_probabilities(temperature, top_k, top_p, rules):
-    max_steps, number = 3, 4000
+def test_frequencies_match_the_probabilities_of_the_model(temperature, top_k, top_p, rules):
+    max_steps, num_samples = 3, 4000
     model = make_model("feeds", seed=1, end_bias=1.0)
     ids, lengths = sources(1, shortest=3)
-    expected = chances(model, ids[0], lengths[0], max_steps, temperature, top_k, top_p, rules)
+    expected = sequence_probabilities(
+        model, ids[0], lengths[0], max_steps, temperature, top_k, top_p, rules
+    )
     result = s2s.sample_search(
         model,
         ids,
         lengths,
         max_steps,
         seed=0,
-        num_samples=number,
+        num_samples=num_samples,
         temperature=temperature,
         top_k=top_k,
         top_p=top_p,
@@ -98,26 +105,28 @@ def test_frequencies_are_the_models_probabilities(temperature, top_k, top_p, rul
         no_repeat_ngram_size=rules.no_repeat_ngram_size,
         forbid_unknown=rules.forbid_unknown,
     )
-    assert result.ids.shape == (1, number, max_steps)
-    drawn = [
+    assert result.ids.shape == (1, num_samples, max_steps)
+    samples = [
         tuple(row[:length])
         for row, length in zip(
             result.ids[0].numpy().tolist(), result.lengths[0].numpy(), strict=True
         )
     ]
-    assert_frequencies(drawn, expected)
-    # What a sample is given as its log-probability is the model's, whatever it was drawn by.
+    assert_frequencies(samples, expected)
+    # The log-probability of a sample is the model's, whatever the sampling distribution.
     continuations = Continuations(model, ids[0], lengths[0])
-    for answer, row in list({answer: row for row, answer in enumerate(drawn)}.items())[:5]:
+    for hypothesis, row in list(
+        {hypothesis: row for row, hypothesis in enumerate(samples)}.items()
+    )[:5]:
         total = 0.0
-        for step, token in enumerate(answer):
-            log_probabilities, _ = continuations.after([Answer(answer[:step])])
+        for step, token in enumerate(hypothesis):
+            log_probabilities, _ = continuations.after([Hypothesis(hypothesis[:step])])
             total += log_probabilities[0, token]
         np.testing.assert_allclose(result.log_probabilities[0, row], total, atol=1e-4)
 
 
 class Uniform:
-    """A decoder for which `<eos>`, `<unk>` and two words are always equally probable."""
+    """A decoder with equal probabilities for `<eos>`, `<unk>` and two words."""
 
     vocab_size = 6
 
@@ -134,44 +143,45 @@ class Uniform:
         return tf.zeros((tf.shape(tokens)[0], self.vocab_size)), state, None
 
 
-def test_draws_for_different_sources_seeds_and_samples_are_independent():
-    """Nothing shows in the draws of sources with one other token, or of seeds that are close."""
+def test_samples_of_different_sources_seeds_and_indices_are_independent():
+    """Also those of sources that differ in one token, and of consecutive seeds."""
     uniform = Uniform(make_model(vocab_size=600).encoder)
     words = np.arange(4, 596, dtype="int32")[:, None]
     ids, lengths = np.pad(words, [(0, 0), (1, 1)], constant_values=9), np.full(len(words), 3)
-    even = {(token,): 1 / 4 for token in (2, 3, 4, 5)}
-    pairs = dict.fromkeys(itertools.product(even, even), 1 / 16)
+    uniform_tokens = {(token,): 1 / 4 for token in (2, 3, 4, 5)}
+    pairs = dict.fromkeys(itertools.product(uniform_tokens, uniform_tokens), 1 / 16)
 
     def first_tokens(ids, lengths, seed, num_samples):
         result = s2s.sample_search(uniform, ids, lengths, 1, seed, num_samples=num_samples)
         return [(token,) for token in result.ids.numpy().reshape(-1)]
 
-    of_sources = first_tokens(ids, lengths, 0, 1)
-    assert_frequencies(of_sources, even)
-    assert_frequencies(list(itertools.pairwise(of_sources)), pairs)
-    of_samples = first_tokens(ids[:1], lengths[:1], 0, 600)
-    assert_frequencies(list(itertools.pairwise(of_samples)), pairs)
-    of_seeds = [first_tokens(ids[:40], lengths[:40], seed, 1) for seed in range(12)]
-    for one, next_one in itertools.pairwise(of_seeds):
+    by_source = first_tokens(ids, lengths, 0, 1)
+    assert_frequencies(by_source, uniform_tokens)
+    assert_frequencies(list(itertools.pairwise(by_source)), pairs)
+    by_sample = first_tokens(ids[:1], lengths[:1], 0, 600)
+    assert_frequencies(list(itertools.pairwise(by_sample)), pairs)
+    by_seed = [first_tokens(ids[:40], lengths[:40], seed, 1) for seed in range(12)]
+    for one, next_one in itertools.pairwise(by_seed):
         assert np.mean([left == right for left, right in zip(one, next_one, strict=True)]) < 0.6
-    assert_frequencies(list(itertools.chain.from_iterable(of_seeds)), even)
+    assert_frequencies(list(itertools.chain.from_iterable(by_seed)), uniform_tokens)
 
 
-@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("variant", VARIANTS)
 @pytest.mark.parametrize("options", [{"top_k": 1}, {"temperature": 1e-6}, {"top_p": 1e-6}])
-def test_the_limits_are_greedy_search(kind, options):
+def test_limiting_cases_equal_greedy_search(variant, options):
     ids, lengths = sources(12, vocab_size=VOCAB_SIZE)
-    model = make_model(kind, vocab_size=VOCAB_SIZE, end_bias=2.0)
+    model = make_model(variant, vocab_size=VOCAB_SIZE, end_bias=2.0)
     greedy = s2s.greedy_search(model, ids, lengths, MAX_STEPS)
     assert_equal(s2s.sample_search(model, ids, lengths, MAX_STEPS, 5, **options), greedy)
 
 
-def test_the_same_seed_gives_the_same_samples_and_another_one_others(model):
+def test_samples_are_determined_by_the_seed(model):
     ids, lengths = sources(20, vocab_size=VOCAB_SIZE, shortest=1)
-    specification = [tf.TensorSpec([None, None], tf.int32), tf.TensorSpec([None], tf.int32)]
+    input_signature = [tf.TensorSpec([None, None], tf.int32), tf.TensorSpec([None], tf.int32)]
 
     @tf.function(
-        autograph=False, input_signature=[*specification, tf.TensorSpec([], tf.int64, name="seed")]
+        autograph=False,
+        input_signature=[*input_signature, tf.TensorSpec([], tf.int64, name="seed")],
     )
     def compiled(ids, lengths, seed):
         return s2s.sample_search(model, ids, lengths, MAX_STEPS, seed, top_p=0.95)
@@ -185,8 +195,8 @@ def test_the_same_seed_gives_the_same_samples_and_another_one_others(model):
     assert huge.ids.shape == (20, MAX_STEPS)
 
 
-def test_known_draws():
-    """Random numbers must not change with a version of anything: answers would."""
+def test_golden_samples():
+    """Samples must not change between versions of this package or TensorFlow."""
     uniform = Uniform(make_model().encoder)
     ids, lengths = np.array([[4, 5, 6]] * 2, "int32"), np.array([3, 2], "int32")
     result = s2s.sample_search(uniform, ids, lengths, 8, seed=1, num_samples=2, min_length=7)
@@ -220,9 +230,9 @@ def test_one_sample_is_the_first_of_several(model):
     ids, lengths = sources(8, vocab_size=VOCAB_SIZE)
     one = s2s.sample_search(model, ids, lengths, MAX_STEPS, seed=2)
     several = s2s.sample_search(model, ids, lengths, MAX_STEPS, seed=2, num_samples=3)
-    for part, of_several in zip(one, several, strict=True):
-        assert of_several.shape == (8, 3, *part.shape[1:])
-        np.testing.assert_allclose(part, of_several[:, 0], atol=1e-5)
+    for part, several_samples in zip(one, several, strict=True):
+        assert several_samples.shape == (8, 3, *part.shape[1:])
+        np.testing.assert_allclose(part, several_samples[:, 0], atol=1e-5)
     some = np.array(several.ids)[lengths > 0]
     assert (some[:, 0] != some[:, 1]).any(axis=1).mean() > 0.5
 
@@ -230,16 +240,16 @@ def test_one_sample_is_the_first_of_several(model):
 def test_scoring_a_sample_gives_its_score(model):
     ids, lengths = sources(30, vocab_size=VOCAB_SIZE, shortest=1)
     result = s2s.sample_search(model, ids, lengths, MAX_STEPS, seed=0)
-    ended = [row for row in range(30) if EOS in result.ids[row].numpy()]
-    assert ended
+    finished = [row for row in range(30) if EOS in result.ids[row].numpy()]
+    assert finished
     target = np.pad(result.ids.numpy(), [(0, 0), (1, 0)], constant_values=BOS)
     scores, _ = score_targets(model, (ids, lengths), (target, result.lengths + 1))
-    for row in ended:
+    for row in finished:
         np.testing.assert_allclose(scores[row], result.log_probabilities[row], atol=1e-4)
 
 
 @pytest.mark.parametrize("rows", [0, 2])
-def test_nothing_to_translate(model, rows):
+def test_empty_batches_and_sources(model, rows):
     ids, lengths = np.zeros((rows, 3), "int32"), np.zeros(rows, "int32")
     result = s2s.sample_search(model, ids, lengths, MAX_STEPS, seed=0, num_samples=2)
     assert result.ids.shape == (rows, 2, MAX_STEPS)
@@ -248,7 +258,7 @@ def test_nothing_to_translate(model, rows):
 
 
 @pytest.mark.parametrize("options", [{}, {"top_k": 3}, {"top_p": 0.5}])
-def test_logits_that_are_no_numbers_end_the_answer(options):
+def test_nan_logits_end_the_hypothesis(options):
     model = make_model(vocab_size=VOCAB_SIZE)
     model.decoder.dense.bias.assign(tf.fill([VOCAB_SIZE], np.nan))
     ids, lengths = sources(5, vocab_size=VOCAB_SIZE, shortest=1)
@@ -259,13 +269,13 @@ def test_logits_that_are_no_numbers_end_the_answer(options):
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"temperature": 0.0}, "temperature is 0.0; give more than 0, such as 0.7"),
-        ({"temperature": float("nan")}, "temperature is nan; give more than 0"),
-        ({"top_k": -1}, "top_k is -1; give 1 or more, or 0 for all tokens"),
-        ({"top_p": 0.0}, "top_p is 0.0; give more than 0, and 1 or less"),
-        ({"top_p": 1.5}, "top_p is 1.5; give more than 0, and 1 or less"),
-        ({"num_samples": 0}, "num_samples is 0; give 1 or more, or None for one"),
-        ({"min_length": 9}, "min_length is 9; give 0 or more, and less than max_steps, 6"),
+        ({"temperature": 0.0}, "temperature is 0.0"),
+        ({"temperature": float("nan")}, "temperature is nan"),
+        ({"top_k": -1}, "top_k is -1"),
+        ({"top_p": 0.0}, "top_p is 0.0"),
+        ({"top_p": 1.5}, "top_p is 1.5"),
+        ({"num_samples": 0}, "num_samples is 0"),
+        ({"min_length": 9}, "min_length is 9; .* max_steps .6"),
     ],
 )
 def test_options_out_of_range(model, options, message):

@@ -1,4 +1,4 @@
-"""Unknown words are replaced by the source words that they look at most."""
+"""Replacement of `<unk>` by the most attended source words."""
 
 import numpy as np
 import pytest
@@ -11,14 +11,14 @@ TARGET = [["<unk>", "a", "vu", "<unk>"], ["salut", "<unk>", "<unk>", "<pad>"]]
 LENGTHS = [4, 2]
 
 
-def looking_at(*positions, steps=4):
-    """Attention that is highest at one source position for each target position."""
+def attention_to(*positions, steps=4):
+    """Make attention that is highest at one source position for each target position."""
     return 0.1 + 0.6 * np.eye(steps, dtype="float32")[list(positions)]
 
 
 @pytest.fixture
 def attention():
-    return np.stack([looking_at(0, 1, 1, 2), looking_at(0, 1, 3, 1)])
+    return np.stack([attention_to(0, 1, 1, 2), attention_to(0, 1, 3, 1)])
 
 
 def replaced(*arguments):
@@ -32,31 +32,31 @@ def test_only_unknown_words_are_replaced(attention):
     ]
 
 
-def test_what_lies_past_the_end_of_the_source_is_never_taken(attention):
-    found = replaced(TARGET, SOURCE, attention, LENGTHS)
-    # The second unknown word looks at position 3 most, which is padding; all others are even.
-    assert found[1] == ["salut", "Bob", "Hi", "<pad>"]
+def test_source_padding_is_ignored(attention):
+    result = replaced(TARGET, SOURCE, attention, LENGTHS)
+    # The second <unk> attends most to position 3, which is padding; the others have equal weights.
+    assert result[1] == ["salut", "Bob", "Hi", "<pad>"]
 
 
-def test_several_answers_of_a_sentence(attention):
+def test_several_hypotheses_of_a_sentence(attention):
     targets = [[TARGET[0], TARGET[1]], [TARGET[1], TARGET[0]]]
     both = np.stack([attention, attention])
-    found = replace_unknown(targets, SOURCE, both, LENGTHS)
+    result = replace_unknown(targets, SOURCE, both, LENGTHS)
     for sentence in range(2):
-        for answer in range(2):
+        for hypothesis in range(2):
             alone = replace_unknown(
-                [targets[sentence][answer]],
+                [targets[sentence][hypothesis]],
                 SOURCE[sentence : sentence + 1],
-                both[sentence, answer][None],
+                both[sentence, hypothesis][None],
                 LENGTHS[sentence : sentence + 1],
             )
-            assert found[sentence, answer].numpy().tolist() == alone[0].numpy().tolist()
+            assert result[sentence, hypothesis].numpy().tolist() == alone[0].numpy().tolist()
 
 
 @pytest.mark.parametrize("weight", [0.0, float("nan")])
-def test_what_looks_at_nothing_stays_unknown(attention, weight):
-    nothing = np.full_like(attention, weight)
-    assert replaced(TARGET, SOURCE, nothing, LENGTHS) == TARGET
+def test_unknown_words_without_attention_stay(attention, weight):
+    no_attention = np.full_like(attention, weight)
+    assert replaced(TARGET, SOURCE, no_attention, LENGTHS) == TARGET
     assert replaced(TARGET, SOURCE, attention, [0, 0]) == TARGET
 
 
@@ -64,10 +64,10 @@ def test_what_looks_at_nothing_stays_unknown(attention, weight):
 def test_empty_batches_and_sources(attention, batch, steps):
     sources = tf.reshape(tf.constant([], tf.string), [batch, 0])
     sources = tf.pad(sources, [[0, 0], [0, steps]], constant_values="word")
-    found = replace_unknown(
+    result = replace_unknown(
         tf.constant(TARGET)[:batch],
         sources,
         attention[:batch, :, :steps],
         tf.zeros(batch, tf.int32),
     )
-    assert found.numpy().tolist() == tf.constant(TARGET)[:batch].numpy().tolist()
+    assert result.numpy().tolist() == tf.constant(TARGET)[:batch].numpy().tolist()

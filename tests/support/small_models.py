@@ -1,4 +1,4 @@
-"""Models with random weights for the tests of searches, and plain searches to compare with."""
+"""Models with random weights for tests of decoding, and reference searches in plain Python."""
 
 import functools
 from typing import NamedTuple
@@ -10,19 +10,19 @@ import keras_s2s as s2s
 from keras_s2s.tokenizers.tokenizer import BOS, EOS, PAD, UNK
 
 SIZES = {"embed_size": 6, "num_hiddens": 8, "num_layers": 2}
-KINDS = {
+VARIANTS = {
     "plain": {},
     "attends": {"attention": "luong"},
     "feeds": {"attention": "bahdanau", "input_feeding": True, "cell": "gru"},
 }
 
 
-def make_model(kind="plain", seed=0, vocab_size=7, end_bias=0.0, **options):
-    """A model whose answers differ from source to source.
+def make_model(variant="plain", seed=0, vocab_size=7, end_bias=0.0, **options):
+    """Make a model whose hypotheses differ between sources.
 
-    Small initial weights would give every source the same answer.
+    With small initial weights every source would have the same hypothesis.
     """
-    decoder_options = dict(KINDS[kind])
+    decoder_options = dict(VARIANTS[variant])
     cell = decoder_options.pop("cell", "lstm")
     model = s2s.Seq2Seq(
         s2s.Seq2SeqEncoder(vocab_size, **SIZES, cell=cell, **options),
@@ -37,7 +37,7 @@ def make_model(kind="plain", seed=0, vocab_size=7, end_bias=0.0, **options):
 
 
 def sources(rows, steps=5, vocab_size=7, seed=0, shortest=0):
-    """Ids and valid lengths of random sources, some of them without a token."""
+    """Generate ids and valid lengths of random sources, some of them empty."""
     rng = np.random.default_rng(seed)
     lengths = rng.integers(shortest, steps + 1, rows).astype("int32")
     ids = rng.integers(UNK, vocab_size, (rows, steps)).astype("int32")
@@ -45,8 +45,8 @@ def sources(rows, steps=5, vocab_size=7, seed=0, shortest=0):
     return ids, lengths
 
 
-class Answer(NamedTuple):
-    """An answer, or the beginning of one."""
+class Hypothesis(NamedTuple):
+    """A hypothesis, or a prefix of one."""
 
     tokens: tuple = ()
     log_probability: float = 0.0
@@ -54,12 +54,12 @@ class Answer(NamedTuple):
     score: float = 0.0
 
     @property
-    def ended(self):
+    def finished(self):
         return self.tokens[-1:] == (EOS,)
 
 
 class Rules(NamedTuple):
-    """The options of a search, and what they mean, one answer at a time."""
+    """The options of a search, with their meaning for a single hypothesis."""
 
     length_penalty: float = 0.0
     coverage_penalty: float = 0.0
@@ -78,12 +78,14 @@ class Rules(NamedTuple):
             and not (self.forbid_unknown and UNK in tokens)
         )
 
-    def with_score(self, answer):
-        score = answer.log_probability / ((5 + len(answer.tokens)) / 6) ** self.length_penalty
+    def with_score(self, hypothesis):
+        score = (
+            hypothesis.log_probability / ((5 + len(hypothesis.tokens)) / 6) ** self.length_penalty
+        )
         if self.coverage_penalty:
-            coverage = np.minimum(np.sum(answer.attention, axis=0), 1.0)
+            coverage = np.minimum(np.sum(hypothesis.attention, axis=0), 1.0)
             score += self.coverage_penalty * float(np.sum(np.log(coverage)))
-        return answer._replace(score=score)
+        return hypothesis._replace(score=score)
 
 
 @functools.cache
@@ -92,7 +94,7 @@ def compiled_step(decoder):
 
 
 class Continuations:
-    """What a model says of beginnings of an answer to one source, one by one or by the thousand."""
+    """Continuations of prefixes by a model, for one source."""
 
     def __init__(self, model, ids, length):
         self.decoder = model.decoder
@@ -100,74 +102,74 @@ class Continuations:
         self.memory = self.decoder.remember(outputs, np.array([length]))
         self.state = self.decoder.init_state(outputs)
 
-    def after(self, beginnings):
-        """Log-probabilities of each next token, and the attention it comes with, for each."""
-        state = [tf.repeat(part, len(beginnings), axis=1) for part in self.state]
-        given = np.array([(BOS, *beginning.tokens) for beginning in beginnings], "int32")
-        for column in given.T:
+    def after(self, prefixes):
+        """Return log-probabilities of each next token, and the attention, for each prefix."""
+        state = [tf.repeat(part, len(prefixes), axis=1) for part in self.state]
+        inputs = np.array([(BOS, *prefix.tokens) for prefix in prefixes], "int32")
+        for column in inputs.T:
             step = compiled_step(self.decoder)
             logits, state, attention = step(tf.constant(column), state, self.memory)
         log_probabilities = tf.nn.log_softmax(logits).numpy().astype("float64")
         return log_probabilities, (None if attention is None else attention.numpy())
 
-    def extend(self, beginnings, rules):
-        """All allowed continuations by a token of all the beginnings."""
-        found = []
-        log_probabilities, attention = self.after(beginnings)
-        for row, beginning in enumerate(beginnings):
+    def extend(self, prefixes, rules):
+        """Return all allowed continuations of the prefixes by one token."""
+        extended = []
+        log_probabilities, attention = self.after(prefixes)
+        for row, prefix in enumerate(prefixes):
             for token in range(log_probabilities.shape[1]):
-                if rules.allow((*beginning.tokens, token)):
-                    found.append(
-                        Answer(
-                            (*beginning.tokens, token),
-                            beginning.log_probability + log_probabilities[row, token],
-                            beginning.attention + (() if attention is None else (attention[row],)),
+                if rules.allow((*prefix.tokens, token)):
+                    extended.append(
+                        Hypothesis(
+                            (*prefix.tokens, token),
+                            prefix.log_probability + log_probabilities[row, token],
+                            prefix.attention + (() if attention is None else (attention[row],)),
                         )
                     )
-        return found
+        return extended
 
 
-def all_answers(model, ids, length, max_steps):
-    """Every answer there is, and every beginning of one of `max_steps` tokens."""
+def all_hypotheses(model, ids, length, max_steps):
+    """Return every finished hypothesis, and every prefix of `max_steps` tokens."""
     continuations = Continuations(model, ids, length)
-    beginnings, found = [Answer()], []
+    prefixes, complete = [Hypothesis()], []
     for _ in range(max_steps):
-        extended = continuations.extend(beginnings, Rules())
-        found += [answer for answer in extended if answer.ended]
-        beginnings = [answer for answer in extended if not answer.ended]
-    return found + beginnings
+        extended = continuations.extend(prefixes, Rules())
+        complete += [hypothesis for hypothesis in extended if hypothesis.finished]
+        prefixes = [hypothesis for hypothesis in extended if not hypothesis.finished]
+    return complete + prefixes
 
 
-def best_first(answers, rules):
-    """Those that are allowed; first what has ended."""
-    allowed = [answer for answer in answers if rules.allow(answer.tokens)]
-    ended = [answer for answer in allowed if answer.ended]
-    cut = [answer for answer in allowed if not answer.ended]
-    return ranked(ended, rules) + ranked(cut, rules)
+def best_first(hypotheses, rules):
+    """Return the allowed hypotheses, ranked, finished ones first."""
+    allowed = [hypothesis for hypothesis in hypotheses if rules.allow(hypothesis.tokens)]
+    finished = [hypothesis for hypothesis in allowed if hypothesis.finished]
+    truncated = [hypothesis for hypothesis in allowed if not hypothesis.finished]
+    return ranked(finished, rules) + ranked(truncated, rules)
 
 
-def ranked(answers, rules):
-    return sorted(map(rules.with_score, answers), key=lambda answer: -answer.score)
+def ranked(hypotheses, rules):
+    return sorted(map(rules.with_score, hypotheses), key=lambda hypothesis: -hypothesis.score)
 
 
 def plain_beam_search(model, ids, length, max_steps, beam_size, rules):
-    """Beam search with lists, and without stopping before the last step."""
+    """Run beam search on lists, without early stopping."""
     continuations = Continuations(model, ids, length)
-    beams, found = [Answer()], []
+    beams, complete = [Hypothesis()], []
     for _ in range(max_steps):
         extended = continuations.extend(beams, rules) if beams else []
-        extended.sort(key=lambda answer: -answer.log_probability)
-        found += [answer for answer in extended[:beam_size] if answer.ended]
-        beams = [answer for answer in extended if not answer.ended][:beam_size]
-    # Beams take the place of no answer, and no answer that of a beam.
-    return ranked(found, rules)[:beam_size] + ranked(beams, rules)
+        extended.sort(key=lambda hypothesis: -hypothesis.log_probability)
+        complete += [hypothesis for hypothesis in extended[:beam_size] if hypothesis.finished]
+        beams = [hypothesis for hypothesis in extended if not hypothesis.finished][:beam_size]
+    # Finished hypotheses take no place in the beam.
+    return ranked(complete, rules)[:beam_size] + ranked(beams, rules)
 
 
 def greedy_in_python(model, ids, length, max_steps, rules):
-    """What the chapter's `predict_s2s_ch8` does for one sentence, with the score besides."""
+    """Run greedy search for one sentence, as `predict_s2s_ch8` of the chapter, with the score."""
     continuations = Continuations(model, ids, length)
-    answer = Answer()
-    while len(answer.tokens) < max_steps and not answer.ended:
-        candidates = continuations.extend([answer], rules)
-        answer = max(candidates, key=lambda candidate: candidate.log_probability)
-    return answer
+    hypothesis = Hypothesis()
+    while len(hypothesis.tokens) < max_steps and not hypothesis.finished:
+        candidates = continuations.extend([hypothesis], rules)
+        hypothesis = max(candidates, key=lambda candidate: candidate.log_probability)
+    return hypothesis
