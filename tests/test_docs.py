@@ -3,6 +3,7 @@
 import importlib.util
 import json
 import os
+import pkgutil
 import re
 import shutil
 import subprocess
@@ -197,6 +198,23 @@ def test_the_picture_of_the_folders_is_the_contract_of_import_linter():
     assert sorted(described) == sorted(folders)
     for file in re.findall(r"`(\w+\.py)`", page):
         assert list(PACKAGE.rglob(file)), f"design.md names {file}, which is not there"
+
+
+@pytest.mark.parametrize("page", ["code-walk.md", "where-to-change.md"])
+def test_every_name_in_the_code_that_a_page_mentions_exists(page):
+    text = (DOCS / page).read_text("utf-8")
+    tops = {path.stem for path in PACKAGE.iterdir()}
+    names = [
+        name for name in re.findall(r"`([a-z_]+(?:\.\w+)*)`", text) if name.split(".")[0] in tops
+    ]
+    assert len(names) > 30
+    missing = []
+    for name in names:
+        try:
+            pkgutil.resolve_name(f"keras_s2s.{name}")
+        except (AttributeError, ImportError):
+            missing.append(name)
+    assert not missing
 
 
 def rank(name, layers):
