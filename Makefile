@@ -1,4 +1,4 @@
-# Needs python3 (3.10 to 3.13) and make; everything else goes into .venv.
+# Requires python3 (3.10 to 3.13) and make; everything else is installed into .venv.
 
 PYTHON ?= python3
 VENV ?= .venv
@@ -11,7 +11,7 @@ DEMO_EXPORT = $$(ls -d export/models/$(DEMO_MODEL)/[0-9]* | sort -V | tail -n 1)
 .DEFAULT_GOAL := help
 
 .PHONY: help
-help: ## this list
+help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "make %-18s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 define check-python
@@ -24,7 +24,7 @@ $(BIN)/python:
 	$(PYTHON) -m venv $(VENV)
 
 $(VENV)/.installed: pyproject.toml setup.py | $(BIN)/python
-	@echo 'TensorFlow and the rest, 2.3 GB in $(VENV); pip is silent for a minute or more:'
+	@echo 'Installing TensorFlow and other dependencies (2.3 GB) into $(VENV); pip prints nothing for a minute or more.'
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable .
 	@touch $@
 
@@ -32,59 +32,59 @@ $(VENV)/.installed-dev: pyproject.toml setup.py | $(BIN)/python
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[dev]'
 	@touch $@ $(VENV)/.installed
 
-# Empty where VENV has the package already, as in `make try-wheel`.
+# Empty if VENV already has the package, as in `make try-wheel`.
 INSTALLED ?= $(VENV)/.installed
 
 .PHONY: demo
-demo: $(INSTALLED) ## train the chapter's model on the bundled corpus, score, export and check it
-	@echo '== The chapter’s model, trained on the bundled phrasebook; one source in twenty is held out.'
+demo: $(INSTALLED) ## train the chapter's model on the bundled corpus; translate, score, export, verify
+	@echo '== Training: the chapter’s model on the bundled phrasebook; 5% of the sources are held out.'
 	@$(BIN)/keras-s2s train phrasebook --preset chapter --min-freq 1 --epochs 200 \
 		--test-fraction 0.05 --split-seed 1 --run-dir $(DEMO_RUN) --overwrite
-	@echo; echo '== What it says, with the log-probability of each answer:'
+	@echo; echo '== Translations, with their log-probabilities:'
 	@$(BIN)/keras-s2s translate $(DEMO_RUN) --with-scores \
 		'Go.' 'Wow!' "I'm OK." 'I won!' 'Thank you very much.' "I don't understand."
-	@echo; echo '== Its scores on what it has learned …'
+	@echo; echo '== Scores on the training split …'
 	@$(BIN)/keras-s2s evaluate $(DEMO_RUN) phrasebook --split train
-	@echo; echo '== … and on the held-out sources: so little text is learned by heart, not understood.'
+	@echo; echo '== … and on the held-out split: a corpus this small is memorized, not generalized from.'
 	@$(BIN)/keras-s2s evaluate $(DEMO_RUN) phrasebook --split test
-	@echo; echo '== The SavedModel, checked as a server would load it:'
+	@echo; echo '== Export: a SavedModel, verified the way a server loads it.'
 	@$(BIN)/keras-s2s export $(DEMO_RUN) --model-name $(DEMO_MODEL)
 	@echo; echo '== Next:'
-	@echo "  $(BIN)/keras-s2s translate $(DEMO_RUN)                  # a sentence a line, Ctrl-D to end"
+	@echo "  $(BIN)/keras-s2s translate $(DEMO_RUN)                  # one sentence per line, Ctrl-D to end"
 	@echo "  $(BIN)/keras-s2s train pairs.tsv --preset small --run-dir runs/mine   # your own sentence<TAB>translation lines"
 	@echo "  $(BIN)/saved_model_cli show --all --dir $(DEMO_EXPORT)"
 	@echo "  $(BIN)/saved_model_cli run --tag_set serve --signature_def serving_default --input_exprs 'text=[\"Go.\",\"I won!\"]' --dir $(DEMO_EXPORT)"
-	@echo "  . $(BIN)/activate                                    # and keras-s2s is found without $(BIN)/"
+	@echo "  . $(BIN)/activate                                    # puts keras-s2s on the path"
 	@echo "  notebooks/01_seq2seq_chapter.ipynb                   # the chapter, step by step"
-	@echo "  notebooks/02_your_own_data.ipynb                     # from your sentences to an exported model, with attention"
-	@echo "  notebooks/03_serving.ipynb                           # the export asked by gRPC and REST, and a second version"
-	@echo "  notebooks/04_beyond_translation.ipynb                # commands to fields: another task than translation"
+	@echo "  notebooks/02_your_own_data.ipynb                     # from your own sentences to an exported model, with attention"
+	@echo "  notebooks/03_serving.ipynb                           # query the export by gRPC and REST, roll out a second version"
+	@echo "  notebooks/04_beyond_translation.ipynb                # commands to fields: a task other than translation"
 
 .PHONY: format
-format: $(VENV)/.installed-dev ## put the code into shape
+format: $(VENV)/.installed-dev ## ruff format and autofixes
 	$(BIN)/ruff format .
 	$(BIN)/ruff check --fix .
 
 .PHONY: lint
-lint: $(VENV)/.installed-dev ## style, types, and the one-way order of the modules
+lint: $(VENV)/.installed-dev ## style, types, import order
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
 	$(BIN)/mypy
 	$(BIN)/lint-imports
 
-# Each takes one to two gigabytes. A file of tests stays together, for what its tests share.
+# Each process takes one to two gigabytes. A test file stays in one process, for its fixtures.
 TEST_PROCESSES ?= 2
 
 .PHONY: test
-test: lint ## lint, type check and all tests but the slow ones
+test: lint ## lint, type check, and all tests except slow ones
 	$(BIN)/python -m pytest -n $(TEST_PROCESSES) --dist loadfile
 
 .PHONY: test-slow
-test-slow: $(VENV)/.installed-dev ## the slow tests
+test-slow: $(VENV)/.installed-dev ## slow tests
 	$(BIN)/python -m pytest -m slow
 
-# TensorFlows that servers in use are built of. Only the C++ libraries are used, which do not depend
-# on the version of Python that the wheel is for.
+# TensorFlow versions that deployed servers are built from. Only their C++ libraries are used, which are
+# independent of the wheel's Python version.
 OLD_RUNTIMES := 2.19.1 2.20.0
 CACHE := .cache/runtimes
 
@@ -97,16 +97,16 @@ $(CACHE)/%/tensorflow: | $(BIN)/python
 	rm -rf $(CACHE)/wheels
 
 .PHONY: test-old-runtimes
-test-old-runtimes: $(VENV)/.installed-dev $(OLD_RUNTIMES:%=$(CACHE)/%/tensorflow) ## exports on older TensorFlows (downloads 2 x 250 MB)
+test-old-runtimes: $(VENV)/.installed-dev $(OLD_RUNTIMES:%=$(CACHE)/%/tensorflow) ## run exports on older TensorFlow runtimes (downloads 2 x 250 MB)
 	KERAS_S2S_OLD_RUNTIMES=$(CACHE) $(BIN)/python -m pytest -m slow tests/serving/test_old_runtimes.py
 
-# What `make bench` may be told: TASK=folder CORPUS=pairs.tsv ROUNDS=5 SECONDS_EACH=60
+# Options of `make bench`: TASK=folder CORPUS=pairs.tsv ROUNDS=5 SECONDS_EACH=60
 # PARTS="train growth" WITHOUT="JoeyNMT" THREADS=2 RESUME=1; see benchmarks/README.md.
 CORPUS ?= fra-eng
 BENCH_OPTIONS = --corpus $(CORPUS) $(if $(TASK),--task $(TASK)) $(if $(THREADS),--threads $(THREADS))
 
 .PHONY: bench
-bench: $(VENV)/.installed-dev ## beside peers and the machine's limits: hours; writes benchmarks/RESULTS.md
+bench: $(VENV)/.installed-dev ## compare with peers and the machine's limits (hours); writes benchmarks/RESULTS.md
 	-$(BIN)/python -m benchmarks.environments
 	$(BIN)/python -m benchmarks $(BENCH_OPTIONS) $(if $(ROUNDS),--rounds $(ROUNDS)) \
 		$(if $(SECONDS_EACH),--seconds $(SECONDS_EACH)) $(if $(PARTS),--parts $(PARTS)) \
@@ -114,11 +114,11 @@ bench: $(VENV)/.installed-dev ## beside peers and the machine's limits: hours; w
 		$(if $(RESUME),--resume)
 
 .PHONY: bench-short
-bench-short: $(VENV)/.installed ## the same in a minute, with the peers that are installed, to see that it works
+bench-short: $(VENV)/.installed ## smoke test of the benchmarks in a minute, with the installed peers
 	$(BIN)/python -m benchmarks --short $(BENCH_OPTIONS)
 
 .PHONY: bench-serving
-bench-serving: $(VENV)/.installed ## latency of the demo's export on a server's path
+bench-serving: $(VENV)/.installed ## latency of the demo's export on a server's code path
 	$(BIN)/python benchmarks/serving_latency.py $(DEMO_RUN) $(DEMO_EXPORT) phrasebook
 
 $(VENV)/.installed-docs: $(VENV)/.installed-dev
@@ -126,10 +126,10 @@ $(VENV)/.installed-docs: $(VENV)/.installed-dev
 	@touch $@
 
 .PHONY: docs
-docs: $(VENV)/.installed-docs ## the documentation as a site, site/index.html; any warning ends it
+docs: $(VENV)/.installed-docs ## build the documentation site, site/index.html; warnings are errors
 	$(BIN)/python tools/build_docs.py
 
-# Neither needs TensorFlow, nor what else .venv has.
+# An environment of its own: building needs nothing that .venv has.
 BUILD := .cache/build
 
 $(BUILD)/.installed:
@@ -138,14 +138,14 @@ $(BUILD)/.installed:
 	$(BUILD)/bin/python -m pip install --quiet --disable-pip-version-check build twine
 	@touch $@
 
-# The list of files of an earlier build would be part of this one.
+# Remove the file list of an earlier build, which setuptools would reuse.
 .PHONY: dist
-dist: $(BUILD)/.installed ## the wheel and the sdist in dist/, checked
+dist: $(BUILD)/.installed ## build and check the wheel and the sdist in dist/
 	rm -rf dist build keras_s2s.egg-info
 	$(BUILD)/bin/python -m build --quiet
 	$(BUILD)/bin/python -m twine check --strict dist/*
 
-# Outside of this folder, where nothing of it can be imported; a folder for each version of Python.
+# Outside this folder, so that only the wheel can be imported; one folder per version of Python.
 WHEEL_ENVS ?= $(or $(TMPDIR),/tmp)/keras-s2s-wheel
 WHEEL_ENV = $(WHEEL_ENVS)/$(shell $(PYTHON) -c 'import sys; print("python%d.%d" % sys.version_info[:2])')
 WHEEL_PYTHON = $(WHEEL_ENV)/env/bin/python
@@ -153,7 +153,7 @@ WHEEL_TESTS ?= tests --pyargs keras_s2s
 
 .PHONY: try-wheel
 try-wheel: export PYTHONPATH :=
-try-wheel: dist ## the wheel alone in an empty environment, of PYTHON=python3.12: install, run the demo
+try-wheel: dist ## install the wheel in an empty environment (PYTHON=python3.12) and run the demo
 	$(check-python)
 	rm -rf $(WHEEL_ENV)
 	mkdir -p $(WHEEL_ENV)/demo
@@ -164,11 +164,11 @@ try-wheel: dist ## the wheel alone in an empty environment, of PYTHON=python3.12
 		VENV=$(WHEEL_ENV)/env INSTALLED=
 	cd $(WHEEL_ENV)/demo && $(WHEEL_PYTHON) $(CURDIR)/tools/check_installed.py $(DEMO_RUN)
 
-# What the tests look into besides the package comes from the sdist, which is tested that way. With
-# `-o try-wheel` an earlier wheel may be there, which pip keeps if its version is the same.
+# Other files that tests read come from the sdist, which is thereby tested too. With `-o try-wheel` the
+# environment may hold an earlier wheel of the same version, which pip would keep: force the reinstall.
 .PHONY: test-wheel
 test-wheel: export PYTHONPATH :=
-test-wheel: try-wheel ## the same, and the tests of the installed package
+test-wheel: try-wheel ## try-wheel, then the tests of the installed package
 	rm -rf $(WHEEL_ENV)/source
 	mkdir $(WHEEL_ENV)/source
 	tar --extract --gzip --file dist/*.tar.gz --directory $(WHEEL_ENV)/source --strip-components 1
@@ -178,11 +178,11 @@ test-wheel: try-wheel ## the same, and the tests of the installed package
 	cd $(WHEEL_ENV)/source && $(WHEEL_PYTHON) -m pytest -n $(TEST_PROCESSES) --dist loadfile \
 		--ignore-glob '/*/keras_s2s/translation/beam_pipeline.py' $(WHEEL_TESTS)
 
-# All have to be there before the first is tried, which takes long; one that fails stops no other.
+# Check that all interpreters exist before starting; a failure with one does not stop the others.
 PYTHONS ?= python3.10 python3.11 python3.12 python3.13
 
 .PHONY: test-wheels
-test-wheels: ## the same by each of PYTHONS, of one wheel; what failed is said at the end
+test-wheels: ## test-wheel with each of PYTHONS and one wheel; failures are listed at the end
 	@for python in $(PYTHONS); do command -v $$python >/dev/null || \
 		{ echo "there is no $$python; make test-wheels PYTHONS='…' names others"; exit 2; }; done
 	$(MAKE) dist PYTHON=$(firstword $(PYTHONS))
@@ -191,5 +191,5 @@ test-wheels: ## the same by each of PYTHONS, of one wheel; what failed is said a
 	if [ "$$failed" ]; then echo "the wheel failed in:$$failed"; exit 1; fi
 
 .PHONY: clean
-clean: ## remove what make has made
+clean: ## remove generated files and environments
 	rm -rf $(VENV) $(BUILD) build dist site $(DEMO_RUN) export/models/$(DEMO_MODEL)
