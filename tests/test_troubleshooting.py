@@ -99,7 +99,7 @@ WITHOUT_A_ROW = {
     ),
     "TensorFlow is at work already and cannot count the processor as … devices any more; do that "
     "in a new process": PYTHON,
-    "a corpus cannot be prepared with …; leave that out": PYTHON,
+    "a corpus cannot be prepared with …; remove that option": PYTHON,
     "a history without an epoch; train for one at least": PYTHON,
     "a version and a label exclude each other; give one of them": PYTHON,
     "batch_tokens is …; it needs bucket_by_length, and room for a pair of num_steps (…) tokens": (

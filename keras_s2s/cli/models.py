@@ -167,7 +167,7 @@ def _part_prepared(options: argparse.Namespace, run: RunDirectory) -> ParallelCo
             "trained on, or another one with --split all"
         )
     index.check_files()
-    part = index.part(options.split)
+    part = index.held_out(options.split)
     if not len(part):
         raise InputError(
             f"{options.corpus}: has no pair for --split {options.split}; give another part"

@@ -115,11 +115,12 @@ def prepare(options: argparse.Namespace) -> None:
     }
     recipe = preset(options.preset or DEFAULT_PRESET, "", **given)
     import_tensorflow()
-    from keras_s2s.data.prepared import prepare as preparing
-    from keras_s2s.data.prepared import spec as preparation
+    from keras_s2s.data.prepared.prepare import prepare as prepare_corpora
+    from keras_s2s.data.prepared.spec import PreparationSpec
+    from keras_s2s.data.prepared.statistics import format_statistics
 
     filters = ("keep_identical", "keep_duplicates", "max_length_ratio")
-    asked = preparation.PreparationSpec(
+    spec = PreparationSpec(
         options.corpora,
         recipe,
         options.weights,
@@ -127,13 +128,13 @@ def prepare(options: argparse.Namespace) -> None:
         options.skip_bad_lines,
         **{name: getattr(options, name) for name in filters},
     )
-    index = preparing.prepare(asked, options.output, options.processes, options.overwrite)
+    index = prepare_corpora(spec, options.output, options.processes, options.overwrite)
     if options.json:
         shown = {name: index[name] for name in ("corpora", "vocabularies")}
         print(json.dumps({"output": options.output, "shards": len(index["shards"]), **shown}))
         return
     for corpus in index["corpora"]:
-        for line in preparation.report(corpus):
+        for line in format_statistics(corpus):
             print(line)
     log(
         f"vocabularies of {index['vocabularies'][0]:,} and {index['vocabularies'][1]:,}, "

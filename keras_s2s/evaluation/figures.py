@@ -135,7 +135,7 @@ def _held_out(run: RunDirectory, own: dict[str, Any], corpus: str) -> Material:
         )
     index.check_files()
     for name, of_what in (("valid", "validation"), ("test", "testing")):
-        if len(part := index.part(name)):
+        if len(part := index.held_out(name)):
             return Material(part, part, f"the pairs held out for {of_what}")
     raise InputError(
         f"{corpus}: is prepared, nothing of it is held out, and no other text of it is kept; give "

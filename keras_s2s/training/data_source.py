@@ -115,8 +115,8 @@ class _Prepared(TrainingData):
         self._corpus = corpus
         self.source, self.target = corpus.tokenizers()
         self.samples = _drawn(corpus.index.samples(), seed)
-        self.valid = corpus.index.part("valid")
-        self.num_test = len(corpus.index.part("test"))
+        self.valid = corpus.index.held_out("valid")
+        self.num_test = len(corpus.index.held_out("test"))
         self._options: dict[str, Any] = {
             "batch_size": recipe.batch_size,
             "seed": seed,

@@ -1,4 +1,4 @@
-"""Prepared corpora in training: the batches that come of them, and runs."""
+"""Prepared corpora in training: batches and runs."""
 
 import json
 import random
@@ -12,24 +12,24 @@ import tensorflow as tf
 import keras_s2s as s2s
 from keras_s2s.data.batching import DataPosition, count_token_batches
 from keras_s2s.data.dataset import TokenizedPairs
-from keras_s2s.data.prepared import corpus as prepared
-from keras_s2s.data.prepared import prepare as preparing
+from keras_s2s.data.prepared import corpus as corpus_module
 from keras_s2s.data.prepared import shards
 from keras_s2s.data.prepared.corpus import PreparedCorpus
+from keras_s2s.data.prepared.prepare import prepare
 from keras_s2s.data.prepared.spec import PreparationSpec
 from keras_s2s.training.checkpoint_callbacks import CheckpointCallback
 from keras_s2s.training.train import CorpusSpec
 
-HOW = [
+BATCHING = [
     {},
     {"bucket_by_length": True},
     {"bucket_by_length": True, "batch_tokens": 60},
 ]
-NAMES = ["in pairs", "by length", "in tokens"]
+BATCHING_IDS = ["shuffled", "bucketed", "by tokens"]
 
 
-def pairs_in(data):
-    """The pairs of each batch, without padding."""
+def unpad(data):
+    """Return the pairs of each batch, without padding."""
     return [
         [
             (tuple(source[:source_length]), tuple(target[:target_length]))
@@ -41,13 +41,13 @@ def pairs_in(data):
     ]
 
 
-def flat(batches):
+def flatten(batches):
     return [pair for batch in batches for pair in batch]
 
 
 @pytest.fixture(scope="module")
 def book(phrasebook, tmp_path_factory):
-    """400 different pairs in a file."""
+    """A file of 400 distinct pairs."""
     pairs = dict.fromkeys(zip(phrasebook.source, phrasebook.target, strict=True))
     pairs = [pair for pair in pairs if pair[0] != pair[1]][:400]
     path = tmp_path_factory.mktemp("book") / "book.tsv"
@@ -57,55 +57,55 @@ def book(phrasebook, tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def folder(book, tmp_path_factory):
-    """The file prepared, in 8 shards of blocks of 8 pairs. Not to be changed."""
+    """The prepared file, in 8 shards of blocks of 8 pairs. Read-only."""
     path = tmp_path_factory.mktemp("prepared") / "book"
-    recipe = s2s.Recipe(min_freq=1, num_steps=12)
+    config = s2s.Recipe(min_freq=1, num_steps=12)
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(preparing, "CHUNK_LINES", 50)
+        patch.setattr(PreparationSpec, "CHUNK_LINES", 50)
         patch.setattr(shards, "BLOCK_PAIRS", 8)
-        preparing.prepare(PreparationSpec([str(book)], recipe), path, processes=1)
+        prepare(PreparationSpec([str(book)], config), path, processes=1)
     return path
 
 
 @pytest.fixture
 def small_windows(monkeypatch):
-    """96 pairs that are mixed with each other."""
-    monkeypatch.setattr(prepared, "WINDOW_PAIRS", 96)
+    """Shuffle windows of 96 pairs."""
+    monkeypatch.setattr(corpus_module, "WINDOW_PAIRS", 96)
 
 
-@pytest.mark.parametrize("how", HOW[1:], ids=NAMES[1:])
-def test_the_batches_of_memory(how, book, folder):
+@pytest.mark.parametrize("batching", BATCHING[1:], ids=BATCHING_IDS[1:])
+def test_batches_equal_those_in_memory(batching, book, folder):
     corpus = PreparedCorpus(folder)
     pairs = TokenizedPairs(s2s.load_corpus(book), *corpus.tokenizers(), 12, False)
-    number = corpus.num_batches(16, how.get("batch_tokens"))
+    num_batches = corpus.num_batches(16, batching.get("batch_tokens"))
     keras.utils.set_random_seed(1)
-    mine = corpus.batches(16, 5, **how).take(2 * number)
+    result = corpus.batches(16, 5, **batching).take(2 * num_batches)
     keras.utils.set_random_seed(1)
-    theirs = pairs.batches(16, True, 5, **how, start=DataPosition()).take(2 * number)
-    assert pairs_in(mine) == pairs_in(theirs)
+    expected = pairs.batches(16, True, 5, **batching, start=DataPosition()).take(2 * num_batches)
+    assert unpad(result) == unpad(expected)
     assert (len(corpus), corpus.target_tokens) == (len(pairs), pairs.target_tokens)
 
 
-@pytest.mark.parametrize("how", HOW, ids=NAMES)
-def test_each_epoch_has_all_pairs_in_an_order_of_its_own(how, folder, small_windows):
+@pytest.mark.parametrize("batching", BATCHING, ids=BATCHING_IDS)
+def test_each_epoch_is_a_permutation(batching, folder, small_windows):
     corpus = PreparedCorpus(folder)
-    number = corpus.num_batches(16, how.get("batch_tokens"))
+    num_batches = corpus.num_batches(16, batching.get("batch_tokens"))
     keras.utils.set_random_seed(0)
-    batches = pairs_in(corpus.batches(16, 5, **how).take(3 * number))
-    epochs = [flat(batches[at * number : (at + 1) * number]) for at in range(3)]
-    in_order = flat(pairs_in(tokenized(corpus).batches(400)))
+    batches = unpad(corpus.batches(16, 5, **batching).take(3 * num_batches))
+    epochs = [flatten(batches[i * num_batches : (i + 1) * num_batches]) for i in range(3)]
+    in_order = flatten(unpad(tokenized(corpus).batches(400)))
     for epoch in epochs:
-        if "batch_tokens" in how:
-            # What is over is left out: a batch of each window, at most.
+        if "batch_tokens" in batching:
+            # Drops the remainder: at most one batch of each window.
             assert 400 - 5 * 60 // 3 <= len(epoch) <= 400
             assert set(epoch) <= set(in_order)
         else:
-            assert number == 25
+            assert num_batches == 25
             assert sorted(epoch) == sorted(in_order)
     assert epochs[0] != epochs[1] != epochs[2]
-    # The first window has pairs from all of the corpus, near to evenly.
-    places = {pair: at for at, pair in enumerate(in_order)}
-    first = np.array([places[pair] for pair in epochs[0][:96]])
+    # The first window has pairs from the whole corpus, nearly evenly.
+    positions = {pair: i for i, pair in enumerate(in_order)}
+    first = np.array([positions[pair] for pair in epochs[0][:96]])
     assert np.histogram(first, 4, (0, 400))[0].min() >= 8
 
 
@@ -114,55 +114,55 @@ def tokenized(corpus):
     return TokenizedPairs(s2s.load_corpus(name), *corpus.tokenizers(), 12, False)
 
 
-@pytest.mark.parametrize("how", HOW, ids=NAMES)
-def test_it_can_begin_anywhere(how, folder, small_windows):
+@pytest.mark.parametrize("batching", BATCHING, ids=BATCHING_IDS)
+def test_start_at_any_position(batching, folder, small_windows):
     corpus = PreparedCorpus(folder)
-    size = corpus.num_batches(16, how.get("batch_tokens"))
+    size = corpus.num_batches(16, batching.get("batch_tokens"))
 
     def batches(start, count):
         keras.utils.set_random_seed(7)
-        return pairs_in(corpus.batches(16, 3, **how, start=start).take(count))
+        return unpad(corpus.batches(16, 3, **batching, start=start).take(count))
 
     whole = batches(DataPosition(), 3 * size)
-    for epochs, left_out in ((0, 1), (0, 6), (1, 0), (1, size - 1), (1, size), (2, 13)):
-        before = epochs * size + left_out
-        assert batches(DataPosition(epochs, left_out), 3 * size - before) == whole[before:]
+    for epoch, batch in ((0, 1), (0, 6), (1, 0), (1, size - 1), (1, size), (2, 13)):
+        skipped = epoch * size + batch
+        assert batches(DataPosition(epoch, batch), 3 * size - skipped) == whole[skipped:]
 
 
-def test_workers_have_the_same_batches_together(folder, small_windows):
+def test_workers_partition_the_same_batches(folder, small_windows):
     corpus = PreparedCorpus(folder)
 
     def batches(**worker):
         keras.utils.set_random_seed(7)
-        return pairs_in(corpus.batches(16, 3, bucket_by_length=True, **worker).take(30))
+        return unpad(corpus.batches(16, 3, bucket_by_length=True, **worker).take(30))
 
-    parts = [batches(worker=number, num_workers=3) for number in range(3)]
-    together = [sorted(flat(of_workers)) for of_workers in zip(*parts, strict=True)]
-    assert together == [sorted(batch) for batch in batches()]
-    assert {len(part[0]) for part in parts} == {5, 6}
+    by_worker = [batches(worker=worker, num_workers=3) for worker in range(3)]
+    combined = [sorted(flatten(rows)) for rows in zip(*by_worker, strict=True)]
+    assert combined == [sorted(batch) for batch in batches()]
+    assert {len(rows[0]) for rows in by_worker} == {5, 6}
 
 
 def test_weights(book, monkeypatch, tmp_path):
     lines = book.read_text(encoding="utf-8").splitlines(keepends=True)
-    for name, part in (("a", lines[:100]), ("b", lines[100:240])):
-        (tmp_path / name).write_text("".join(part), encoding="utf-8")
+    for name, content in (("a", lines[:100]), ("b", lines[100:240])):
+        (tmp_path / name).write_text("".join(content), encoding="utf-8")
     monkeypatch.setattr(shards, "BLOCK_PAIRS", 8)
-    monkeypatch.setattr(prepared, "WINDOW_PAIRS", 64)
-    recipe = s2s.Recipe(min_freq=1, num_steps=12)
+    monkeypatch.setattr(corpus_module, "WINDOW_PAIRS", 64)
+    config = s2s.Recipe(min_freq=1, num_steps=12)
     names = [str(tmp_path / name) for name in "ab"]
-    preparing.prepare(PreparationSpec(names, recipe, weights=[2.5, 0.25]), tmp_path / "out")
+    prepare(PreparationSpec(names, config, weights=[2.5, 0.25]), tmp_path / "out")
     corpus = PreparedCorpus(tmp_path / "out")
     assert len(corpus) == 2 * 100 + 50 + 35
     size = corpus.num_batches(16, None)
     keras.utils.set_random_seed(0)
-    batches = pairs_in(corpus.batches(16, 0).take(2 * size))
+    batches = unpad(corpus.batches(16, 0).take(2 * size))
     sides = [
         TokenizedPairs(s2s.load_corpus(name), *corpus.tokenizers(), 12, False).batches(400)
         for name in names
     ]
-    first, second = (set(flat(pairs_in(side))) for side in sides)
+    first, second = (set(flatten(unpad(side))) for side in sides)
     extra = []
-    for epoch in (flat(batches[:size]), flat(batches[size:])):
+    for epoch in (flatten(batches[:size]), flatten(batches[size:])):
         assert len(epoch) == 285
         assert sum(pair in first for pair in epoch) >= 250
         assert sum(pair in second for pair in epoch) >= 35
@@ -172,7 +172,7 @@ def test_weights(book, monkeypatch, tmp_path):
     assert extra[0] != extra[1]
 
 
-def test_batches_by_tokens_are_counted_without_looking_at_them():
+def test_num_batches_by_tokens():
     from keras_s2s.data.batching import _token_batch_starts
 
     chance = np.random.default_rng(0)
@@ -185,7 +185,7 @@ def test_batches_by_tokens_are_counted_without_looking_at_them():
             assert count_token_batches(counts, tokens) == len(_token_batch_starts(lengths, tokens))
 
 
-def test_damage_ends_the_batches(folder, tmp_path):
+def test_damaged_block_ends_the_dataset(folder, tmp_path):
     copy = tmp_path / "copy"
     shutil.copytree(folder, copy)
     corpus, chance = PreparedCorpus(copy), random.Random(1)
@@ -194,14 +194,14 @@ def test_damage_ends_the_batches(folder, tmp_path):
     content[corpus._shards[3].offsets()[2] + chance.randrange(100)] ^= 4
     path.write_bytes(content)
     with pytest.raises(tf.errors.OpError):
-        pairs_in(corpus.batches(16, 0).take(25))
+        unpad(corpus.batches(16, 0).take(25))
     assert "shard-00003.tfrecord: is damaged in the block at byte" in str(corpus.damage)
 
 
 # ---- runs
 
 SIZES = {"embed_size": 8, "num_hiddens": 8, "num_layers": 1, "batch_size": 32, "epochs": 4}
-RECIPE = s2s.Recipe(
+CONFIG = s2s.Recipe(
     min_freq=1,
     num_steps=12,
     valid_fraction=0.1,
@@ -213,20 +213,20 @@ RECIPE = s2s.Recipe(
 
 
 @pytest.fixture(scope="module")
-def with_parts(book, tmp_path_factory):
-    """The file prepared with parts for validation and testing. Not to be changed."""
+def folder_with_held_out(book, tmp_path_factory):
+    """The file prepared with held-out pairs. Read-only."""
     path = tmp_path_factory.mktemp("prepared") / "parts"
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(preparing, "CHUNK_LINES", 100)
-        preparing.prepare(PreparationSpec([str(book)], RECIPE), path, processes=1)
+        patch.setattr(PreparationSpec, "CHUNK_LINES", 100)
+        prepare(PreparationSpec([str(book)], CONFIG), path, processes=1)
     return path
 
 
 @pytest.fixture(scope="module")
-def run(with_parts, tmp_path_factory):
-    """A run on it. Not to be changed."""
+def run(folder_with_held_out, tmp_path_factory):
+    """A run on the prepared file. Read-only."""
     path = tmp_path_factory.mktemp("runs") / "run"
-    s2s.train(CorpusSpec(str(with_parts)), path, RECIPE, seed=2)
+    s2s.train(CorpusSpec(str(folder_with_held_out)), path, CONFIG, seed=2)
     return path
 
 
@@ -234,14 +234,14 @@ def weights_of(run_dir):
     return s2s.Translator.load(run_dir / "model.keras").model.get_weights()
 
 
-def assert_same(run_dir, other):
-    for mine, theirs in zip(weights_of(run_dir), weights_of(other), strict=True):
-        np.testing.assert_array_equal(mine, theirs)
+def assert_same_weights(run_dir, other):
+    for weight, expected in zip(weights_of(run_dir), weights_of(other), strict=True):
+        np.testing.assert_array_equal(weight, expected)
 
 
-def test_the_run_of_memory(book, run, tmp_path):
-    s2s.train(CorpusSpec(str(book)), tmp_path / "run", RECIPE, seed=2)
-    assert_same(run, tmp_path / "run")
+def test_run_equals_run_in_memory(book, run, tmp_path):
+    s2s.train(CorpusSpec(str(book)), tmp_path / "run", CONFIG, seed=2)
+    assert_same_weights(run, tmp_path / "run")
     records = [
         json.loads((path / "run.json").read_text(encoding="utf-8"))
         for path in (run, tmp_path / "run")
@@ -249,29 +249,29 @@ def test_the_run_of_memory(book, run, tmp_path):
     assert records[0]["sizes"] == records[1]["sizes"]
 
 
-def interrupted_after(number, monkeypatch):
-    """Saves and ends a training after some batches."""
+def interrupt_after(num_batches, monkeypatch):
+    """Make training save a checkpoint and stop after some batches."""
     saved, calls = CheckpointCallback.on_train_batch_end, []
 
     def on_train_batch_end(self, batch, logs=None):
         saved(self, batch, logs)
         calls.append(batch)
-        if len(calls) == number:
+        if len(calls) == num_batches:
             raise KeyboardInterrupt
 
     monkeypatch.setattr(CheckpointCallback, "on_train_batch_end", on_train_batch_end)
 
 
-def test_a_run_goes_on(with_parts, run, monkeypatch, tmp_path):
+def test_resume(folder_with_held_out, run, monkeypatch, tmp_path):
     monkeypatch.setattr("keras_s2s.training.job.MAX_STEPS_PER_EXECUTION", 1)
-    recipe = s2s.Recipe(**{**vars(RECIPE), "checkpoint_steps": 5})
+    config = s2s.Recipe(**{**vars(CONFIG), "checkpoint_steps": 5})
     copy = tmp_path / "copy"
-    shutil.copytree(with_parts, copy)
+    shutil.copytree(folder_with_held_out, copy)
     with monkeypatch.context() as patch:
-        interrupted_after(17, patch)
+        interrupt_after(17, patch)
         with pytest.raises(KeyboardInterrupt):
-            s2s.train(CorpusSpec(str(copy)), tmp_path / "run", recipe, seed=2)
-    # What it goes on with is compared.
+            s2s.train(CorpusSpec(str(copy)), tmp_path / "run", config, seed=2)
+    # Resuming verifies the corpus.
     shard = copy / "shard-00001.tfrecord"
     content = shard.read_bytes()
     shard.write_bytes(content[:-1])
@@ -284,12 +284,12 @@ def test_a_run_goes_on(with_parts, run, monkeypatch, tmp_path):
         s2s.resume(tmp_path / "run")
     (copy / "index.json").write_bytes(index)
     s2s.resume(tmp_path / "run")
-    assert_same(tmp_path / "run", run)
+    assert_same_weights(tmp_path / "run", run)
 
 
-def test_damage_in_the_middle_of_a_run(with_parts, monkeypatch, tmp_path):
+def test_damaged_block_ends_the_run(folder_with_held_out, monkeypatch, tmp_path):
     copy = tmp_path / "copy"
-    shutil.copytree(with_parts, copy)
+    shutil.copytree(folder_with_held_out, copy)
     monkeypatch.setattr(PreparedCorpus, "verify", lambda self: None)
     path = copy / "shard-00000.tfrecord"
     content = bytearray(path.read_bytes())
@@ -298,10 +298,10 @@ def test_damage_in_the_middle_of_a_run(with_parts, monkeypatch, tmp_path):
     with pytest.raises(
         s2s.InputError, match=r"shard-00000.tfrecord: is damaged in the block .*; then go on with"
     ):
-        s2s.train(CorpusSpec(str(copy)), tmp_path / "run", RECIPE)
+        s2s.train(CorpusSpec(str(copy)), tmp_path / "run", CONFIG)
 
 
-def test_the_commands(command, book, monkeypatch, tmp_path):
+def test_commands(command, book, monkeypatch, tmp_path):
     monkeypatch.chdir(tmp_path)
     fields = (
         "--num-steps",
@@ -313,17 +313,17 @@ def test_the_commands(command, book, monkeypatch, tmp_path):
         "--test-fraction",
         0.1,
     )
-    asked = ("prepare", book, "phrasebook", "--weights", 2, 0.5, *fields, "--output", "p")
-    outcome = command(*asked)
+    prepare_command = ("prepare", book, "phrasebook", "--weights", 2, 0.5, *fields, "--output", "p")
+    outcome = command(*prepare_command)
     assert outcome.status == 0
     assert outcome.out.startswith(f"{book}: 400 pairs in 400 lines\n")
     assert "dropped: duplicates\n" in outcome.out
     assert outcome.out.count("times an epoch\n") == 2
     assert "keras-s2s train p --run-dir DIR\n" in outcome.err
-    outcome = command(*asked, "--json")
+    outcome = command(*prepare_command, "--json")
     assert json.loads(outcome.out)["corpora"][0]["pairs"] == 400
     sizes = ("--embed-size", 8, "--num-layers", 1, "--epochs", 1, "--batch-size", 200)
-    # What was decided when the corpus was prepared need not be said again.
+    # The options of `prepare` are the defaults.
     train = ("train", "p", "--preset", "chapter", "--run-dir", "r", *sizes)
     assert command(*train).status == 0
     recipe = json.loads((tmp_path / "r/run.json").read_text(encoding="utf-8"))["recipe"]
@@ -332,7 +332,7 @@ def test_the_commands(command, book, monkeypatch, tmp_path):
         200,
         0.1,
     ]
-    # So it is when the run goes on, which has no more epochs before it.
+    # Also for --resume, here of a complete run.
     outcome = command(*train, "--resume")
     assert outcome.status == 0
     assert "has all its 1 epoch;" in outcome.err
@@ -341,7 +341,7 @@ def test_the_commands(command, book, monkeypatch, tmp_path):
     assert json.loads(outcome.out)["num_pairs"] == 5
 
 
-def test_pictures_of_a_run_on_it(command, run, refused, tmp_path):
+def test_plot_of_a_run_on_a_prepared_corpus(command, run, refused, tmp_path):
     pytest.importorskip("matplotlib")
     out = tmp_path / "out"
     outcome = command("plot", run, "--output", out)
@@ -355,8 +355,8 @@ def test_pictures_of_a_run_on_it(command, run, refused, tmp_path):
     assert f"was not trained on {other}; give the corpus" in refused("plot", run, other)
 
 
-def test_what_is_refused(command, refused, with_parts, trained_run, tmp_path):
-    train = ("train", with_parts, "--run-dir", tmp_path / "run")
+def test_refused_options(command, refused, folder_with_held_out, trained_run, tmp_path):
+    train = ("train", folder_with_held_out, "--run-dir", tmp_path / "run")
     assert "was prepared with num_steps 12, not 20; leave --num-steps out" in refused(
         *train, "--num-steps", 20
     )
@@ -366,7 +366,7 @@ def test_what_is_refused(command, refused, with_parts, trained_run, tmp_path):
     assert "--reverse and --skip-bad-lines are for keras-s2s prepare" in refused(
         *train, "--reverse"
     )
-    evaluate = ("evaluate", trained_run, with_parts)
+    evaluate = ("evaluate", trained_run, folder_with_held_out)
     assert "only what is held out is kept; give --split valid" in refused(*evaluate)
     assert "only what is held out is kept" in refused(*evaluate, "--split", "train")
     assert "was not trained on" in refused(*evaluate, "--split", "valid")

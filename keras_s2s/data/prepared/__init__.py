@@ -1,1 +1,1 @@
-"""Prepared corpora: tokenized once into checksummed shards, then read as fast as a disk can."""
+"""Prepared corpora: tokenized once into checksummed shards, then streamed from disk."""

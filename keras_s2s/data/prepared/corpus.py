@@ -1,4 +1,4 @@
-"""Prepared corpora: what lies in their folder, and batches that are made while it is read."""
+"""Prepared corpora: their folder, and batches streamed from it."""
 
 import functools
 import os
@@ -17,14 +17,14 @@ from keras_s2s.data.batching import (
     prefetch,
     shuffled_batches,
 )
-from keras_s2s.data.prepared.index import SIDES, PreparedIndex
-from keras_s2s.data.prepared.shards import Block, Shard, joined, read_block
+from keras_s2s.data.prepared.index import VOCABULARY_STEMS, PreparedIndex
+from keras_s2s.data.prepared.shards import Block, ShardInfo, concatenate, read_block
 from keras_s2s.tokenizers.sentence_piece_tokenizer import SentencePieceTokenizer
 from keras_s2s.tokenizers.tokenizer import BOS, EOS, PAD, Tokenizer
 from keras_s2s.tokenizers.word_tokenizer import WordTokenizer
 from keras_s2s.utils.errors import InputError
 
-# Pairs that are mixed with each other, at most, and how many ids they may have with padding.
+# Size of the shuffle window: pairs, and ids with padding, at most.
 WINDOW_PAIRS = 2**17
 WINDOW_IDS = 2**23
 
@@ -32,14 +32,14 @@ WINDOW_IDS = 2**23
 class PreparedCorpus:
     """A corpus that `prepare` has tokenized.
 
-    Only so much of it is in memory as is mixed at a time, however large it is.
+    Only the shuffle windows are in memory, whatever the size of the corpus.
 
     Args:
         path: its folder.
 
     Attributes:
-        index: what `index.json` says.
-        damage: what was found damaged while batches were made, or None.
+        index: the content of `index.json`.
+        damage: the error of the first damaged block that `batches` has read, or None.
 
     Raises:
         InputError: there is no such folder, or its index is damaged.
@@ -52,21 +52,21 @@ class PreparedCorpus:
         content = self.index.content
         try:
             self.num_steps: int = self.index.fields["num_steps"]
-            self._shards = [Shard(**shard) for shard in content["shards"]]
+            self._shards = [ShardInfo(**shard) for shard in content["shards"]]
             self._weights = [float(corpus["weight"]) for corpus in content["corpora"]]
-            self._pairs = [int(corpus["train_pairs"]) for corpus in content["corpora"]]
-            self._id_type: str = content["id_type"]
-            self._lengths = np.array(content["target_lengths"], np.int64)
-            self._blocks = _table_of_blocks(self._shards)
+            self._num_pairs = [int(corpus["train_pairs"]) for corpus in content["corpora"]]
+            self._id_dtype: str = content["id_type"]
+            self._target_lengths = np.array(content["target_lengths"], np.int64)
+            self._blocks = _block_table(self._shards)
         except (ValueError, KeyError, TypeError) as error:
-            raise self.index.damaged(error) from error
+            raise self.index.damage_error(error) from error
 
     def fingerprint(self) -> str:
         """See `PreparedIndex.fingerprint`."""
         return self.index.fingerprint()
 
     def verify(self) -> None:
-        """Compares all files with their checksums; reads them once.
+        """Compare all files with their checksums, which reads all of them.
 
         Raises:
             InputError: one is damaged.
@@ -76,26 +76,26 @@ class PreparedCorpus:
             shard.check(self.path)
 
     def tokenizers(self) -> tuple[Tokenizer, Tokenizer]:
-        """The source's and the target's; the same object when it is one for both."""
+        """Return the tokenizers of source and target; the same object if they share it."""
         return load_tokenizers(self.path, self.index.fields)
 
     def __len__(self) -> int:
-        """Pairs of an epoch: those of each corpus as often as its weight says."""
+        """Return the number of pairs in an epoch: those of each corpus times its weight."""
         return sum(
-            int(weight) * pairs + round(weight % 1 * pairs)
-            for weight, pairs in zip(self._weights, self._pairs, strict=True)
+            int(weight) * num_pairs + round(weight % 1 * num_pairs)
+            for weight, num_pairs in zip(self._weights, self._num_pairs, strict=True)
         )
 
     @property
     def target_tokens(self) -> int:
-        """Tokens that an epoch predicts: all but `<bos>` and padding; near it for fractions."""
-        counts = self._epoch_lengths()
+        """Tokens predicted in an epoch, without `<bos>` and padding; approximate for fractions."""
+        counts = self._epoch_length_counts()
         return int(counts @ np.maximum(np.arange(len(counts)) - 1, 0))
 
     def num_batches(self, batch_size: int, batch_tokens: int | None) -> int:
-        """Batches of an epoch; each has as many."""
+        """Return the number of batches in an epoch, the same in each."""
         if batch_tokens is not None:
-            return count_token_batches(self._epoch_lengths(), batch_tokens)
+            return count_token_batches(self._epoch_length_counts(), batch_tokens)
         return -(-len(self) // batch_size)
 
     def batches(
@@ -108,152 +108,153 @@ class PreparedCorpus:
         worker: int = 0,
         num_workers: int = 1,
     ) -> tf.data.Dataset:
-        """Endless batches, one epoch after the other, each with an order of its own.
+        """Return an endless dataset of batches, reshuffled each epoch.
 
-        The blocks of all shards come in random order. So many of them as are `WINDOW_PAIRS` are
-        mixed pair by pair, and put into batches as `TokenizedPairs` does with a whole corpus; a
-        corpus no larger than that comes in the very same batches.
+        The blocks of all shards are shuffled. The pairs of each window of `WINDOW_PAIRS` are then
+        shuffled and batched as `TokenizedPairs` does with a whole corpus; a corpus that fits in
+        one window yields the same batches as `TokenizedPairs`.
 
         Args:
             batch_size: see `make_dataset`.
             seed: likewise.
             bucket_by_length: likewise.
-            batch_tokens: likewise. An epoch of several windows then leaves out what is over when
-                it has its number of batches, other pairs each time.
-            start: where it begins; nothing before it is made, except with `batch_tokens` the
-                batches of the same epoch.
-            worker: of several processes that train together, the number of this one, from 0.
-            num_workers: how many there are. Each gets its rows of the same batches.
+            batch_tokens: likewise. With several windows, an epoch ends after `num_batches` and
+                drops the remainder, which differs between epochs.
+            start: first batch. Nothing before it is read, except with `batch_tokens` the batches
+                of the same epoch.
+            worker: index of this process among those that train together.
+            num_workers: number of these processes. Each gets its rows of the same batches.
 
         Returns:
-            A dataset as from `make_dataset`. A damaged block ends it with an error, which
-            `damage` tells.
+            A dataset as from `make_dataset`. A damaged block ends it with a TensorFlow error, and
+            sets `damage`.
         """
         start = start or DataPosition()
-        size = max(1, self._window_pairs() // batch_size)  # of a window, in batches
-        window_pairs = size * batch_size
+        window_batches = max(1, self._max_window_pairs() // batch_size)
+        window_pairs = window_batches * batch_size
         num_windows = max(1, -(-len(self) // window_pairs))
         num_batches = self.num_batches(batch_size, batch_tokens)
-        # By tokens, the windows may have a few batches less than all pairs together.
+        # Batched by tokens, the windows may yield slightly fewer than `num_batches`: a second
+        # round over them provides the missing ones.
         rounds = 2 if batch_tokens is not None and num_windows > 1 else 1
 
-        def load(seed: tf.Tensor, number: tf.Tensor) -> TokenizedBatchSource:
+        def load(seed: tf.Tensor, window: tf.Tensor) -> TokenizedBatchSource:
             columns = tf.numpy_function(
-                functools.partial(self._window, window_pairs, num_windows),
-                [seed, number],
+                functools.partial(self._load_window, window_pairs, num_windows),
+                [seed, window],
                 [tf.int32] * len(TokenizedBatchSource._fields),
             )
             for column, shape in zip(columns, ([None, self.num_steps], [None]) * 2, strict=True):
                 column.set_shape(shape)
             return TokenizedBatchSource(*columns)
 
-        def epoch(number: tf.Tensor, seed: tf.Tensor) -> tf.data.Dataset:
-            before = tf.where(number == start.epoch, tf.constant(start.batch, tf.int64), 0)
-            first = tf.constant(0, tf.int64) if batch_tokens is not None else before // size
+        def epoch_batches(epoch: tf.Tensor, seed: tf.Tensor) -> tf.data.Dataset:
+            skipped = tf.where(epoch == start.epoch, tf.constant(start.batch, tf.int64), 0)
+            zero = tf.constant(0, tf.int64)
+            first = zero if batch_tokens is not None else skipped // window_batches
 
-            def made(window: tf.Tensor, *columns: tf.Tensor) -> tf.data.Dataset:
-                rows, nothing = TokenizedBatchSource(*columns), tf.constant(0, tf.int64)
+            def window_dataset(window: tf.Tensor, *columns: tf.Tensor) -> tf.data.Dataset:
+                pairs = TokenizedBatchSource(*columns)
                 if bucket_by_length:
                     return batches_by_length(
-                        rows, batch_size, batch_tokens, True, seed + window, nothing
+                        pairs, batch_size, batch_tokens, True, seed + window, zero
                     )
-                return shuffled_batches(rows, batch_size, seed + window, nothing)
+                return shuffled_batches(pairs, batch_size, seed + window, zero)
 
             windows = tf.data.Dataset.range(first, num_windows * rounds)
             loaded = windows.map(lambda window: (window, *load(seed, window))).prefetch(1)
-            data = loaded.flat_map(made)
-            return data.skip(before - first * size).take(num_batches - before)
+            data = loaded.flat_map(window_dataset)
+            return data.skip(skipped - first * window_batches).take(num_batches - skipped)
 
         seeds = tf.data.Dataset.random(seed=seed).enumerate().skip(start.epoch)
-        data = seeds.flat_map(epoch)
+        data = seeds.flat_map(epoch_batches)
         if num_workers > 1:
             data = data.map(lambda *batch: _rows_of_worker(batch, worker, num_workers))
         return prefetch(data)
 
-    def _epoch_lengths(self) -> np.ndarray:
-        """How many targets of an epoch have each valid length."""
-        together = np.zeros(self.num_steps + 1)
-        for weight, counts in zip(self._weights, self._lengths, strict=True):
-            together += weight * counts
-        return np.rint(together).astype(np.int64)
+    def _epoch_length_counts(self) -> np.ndarray:
+        """Return the number of targets of each valid length in an epoch, (num_steps + 1,)."""
+        total = np.zeros(self.num_steps + 1)
+        for weight, counts in zip(self._weights, self._target_lengths, strict=True):
+            total += weight * counts
+        return np.rint(total).astype(np.int64)
 
-    def _window_pairs(self) -> int:
+    def _max_window_pairs(self) -> int:
         return min(WINDOW_PAIRS, max(1, WINDOW_IDS // self.num_steps))
 
-    @functools.lru_cache(maxsize=2)  # noqa: B019 (as long as the corpus, of which there is one)
-    def _plan(self, seed: int, mixed: bool) -> tuple[np.ndarray, np.ndarray]:
-        """The blocks of an epoch in order, and where the pairs of each end."""
-        draw = np.random.default_rng([seed])
-        blocks, counts = [], []
-        for number, weight in enumerate(self._weights):
-            own = np.flatnonzero(self._blocks.corpus == number)
-            pairs = self._blocks.pairs[own]
+    @functools.lru_cache(maxsize=2)  # noqa: B019 (lives as long as the one corpus of a process)
+    def _epoch_blocks(self, seed: int, shuffle: bool) -> tuple[np.ndarray, np.ndarray]:
+        """Return the block indices of an epoch in order, and the cumulative number of pairs."""
+        generator = np.random.default_rng([seed])
+        all_blocks, all_sizes = [], []
+        for corpus, weight in enumerate(self._weights):
+            blocks = np.flatnonzero(self._blocks.corpus == corpus)
+            sizes = self._blocks.num_pairs[blocks]
             for _ in range(int(weight)):
-                blocks.append(own)
-                counts.append(pairs)
-            # Of a fraction, other blocks in each epoch, the last one as far as need be.
-            wanted = round(weight % 1 * int(pairs.sum()))
-            if wanted:
-                order = draw.permutation(len(own))
-                before = np.cumsum(pairs[order]) - pairs[order]
-                order = order[before < wanted]
-                blocks.append(own[order])
-                counts.append(np.minimum(pairs[order], wanted - before[: len(order)]))
-        numbers, sizes = np.concatenate(blocks), np.concatenate(counts)
-        if mixed:
-            order = draw.permutation(len(numbers))
-            numbers, sizes = numbers[order], sizes[order]
-        return numbers, np.cumsum(sizes)
+                all_blocks.append(blocks)
+                all_sizes.append(sizes)
+            # The fraction of a pass: random blocks in each epoch, the last one truncated.
+            remainder = round(weight % 1 * int(sizes.sum()))
+            if remainder:
+                order = generator.permutation(len(blocks))
+                begins = np.cumsum(sizes[order]) - sizes[order]
+                order = order[begins < remainder]
+                all_blocks.append(blocks[order])
+                all_sizes.append(np.minimum(sizes[order], remainder - begins[: len(order)]))
+        blocks, sizes = np.concatenate(all_blocks), np.concatenate(all_sizes)
+        if shuffle:
+            order = generator.permutation(len(blocks))
+            blocks, sizes = blocks[order], sizes[order]
+        return blocks, np.cumsum(sizes)
 
-    def _window(
-        self, window_pairs: int, num_windows: int, seed: np.ndarray, number: np.ndarray
+    def _load_window(
+        self, window_pairs: int, num_windows: int, seed: np.ndarray, window: np.ndarray
     ) -> list[np.ndarray]:
-        """The pairs of a window as padded rows; its number goes on in a second round."""
-        extra, window = divmod(int(number), num_windows)
-        numbers, ends = self._plan(int(seed) + extra, num_windows > 1)
-        begin = window * window_pairs
+        """Return the pairs of a window as padded rows; indices continue in a second round."""
+        round_index, window_index = divmod(int(window), num_windows)
+        blocks, ends = self._epoch_blocks(int(seed) + round_index, num_windows > 1)
+        begin = window_index * window_pairs
         end = min(begin + window_pairs, int(ends[-1]))
         first, last = np.searchsorted(ends, [begin, end - 1], side="right")
-        blocks = []
+        slices = []
         try:
-            for at in range(first, last + 1):
-                block = self._read(int(numbers[at]))
-                came_before = int(ends[at - 1]) if at else 0
-                blocks.append(
-                    block.part(max(0, begin - came_before), min(int(ends[at]), end) - came_before)
-                )
+            for i in range(first, last + 1):
+                block = self._read_block(int(blocks[i]))
+                block_begin = int(ends[i - 1]) if i else 0
+                block_end = min(int(ends[i]), end)
+                slices.append(block.slice(max(0, begin - block_begin), block_end - block_begin))
         except InputError as error:
             self.damage = error
             raise
-        return padded(joined(blocks), self.num_steps)
+        return pad_pairs(concatenate(slices), self.num_steps)
 
-    def _read(self, number: int) -> Block:
+    def _read_block(self, index: int) -> Block:
         table = self._blocks
         return read_block(
-            self.path / self._shards[int(table.shard[number])].file,
-            int(table.offset[number]),
-            int(table.bytes[number]),
-            int(table.crc32[number]),
-            self._id_type,
+            self.path / self._shards[int(table.shard[index])].file,
+            int(table.offset[index]),
+            int(table.bytes[index]),
+            int(table.crc32[index]),
+            self._id_dtype,
         )
 
 
-class _Blocks(NamedTuple):
-    """All blocks of all shards, one value for each."""
+class _BlockTable(NamedTuple):
+    """The blocks of all shards, (num_blocks,) each."""
 
     shard: np.ndarray
     corpus: np.ndarray
     offset: np.ndarray
     bytes: np.ndarray
-    pairs: np.ndarray
+    num_pairs: np.ndarray
     crc32: np.ndarray
 
 
-def _table_of_blocks(shards: list[Shard]) -> _Blocks:
-    numbers = [len(shard.block_pairs) for shard in shards]
-    return _Blocks(
-        np.repeat(np.arange(len(shards)), numbers),
-        np.repeat(np.array([shard.corpus for shard in shards], np.int64), numbers),
+def _block_table(shards: list[ShardInfo]) -> _BlockTable:
+    num_blocks = [len(shard.block_pairs) for shard in shards]
+    return _BlockTable(
+        np.repeat(np.arange(len(shards)), num_blocks),
+        np.repeat(np.array([shard.corpus for shard in shards], np.int64), num_blocks),
         np.concatenate([shard.offsets() for shard in shards]),
         *(
             np.concatenate([np.array(getattr(shard, name), np.int64) for shard in shards])
@@ -262,22 +263,22 @@ def _table_of_blocks(shards: list[Shard]) -> _Blocks:
     )
 
 
-def padded(pairs: Block, num_steps: int) -> list[np.ndarray]:
-    """The columns of `TokenizedBatchSource`: what `Tokenizer.pad` and `Tokenizer.frame` give.
+def pad_pairs(pairs: Block, num_steps: int) -> list[np.ndarray]:
+    """Return the columns of `TokenizedBatchSource`, as `Tokenizer.pad` and `.frame` make them.
 
     Args:
-        pairs: of at most `num_steps` source ids and two target ids fewer.
+        pairs: at most `num_steps` source ids and `num_steps - 2` target ids each.
         num_steps: length of the rows.
     """
     step = np.arange(num_steps)
     source_length = pairs.source_lengths.astype(np.int32)
-    source = np.full((pairs.pairs, num_steps), PAD, np.int32)
+    source = np.full((pairs.num_pairs, num_steps), PAD, np.int32)
     source[step < source_length[:, None]] = pairs.source_ids
     target_length = pairs.target_lengths.astype(np.int32) + 2
-    target = np.full((pairs.pairs, num_steps), PAD, np.int32)
+    target = np.full((pairs.num_pairs, num_steps), PAD, np.int32)
     target[:, 0] = BOS
     target[(step > 0) & (step < target_length[:, None] - 1)] = pairs.target_ids
-    target[np.arange(pairs.pairs), target_length - 1] = EOS
+    target[np.arange(pairs.num_pairs), target_length - 1] = EOS
     return [source, source_length, target, target_length]
 
 
@@ -286,15 +287,21 @@ def _rows_of_worker(batch: Batch, worker: int, num_workers: int) -> Batch:
 
 
 def tokenizer_files(fields: dict[str, Any]) -> tuple[str, str]:
-    """The names of the files of the source's and the target's vocabulary."""
-    kind = WordTokenizer if fields["tokenizer"] == "word" else SentencePieceTokenizer
-    sides = (SIDES[2],) * 2 if fields["joint_vocabulary"] else SIDES[:2]
-    return f"{sides[0]}{kind.file_suffix}", f"{sides[1]}{kind.file_suffix}"
+    """Return the names of the vocabulary files of source and target."""
+    suffix = _tokenizer_class(fields).file_suffix
+    stems = (VOCABULARY_STEMS[2],) * 2 if fields["joint_vocabulary"] else VOCABULARY_STEMS[:2]
+    return f"{stems[0]}{suffix}", f"{stems[1]}{suffix}"
 
 
 def load_tokenizers(folder: Path, fields: dict[str, Any]) -> tuple[Tokenizer, Tokenizer]:
     """See `PreparedCorpus.tokenizers`."""
-    kind = WordTokenizer if fields["tokenizer"] == "word" else SentencePieceTokenizer
+    cls = _tokenizer_class(fields)
     files = tokenizer_files(fields)
-    source = kind.load(folder / files[0])
-    return source, source if files[0] == files[1] else kind.load(folder / files[1])
+    source = cls.load(folder / files[0])
+    return source, source if files[0] == files[1] else cls.load(folder / files[1])
+
+
+def _tokenizer_class(
+    fields: dict[str, Any],
+) -> type[WordTokenizer] | type[SentencePieceTokenizer]:
+    return WordTokenizer if fields["tokenizer"] == "word" else SentencePieceTokenizer

@@ -1,4 +1,4 @@
-"""What stands in the folder of a prepared corpus besides what is trained on."""
+"""The index of a prepared corpus, and the files of its folder other than the shards."""
 
 import json
 import os
@@ -14,21 +14,21 @@ INDEX = "index.json"
 FORMAT = 1
 SAMPLES = "samples.txt"
 HELD_OUT_FILES = "valid.tsv", "test.tsv"
-# The names of vocabularies, the last one of what serves both sides.
-SIDES = ("source", "target", "both")
+# Stems of the vocabulary files: one per side, or one for both.
+VOCABULARY_STEMS = ("source", "target", "both")
 
-MEND = "give the command that prepared it again, which makes only what is damaged anew"
+REPAIR_HINT = "run the command that prepared it again, which rewrites only damaged files"
 
 
 class PreparedIndex:
-    """What `index.json` says.
+    """The content of `index.json`.
 
     Args:
         path: the folder of a prepared corpus.
 
     Attributes:
-        content: all of it.
-        fields: the fields of `Recipe` that the corpus was prepared with.
+        content: the parsed file.
+        fields: the `PreparationConfig` that the corpus was prepared with.
 
     Raises:
         InputError: there is no such folder, or its index is damaged.
@@ -40,7 +40,7 @@ class PreparedIndex:
             self.content: dict[str, Any] = json.loads(
                 (self.path / INDEX).read_text(encoding="utf-8")
             )
-            found = self.content["format"]
+            version = self.content["format"]
             fields = self.content["configuration"]["fields"]
             # Earlier versions wrote `max_tokens` for `vocab_size`.
             self.fields = preparation_fields(PreparationConfig(**fields))
@@ -48,56 +48,60 @@ class PreparedIndex:
                 raise ValueError("fields of its configuration are missing")
         except OSError as error:
             raise InputError(
-                f"{self.path}: no prepared corpus (no {INDEX} in it that can be read); make one "
-                "with keras-s2s prepare"
+                f"{self.path}: no prepared corpus (no readable {INDEX}); make one with "
+                "keras-s2s prepare"
             ) from error
         except KeyError as error:
-            raise self.damaged(f"no {error}") from error
+            raise self.damage_error(f"no {error}") from error
         except (ValueError, TypeError) as error:
-            raise self.damaged(error) from error
-        if found != FORMAT:
+            raise self.damage_error(error) from error
+        if version != FORMAT:
             raise InputError(
-                f"{self.path}: prepared by another version (format {found}, not {FORMAT}); "
-                "prepare the corpus anew"
+                f"{self.path}: prepared by another version (format {version}, not {FORMAT}); "
+                "prepare the corpus again"
             )
 
-    def damaged(self, reason: object) -> InputError:
-        """The error for an index that cannot be what was written."""
+    def damage_error(self, reason: object) -> InputError:
+        """Return the error for an index with invalid content."""
         return InputError(
-            f"{self.path / INDEX}: is damaged ({reason}); give the command that prepared it again "
+            f"{self.path / INDEX}: is damaged ({reason}); run the command that prepared it again "
             "with --overwrite"
         )
 
     def fingerprint(self) -> str:
-        """SHA-256 of the index, in which the checksums of all that is trained on stand."""
+        """Return the SHA-256 of the index, which covers the checksums of all other files."""
         return sha256_of(self.path / INDEX)
 
     def check_files(self) -> None:
-        """Compares all files but the shards with their checksums.
+        """Compare all files except the shards with their checksums.
 
         Raises:
             InputError: one is damaged or missing.
         """
         for name, sha256 in self.content["files"].items():
-            try:
-                right = sha256_of(self.path / name) == sha256
-            except OSError:
-                right = False
-            if not right:
-                raise InputError(f"{self.path / name}: is damaged or missing; {MEND}")
+            if not has_checksum(self.path / name, sha256):
+                raise InputError(f"{self.path / name}: is damaged or missing; {REPAIR_HINT}")
 
-    def part(self, name: str) -> ParallelCorpus:
-        """The pairs that are kept for `valid` or `test`, as text."""
-        lines = (self.path / f"{name}.tsv").read_bytes().decode().split("\n")[:-1]
+    def held_out(self, split: str) -> ParallelCorpus:
+        """Return the pairs stored as text for the split `valid` or `test`."""
+        lines = (self.path / f"{split}.tsv").read_bytes().decode().split("\n")[:-1]
         pairs = [line.split("\t") for line in lines]
         sources, targets = ([pair[side] for pair in pairs] for side in (0, 1))
         return ParallelCorpus(sources, targets, str(self.path))
 
     def samples(self) -> list[str]:
-        """Some distinct sources of the pairs that are trained on."""
+        """Return a sample of distinct training sources."""
         return (self.path / SAMPLES).read_bytes().decode().split("\n")[:-1]
 
 
 def is_prepared(name: str) -> bool:
-    """Whether a name is that of the folder of a prepared corpus."""
+    """Return whether a name is the folder of a prepared corpus."""
     return (Path(name) / INDEX).is_file()
+
+
+def has_checksum(file: Path, sha256: str | None) -> bool:
+    """Return whether a file is readable and has the given SHA-256."""
+    try:
+        return sha256_of(file) == sha256
+    except OSError:
+        return False

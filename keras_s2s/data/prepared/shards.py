@@ -1,10 +1,9 @@
-"""Tokenized pairs on disk: files of blocks, each block a record of TensorFlow's with a checksum.
+"""Shards of tokenized pairs: TFRecord files of blocks, with a checksum per block and per file.
 
-A shard is a TFRecord file. Each of its records is a `tf.train.Example` with the features
-`source_lengths`, `target_lengths` (uint16, one for each pair), `source_ids` and `target_ids`
-(uint16, or uint32 for large vocabularies; those of all pairs one after the other, without
-`<bos>`, `<eos>` and padding), each of them one value of little-endian bytes, which
-`tf.io.decode_raw` reads.
+Each record is a `tf.train.Example` with the features `source_lengths`, `target_lengths` (uint16,
+one per pair), `source_ids` and `target_ids` (uint16, or uint32 for large vocabularies;
+concatenated over the pairs, without `<bos>`, `<eos>` and padding). Each feature is one value of
+little-endian bytes, as `tf.io.decode_raw` reads them.
 """
 
 import dataclasses
@@ -15,23 +14,23 @@ from typing import Any, NamedTuple
 import numpy as np
 import tensorflow as tf
 
-from keras_s2s.data.prepared.index import MEND
+from keras_s2s.data.prepared.index import REPAIR_HINT
 from keras_s2s.utils.errors import InputError
 from keras_s2s.utils.files import atomic_write, fsync, sha256_of
 
-# Pairs in a block: those that neighbours stay with when blocks are mixed.
+# Pairs per block, the unit that is shuffled on disk.
 BLOCK_PAIRS = 256
-# What TensorFlow puts around a record: its length with a checksum before, a checksum after.
-_BEFORE, _AROUND = 12, 16
+# TFRecord framing in bytes: length and its checksum before the data, 4 bytes of checksum after.
+_RECORD_HEADER_BYTES, _RECORD_OVERHEAD_BYTES = 12, 16
 
 
 class Block(NamedTuple):
     """Pairs as ids, without special tokens.
 
     Attributes:
-        source_lengths: (pairs,).
-        target_lengths: (pairs,).
-        source_ids: those of all pairs one after the other.
+        source_lengths: (num_pairs,).
+        target_lengths: (num_pairs,).
+        source_ids: concatenated over the pairs.
         target_ids: likewise.
     """
 
@@ -41,42 +40,42 @@ class Block(NamedTuple):
     target_ids: np.ndarray
 
     @property
-    def pairs(self) -> int:
-        """How many."""
+    def num_pairs(self) -> int:
+        """Number of pairs."""
         return len(self.source_lengths)
 
-    def part(self, begin: int, end: int) -> "Block":
-        """Some of the pairs; as a slice, it may end behind the last one."""
-        end = min(end, self.pairs)
+    def slice(self, begin: int, end: int) -> "Block":
+        """Return the pairs from `begin` to `end`, which is clipped to the number of pairs."""
+        end = min(end, self.num_pairs)
         ids = []
         for lengths, side in ((self[0], self[2]), (self[1], self[3])):
-            ends = np.concatenate([[0], np.cumsum(lengths, dtype=np.int64)])
-            ids.append(side[ends[begin] : ends[end]])
+            offsets = np.concatenate([[0], np.cumsum(lengths, dtype=np.int64)])
+            ids.append(side[offsets[begin] : offsets[end]])
         return Block(self[0][begin:end], self[1][begin:end], *ids)
 
 
-def joined(blocks: list[Block]) -> Block:
-    """The pairs of one or more blocks, in their order."""
+def concatenate(blocks: list[Block]) -> Block:
+    """Return the pairs of one or more blocks, in order."""
     return Block(*map(np.concatenate, zip(*blocks, strict=True)))
 
 
 @dataclasses.dataclass
-class Shard:
-    """What the index says of a shard.
+class ShardInfo:
+    """The entry of a shard in the index.
 
     Attributes:
-        file: its name.
-        corpus: the number of the corpus that its pairs are from.
-        bytes: its size.
-        sha256: its checksum.
-        block_pairs: the pairs in each block.
-        block_bytes: the size of each block, without what TensorFlow puts around it.
-        block_crc32: the checksum of each block.
-        source_lengths: (num_steps + 1,): how many sources there are of each length.
-        target_lengths: the same of the targets, `<bos>` and `<eos>` included.
-        too_long: pairs of its text left out since they have too many tokens.
-        length_ratio: those left out since the lengths of their sides differ too much.
-        cut: pairs of which a side was cut.
+        file: file name.
+        corpus: index of the corpus of its pairs.
+        bytes: size of the file.
+        sha256: checksum of the file.
+        block_pairs: number of pairs in each block.
+        block_bytes: size of each block, without TFRecord framing.
+        block_crc32: checksum of each block.
+        source_lengths: (num_steps + 1,): number of sources of each length.
+        target_lengths: the same for targets, including `<bos>` and `<eos>`.
+        too_long: number of pairs dropped because they have too many tokens.
+        length_ratio: number of pairs dropped because the lengths of their sides differ too much.
+        cut: number of pairs with a truncated side.
     """
 
     file: str
@@ -93,98 +92,107 @@ class Shard:
     cut: int = 0
 
     @property
-    def pairs(self) -> int:
-        """How many."""
+    def num_pairs(self) -> int:
+        """Number of pairs."""
         return sum(self.block_pairs)
 
     def check(self, folder: Path) -> None:
-        """Compares the file with what was written.
+        """Compare the file with its size and checksum.
 
         Raises:
-            InputError: it is missing, has another size, or another checksum.
+            InputError: it is missing, or differs.
         """
         file = folder / self.file
         try:
             size = file.stat().st_size
             if size != self.bytes:
                 raise InputError(
-                    f"{file}: is damaged, it has {size} bytes instead of {self.bytes}; {MEND}"
+                    f"{file}: is damaged, it has {size} bytes instead of {self.bytes}; "
+                    f"{REPAIR_HINT}"
                 )
             if sha256_of(file) != self.sha256:
-                raise InputError(f"{file}: is damaged, its checksum is not right; {MEND}")
+                raise InputError(f"{file}: is damaged, its checksum differs; {REPAIR_HINT}")
         except OSError as error:
-            raise InputError(f"{file}: cannot be read ({error.strerror}); {MEND}") from error
+            raise InputError(f"{file}: cannot be read ({error.strerror}); {REPAIR_HINT}") from error
+
+    def is_intact(self, folder: Path) -> bool:
+        """Return whether `check` passes."""
+        try:
+            self.check(folder)
+        except InputError:
+            return False
+        return True
 
     def offsets(self) -> np.ndarray:
-        """Where each block begins in the file."""
-        sizes = np.array([0, *self.block_bytes], np.int64)[:-1] + _AROUND
-        return np.cumsum(sizes) - _AROUND + _BEFORE if self.block_bytes else sizes[:0]
+        """Return the byte offset of each block in the file."""
+        sizes = np.array(self.block_bytes, np.int64) + _RECORD_OVERHEAD_BYTES
+        return np.cumsum(sizes) - sizes + _RECORD_HEADER_BYTES
 
 
-def write_shard(path: Path, corpus: int, pairs: Block, id_type: str) -> Shard:
-    """Writes a shard aside and renames it.
+def write_shard(path: Path, corpus: int, pairs: Block, id_dtype: str) -> ShardInfo:
+    """Write a shard atomically.
 
     Args:
-        path: the file to be.
-        corpus: the number of the corpus.
-        pairs: all that goes into it.
-        id_type: `uint16` or `uint32`.
+        path: the file.
+        corpus: index of the corpus.
+        pairs: the content.
+        id_dtype: `uint16` or `uint32`.
     """
-    shard = Shard(path.name, corpus, 0, "", [], [], [])
-    with atomic_write(path) as aside:
-        with tf.io.TFRecordWriter(str(aside)) as writer:
-            for begin in range(0, pairs.pairs, BLOCK_PAIRS):
-                block = pairs.part(begin, begin + BLOCK_PAIRS)
-                content = _encoded(block, id_type)
+    shard = ShardInfo(path.name, corpus, 0, "", [], [], [])
+    with atomic_write(path) as temporary:
+        with tf.io.TFRecordWriter(str(temporary)) as writer:
+            for begin in range(0, pairs.num_pairs, BLOCK_PAIRS):
+                block = pairs.slice(begin, begin + BLOCK_PAIRS)
+                content = _serialize(block, id_dtype)
                 writer.write(content)
-                shard.block_pairs.append(block.pairs)
+                shard.block_pairs.append(block.num_pairs)
                 shard.block_bytes.append(len(content))
                 shard.block_crc32.append(zlib.crc32(content))
-        shard.bytes = aside.stat().st_size
-        shard.sha256 = sha256_of(aside)
-        fsync(aside)
+        shard.bytes = temporary.stat().st_size
+        shard.sha256 = sha256_of(temporary)
+        fsync(temporary)
     return shard
 
 
-def read_block(file: Path, offset: int, size: int, crc32: int, id_type: str) -> Block:
-    """Reads a block.
+def read_block(file: Path, offset: int, size: int, crc32: int, id_dtype: str) -> Block:
+    """Read a block and verify its checksum.
 
     Raises:
-        InputError: it is not what was written.
+        InputError: it is damaged.
     """
     try:
         with open(file, "rb", buffering=0) as opened:
             opened.seek(offset)
             content = opened.read(size) or b""
     except OSError as error:
-        raise InputError(f"{file}: cannot be read ({error.strerror}); {MEND}") from error
+        raise InputError(f"{file}: cannot be read ({error.strerror}); {REPAIR_HINT}") from error
     if len(content) != size or zlib.crc32(content) != crc32:
-        raise InputError(f"{file}: is damaged in the block at byte {offset}; {MEND}")
-    return _decoded(content, id_type)
+        raise InputError(f"{file}: is damaged in the block at byte {offset}; {REPAIR_HINT}")
+    return _parse(content, id_dtype)
 
 
-_FEATURES = ("source_lengths", "target_lengths", "source_ids", "target_ids")
+def _dtypes(id_dtype: str) -> dict[str, Any]:
+    """Return the dtype of each feature, in the order of the columns of `Block`."""
+    ids = np.dtype(id_dtype).newbyteorder("<")
+    return dict(zip(Block._fields, ("<u2", "<u2", ids, ids), strict=True))
 
 
-def _types(id_type: str) -> tuple[Any, ...]:
-    ids = np.dtype(id_type).newbyteorder("<")
-    return "<u2", "<u2", ids, ids
-
-
-def _encoded(block: Block, id_type: str) -> bytes:
+def _serialize(block: Block, id_dtype: str) -> bytes:
     features = {
-        name: tf.train.Feature(bytes_list=tf.train.BytesList(value=[column.astype(kind).tobytes()]))
-        for name, column, kind in zip(_FEATURES, block, _types(id_type), strict=True)
+        name: tf.train.Feature(
+            bytes_list=tf.train.BytesList(value=[getattr(block, name).astype(dtype).tobytes()])
+        )
+        for name, dtype in _dtypes(id_dtype).items()
     }
     example = tf.train.Example(features=tf.train.Features(feature=features))
     return bytes(example.SerializeToString(deterministic=True))
 
 
-def _decoded(content: bytes, id_type: str) -> Block:
+def _parse(content: bytes, id_dtype: str) -> Block:
     features = tf.train.Example.FromString(content).features.feature
     return Block(
         *(
-            np.frombuffer(features[name].bytes_list.value[0], kind)
-            for name, kind in zip(_FEATURES, _types(id_type), strict=True)
+            np.frombuffer(features[name].bytes_list.value[0], dtype)
+            for name, dtype in _dtypes(id_dtype).items()
         )
     )

@@ -1,4 +1,4 @@
-"""What is counted of corpora while they are prepared, and which pairs are kept beside them."""
+"""Statistics of each corpus while it is prepared, and the held-out pairs and samples to store."""
 
 from collections.abc import Iterable, Sequence
 from typing import Any, NamedTuple
@@ -6,29 +6,24 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from keras_s2s.data.corpus_reader import CorpusStream
-from keras_s2s.data.prepared.filtering import (
-    NUM_SAMPLES,
-    TEST,
-    VALID,
-    ChunkFiles,
-    ChunkStats,
-    HeldOut,
-)
-from keras_s2s.data.prepared.shards import Shard
-from keras_s2s.data.prepared.tokenization import ChunkToRead
+from keras_s2s.data.prepared.chunk_files import TEST, VALID, ChunkFiles, ChunkStats, HeldOut
+from keras_s2s.data.prepared.filtering import NUM_SAMPLES
+from keras_s2s.data.prepared.shards import ShardInfo
+from keras_s2s.data.prepared.tokenization import TextChunk
 from keras_s2s.utils.errors import InputError
 
-# Pairs that are kept of those held out, for validation and for testing each.
-MOST_HELD_OUT = 10_000
+# Stored pairs of each held-out split.
+MAX_HELD_OUT = 10_000
 
 
-class Texts(NamedTuple):
-    """What is known of corpora before they are tokenized.
+class TextSummary(NamedTuple):
+    """Statistics of the corpora before tokenization, and the texts to store.
 
     Attributes:
-        corpora: of each what was read, left out and why, held out, and is left to train on.
-        held_out: by part, `VALID` and `TEST`, the pairs that are kept.
-        samples: sources to prove exports with.
+        corpora: for each corpus the counts of pairs read, dropped by reason, held out, and left
+            to train on, as in the index.
+        held_out: the stored pairs by split, `VALID` and `TEST`.
+        samples: sources to verify exports with.
     """
 
     corpora: list[dict[str, Any]]
@@ -36,17 +31,17 @@ class Texts(NamedTuple):
     samples: list[str]
 
 
-def count_texts(
+def summarize_texts(
     streams: Sequence[CorpusStream],
     weights: Sequence[float],
-    chunks: Iterable[tuple[ChunkStats, ChunkToRead]],
-) -> Texts:
-    """Puts together what is known of the chunks of corpora.
+    chunks: Iterable[tuple[ChunkStats, TextChunk]],
+) -> TextSummary:
+    """Combine the statistics of the chunks by corpus.
 
     Args:
         streams: the corpora, read to their ends.
-        weights: how often an epoch goes through each.
-        chunks: all of them, in their order.
+        weights: passes over each corpus in an epoch.
+        chunks: all of them, in order.
     """
     corpora: list[dict[str, Any]] = [
         {
@@ -64,43 +59,44 @@ def count_texts(
     ]
     held_out: dict[int, list[HeldOut]] = {VALID: [], TEST: []}
     samples: dict[str, int] = {}
-    for said, chunk in chunks:
-        corpus, duplicates = corpora[said.corpus], chunk.duplicates()
-        corpus["lines"] += said.num_lines
-        corpus["pairs"] += said.pairs + said.identical
+    for stats, chunk in chunks:
+        corpus, duplicates = corpora[stats.corpus], chunk.duplicates()
+        num_duplicates = int(np.sum(duplicates))
+        corpus["lines"] += stats.num_lines
+        corpus["pairs"] += stats.pairs + stats.identical
         dropped = corpus["dropped"]
-        dropped["bad_lines"] += said.bad
-        dropped["identical"] += said.identical
-        dropped["duplicates"] += int(np.sum(duplicates))
-        counted = {VALID: 0, TEST: 0}
-        files = ChunkFiles(chunk.work, chunk.number)
-        samples = _lowest(files.samples(), samples)
-        for part, pair in files.held_out(duplicates):
-            counted[part] += 1
-            held_out[part].append(pair)
-        for part, name in ((VALID, "valid_pairs"), (TEST, "test_pairs")):
-            corpus[name] += counted[part]
-            held_out[part] = _lowest_draws(held_out[part])
-        corpus["train_pairs"] += said.pairs - int(np.sum(duplicates)) - sum(counted.values())
-    return Texts(corpora, held_out, list(samples))
+        dropped["bad_lines"] += stats.bad
+        dropped["identical"] += stats.identical
+        dropped["duplicates"] += num_duplicates
+        counts = {VALID: 0, TEST: 0}
+        files = ChunkFiles(chunk.work, chunk.chunk_index)
+        samples = _select_samples(samples | files.samples())
+        for split, pair in files.held_out(duplicates):
+            counts[split] += 1
+            held_out[split].append(pair)
+        for split, name in ((VALID, "valid_pairs"), (TEST, "test_pairs")):
+            corpus[name] += counts[split]
+            held_out[split] = _select_held_out(held_out[split])
+        corpus["train_pairs"] += stats.pairs - num_duplicates - sum(counts.values())
+    return TextSummary(corpora, held_out, list(samples))
 
 
-def add_tokens(
-    corpora: list[dict[str, Any]], shards: Sequence[Shard], num_steps: int
+def add_token_statistics(
+    corpora: list[dict[str, Any]], shards: Sequence[ShardInfo], num_steps: int
 ) -> dict[str, list[list[int]]]:
-    """Adds to what is known of corpora what their shards hold and left out.
+    """Add the statistics of the shards to those of the corpora.
 
     Args:
-        corpora: see `Texts`.
+        corpora: see `TextSummary`; changed in place.
         shards: all of them.
-        num_steps: tokens of a sentence at most.
+        num_steps: maximum number of tokens of a sentence.
 
     Returns:
-        For each side, `source_lengths` and `target_lengths`, for each corpus how many sentences
-        have so many tokens.
+        `source_lengths` and `target_lengths`: for each corpus the number of sentences of each
+        length, (num_steps + 1,).
 
     Raises:
-        InputError: there is no pair in them.
+        InputError: no pair is left.
     """
     lengths = {
         side: [[0] * (num_steps + 1) for _ in corpora]
@@ -114,34 +110,53 @@ def add_tokens(
         corpus["dropped"]["too_long"] += shard.too_long
         corpus["dropped"]["length_ratio"] += shard.length_ratio
         corpus["cut"] += shard.cut
-        corpus["train_pairs"] += shard.pairs
+        corpus["train_pairs"] += shard.num_pairs
         for side, counts in lengths.items():
-            together = zip(counts[shard.corpus], getattr(shard, side), strict=True)
-            counts[shard.corpus] = [first + second for first, second in together]
+            sums = np.add(counts[shard.corpus], getattr(shard, side))
+            counts[shard.corpus] = sums.tolist()
     if not sum(corpus["train_pairs"] for corpus in corpora):
         names = ", ".join(corpus["corpus"] for corpus in corpora)
         raise InputError(
             f"{names}: no pair has at most {num_steps} source tokens and {num_steps - 2} target "
             "tokens; raise --num-steps"
         )
-    step = np.arange(num_steps + 1)
-    for number, corpus in enumerate(corpora):
-        corpus["source_tokens"] = int(step @ np.array(lengths["source_lengths"][number]))
-        # All but <bos>.
-        targets = np.array(lengths["target_lengths"][number])
-        corpus["target_tokens"] = int(np.maximum(step - 1, 0) @ targets)
+    length = np.arange(num_steps + 1)
+    for i, corpus in enumerate(corpora):
+        corpus["source_tokens"] = int(length @ np.array(lengths["source_lengths"][i]))
+        # Predicted tokens: all except <bos>.
+        predicted = np.maximum(length - 1, 0)
+        corpus["target_tokens"] = int(predicted @ np.array(lengths["target_lengths"][i]))
     return lengths
 
 
-def _lowest(samples: dict[str, int], others: dict[str, int]) -> dict[str, int]:
-    """Of sources and their hashes so many as are kept, which chance decides: those first."""
-    together = sorted({**others, **samples}.items(), key=lambda item: (item[1], item[0]))
-    return dict(together[:NUM_SAMPLES])
+def format_statistics(corpus: dict[str, Any]) -> list[str]:
+    """Return the statistics of a prepared corpus as lines of text.
+
+    Args:
+        corpus: one of `corpora` of the index.
+    """
+    dropped = {name.replace("_", " "): count for name, count in corpus["dropped"].items()}
+    reasons = [f"  {count:>12,} dropped: {name}" for name, count in dropped.items() if count]
+    cut = f", {corpus['cut']:,} of them truncated" if corpus["cut"] else ""
+    weight = f", {corpus['weight']:g} times an epoch" if corpus["weight"] != 1 else ""
+    return [
+        f"{corpus['corpus']}: {corpus['pairs']:,} pairs in {corpus['lines']:,} lines",
+        *reasons,
+        f"  {corpus['valid_pairs']:>12,} held out for validation",
+        f"  {corpus['test_pairs']:>12,} held out for testing",
+        f"  {corpus['train_pairs']:>12,} to train on{cut}{weight}",
+    ]
 
 
-def _lowest_draws(pairs: list[HeldOut]) -> list[HeldOut]:
-    """At most `MOST_HELD_OUT` of them, in their order: always the same ones of the same sources."""
-    if len(pairs) <= MOST_HELD_OUT:
+def _select_samples(samples: dict[str, int]) -> dict[str, int]:
+    """Return the `NUM_SAMPLES` sources with the lowest hashes: a random but repeatable choice."""
+    lowest = sorted(samples.items(), key=lambda item: (item[1], item[0]))
+    return dict(lowest[:NUM_SAMPLES])
+
+
+def _select_held_out(pairs: list[HeldOut]) -> list[HeldOut]:
+    """Return the `MAX_HELD_OUT` pairs with the lowest split hashes, in corpus order."""
+    if len(pairs) <= MAX_HELD_OUT:
         return pairs
-    numbers = sorted(range(len(pairs)), key=lambda number: (pairs[number].draw, number))
-    return [pairs[number] for number in sorted(numbers[:MOST_HELD_OUT])]
+    indices = sorted(range(len(pairs)), key=lambda i: (pairs[i].split_hash, i))
+    return [pairs[i] for i in sorted(indices[:MAX_HELD_OUT])]

@@ -1,4 +1,4 @@
-"""The second pass over large corpora: vocabularies, and chunks of text to shards of ids."""
+"""The second pass over large corpora: learn vocabularies, and tokenize chunks into shards."""
 
 import collections
 import functools
@@ -10,180 +10,187 @@ import tensorflow as tf
 
 from keras_s2s.data.config import DataConfig
 from keras_s2s.data.parallel_corpus import ParallelCorpus
+from keras_s2s.data.prepared.chunk_files import ChunkFiles
 from keras_s2s.data.prepared.corpus import load_tokenizers
-from keras_s2s.data.prepared.filtering import ChunkFiles, read_duplicates
-from keras_s2s.data.prepared.shards import Block, Shard, joined, write_shard
+from keras_s2s.data.prepared.deduplication import read_duplicate_mask
+from keras_s2s.data.prepared.shards import Block, ShardInfo, concatenate, write_shard
 from keras_s2s.data.vocabulary import make_tokenizers
 from keras_s2s.tokenizers.tokenizer import TEXTS_AT_A_TIME, Tokenizer
 from keras_s2s.tokenizers.word_tokenizer import WordTokenizer, count_words
 
-# Pairs that subwords are learned from, about; drawn at random from more.
+# Pairs that subwords are learned from, about; a random sample of larger corpora.
 VOCABULARY_PAIRS = 200_000
-# Different words that are counted at a time; of more, the rarest so far are forgotten.
-COUNTED_WORDS = 1_000_000
+# Distinct words in a counter; the rarest are discarded beyond that.
+MAX_COUNTED_WORDS = 1_000_000
 
 Counts = tuple["collections.Counter[bytes]", "collections.Counter[bytes]"]
 
 
-class ChunkToRead(NamedTuple):
-    """A chunk of the first pass.
+class TextChunk(NamedTuple):
+    """A chunk after the first pass.
 
     Attributes:
-        work: the folder.
-        number: of the chunk.
-        begin: how many pairs the chunks before it have.
-        pairs: how many it has.
+        work: folder of the intermediate files.
+        chunk_index: index of the chunk among those of all corpora.
+        begin: number of pairs in the chunks before it.
+        num_pairs: number of pairs.
     """
 
     work: Path
-    number: int
+    chunk_index: int
     begin: int
-    pairs: int
+    num_pairs: int
 
     def duplicates(self) -> np.ndarray:
-        """Which of its pairs have come before."""
-        return read_duplicates(self.work, self.begin, self.pairs)
+        """Return the duplicate mask of its pairs, (num_pairs,), bool."""
+        return read_duplicate_mask(self.work, self.begin, self.num_pairs)
 
     def training_texts(self) -> tuple[list[str], list[str], np.ndarray]:
-        """Sources, targets and hashes of the pairs to train on."""
-        files = ChunkFiles(self.work, self.number)
-        sources, targets, places, hashes = files.training_texts()
-        kept = ~self.duplicates()[places]
+        """Return sources, targets and hashes of the pairs to train on, without duplicates."""
+        files = ChunkFiles(self.work, self.chunk_index)
+        sources, targets, positions, hashes = files.training_texts()
+        kept = ~self.duplicates()[positions]
         if kept.all():
             return sources, targets, hashes
-        numbers = np.flatnonzero(kept).tolist()
-        return [sources[at] for at in numbers], [targets[at] for at in numbers], hashes[kept]
+        indices = np.flatnonzero(kept).tolist()
+        return [sources[i] for i in indices], [targets[i] for i in indices], hashes[kept]
 
 
-def count_chunk(chunk: ChunkToRead) -> Counts:
-    """How often each word occurs in the sources, and in the targets."""
+def count_chunk(chunk: TextChunk) -> Counts:
+    """Return the word frequencies of the sources and of the targets."""
     sources, targets, _ = chunk.training_texts()
     return count_words(sources), count_words(targets)
 
 
 class WordCounts:
-    """Words counted in one chunk after the other, in bounded memory.
+    """Word frequencies accumulated over chunks, in bounded memory.
 
     Attributes:
-        forgotten: words that occurred no more often than so were forgotten on the way.
+        max_discarded: highest frequency at which a word was discarded to bound memory.
     """
 
     def __init__(self) -> None:
         self.counts: Counts = (collections.Counter(), collections.Counter())
-        self.forgotten = 0
+        self.max_discarded = 0
 
     def add(self, counts: Counts) -> None:
-        """Takes in what `count_chunk` gave."""
-        for mine, more in zip(self.counts, counts, strict=True):
-            mine.update(more)
-            least = 0
-            while len(mine) > COUNTED_WORDS:
-                least += 1
-                for word in [word for word, count in mine.items() if count <= least]:
-                    del mine[word]
-            self.forgotten = max(self.forgotten, least)
+        """Add the result of `count_chunk`."""
+        for total, chunk in zip(self.counts, counts, strict=True):
+            total.update(chunk)
+            threshold = 0
+            while len(total) > MAX_COUNTED_WORDS:
+                threshold += 1
+                for word in [word for word, count in total.items() if count <= threshold]:
+                    del total[word]
+            self.max_discarded = max(self.max_discarded, threshold)
 
 
-def word_tokenizers(recipe: DataConfig, counts: Counts) -> tuple[Tokenizer, Tokenizer]:
-    """The source's and the target's."""
+def word_tokenizers(config: DataConfig, counts: Counts) -> tuple[Tokenizer, Tokenizer]:
+    """Return the tokenizers of source and target for word frequencies."""
     source, target = (
-        WordTokenizer.from_counts(side, recipe.min_freq, recipe.vocab_size) for side in counts
+        WordTokenizer.from_counts(side, config.min_freq, config.vocab_size) for side in counts
     )
     return source, target
 
 
 def subword_tokenizers(
-    recipe: DataConfig, chunks: list[ChunkToRead], pairs: int
+    config: DataConfig, chunks: list[TextChunk], num_pairs: int
 ) -> tuple[Tokenizer, Tokenizer]:
-    """The source's and the target's, learned from all pairs or about `VOCABULARY_PAIRS` of them.
+    """Learn the tokenizers of source and target from about `VOCABULARY_PAIRS` pairs at most.
 
     Args:
-        recipe: the configuration.
-        chunks: all.
-        pairs: how many are trained on.
+        config: tokenizer options.
+        chunks: all chunks.
+        num_pairs: number of pairs to train on.
     """
     sides: tuple[list[str], list[str]] = ([], [])
-    highest = 2**64 - 1
-    if pairs > VOCABULARY_PAIRS:
-        highest = highest * VOCABULARY_PAIRS // pairs
+    max_hash = 2**64 - 1
+    if num_pairs > VOCABULARY_PAIRS:
+        max_hash = max_hash * VOCABULARY_PAIRS // num_pairs
     for chunk in chunks:
         *texts, hashes = chunk.training_texts()
-        drawn = np.flatnonzero(hashes <= np.uint64(highest)).tolist()
+        indices = np.flatnonzero(hashes <= np.uint64(max_hash)).tolist()
         for side, side_texts in zip(sides, texts, strict=True):
-            side.extend(side_texts[at] for at in drawn)
-    return make_tokenizers(recipe, ParallelCorpus(*sides))
+            side.extend(side_texts[i] for i in indices)
+    return make_tokenizers(config, ParallelCorpus(*sides))
 
 
-class ShardToMake(NamedTuple):
-    """A piece of the work of the second pass.
+class ShardTask(NamedTuple):
+    """The arguments of `make_shard`.
 
     Attributes:
-        chunk: its text.
-        path: the shard to be.
-        corpus: the number of the corpus.
-        vocabularies: the folder of the vocabularies.
-        checksums: of their files.
-        fields: the fields of `Recipe` that say how to tokenize.
-        max_length_ratio: pairs are left out whose one side has more than so many times the tokens
-            of the other; or None.
-        id_type: see `write_shard`.
+        chunk: the text.
+        path: the file to write.
+        corpus: index of the corpus.
+        vocabularies: folder of the vocabularies.
+        checksums: SHA-256 of the vocabulary files.
+        fields: the fields of `PreparationConfig`.
+        max_length_ratio: drop pairs with one side longer than the other by more than this factor,
+            in tokens; or None.
+        id_dtype: see `write_shard`.
     """
 
-    chunk: ChunkToRead
+    chunk: TextChunk
     path: Path
     corpus: int
     vocabularies: Path
     checksums: tuple[str, ...]
     fields: dict[str, Any]
     max_length_ratio: float | None
-    id_type: str
+    id_dtype: str
 
 
-def make_shard(job: ShardToMake) -> Shard:
-    """Tokenizes the pairs of a chunk and writes them down."""
-    tokenizers = _tokenizers(
-        job.vocabularies, job.checksums, job.fields["tokenizer"], job.fields["joint_vocabulary"]
+def make_shard(task: ShardTask) -> ShardInfo:
+    """Tokenize the pairs of a chunk and write them as a shard."""
+    tokenizers = _cached_tokenizers(
+        task.vocabularies, task.checksums, task.fields["tokenizer"], task.fields["joint_vocabulary"]
     )
-    sources, targets, _ = job.chunk.training_texts()
-    num_steps, dropped, cut = job.fields["num_steps"], [0, 0], 0
+    sources, targets, _ = task.chunk.training_texts()
+    num_steps = task.fields["num_steps"]
+    # The target has <bos> and <eos> too.
+    limits = (num_steps, num_steps - 2)
+    too_long = length_ratio = cut = 0
     blocks = [Block(*(np.zeros(0, np.int64) for _ in Block._fields))]
     for start in range(0, len(sources), TEXTS_AT_A_TIME):
-        sides, lengths = [], []
-        for tokenizer, texts, most in zip(
-            tokenizers, (sources, targets), (num_steps, num_steps - 2), strict=True
-        ):
-            tokens = tokenizer.tokenize(tf.constant(texts[start : start + TEXTS_AT_A_TIME]))
-            sides.append((tokens, most))
-            lengths.append(tokens.row_lengths().numpy())
+        sides = [
+            tokenizer.tokenize(tf.constant(texts[start : start + TEXTS_AT_A_TIME]))
+            for tokenizer, texts in zip(tokenizers, (sources, targets), strict=True)
+        ]
+        lengths = [side.row_lengths().numpy() for side in sides]
         longer, shorter = np.maximum(*lengths), np.minimum(*lengths)
         kept = np.ones(len(longer), bool)
-        if job.max_length_ratio is not None:
-            kept = longer <= job.max_length_ratio * np.maximum(shorter, 1)
-            dropped[1] += int(np.sum(~kept))
-        long = kept & ((lengths[0] > num_steps) | (lengths[1] > num_steps - 2))
-        if job.fields["drop_long"]:
-            dropped[0] += int(np.sum(long))
+        if task.max_length_ratio is not None:
+            kept = longer <= task.max_length_ratio * np.maximum(shorter, 1)
+            length_ratio += int(np.sum(~kept))
+        long = kept & ((lengths[0] > limits[0]) | (lengths[1] > limits[1]))
+        if task.fields["drop_long"]:
+            too_long += int(np.sum(long))
             kept &= ~long
         else:
             cut += int(np.sum(long))
-        columns = []
-        for tokens, most in sides:
-            rows = tf.ragged.boolean_mask(tokens, kept)[:, :most]
-            columns.append((rows.row_lengths().numpy(), rows.flat_values.numpy()))
-        blocks.append(Block(columns[0][0], columns[1][0], columns[0][1], columns[1][1]))
-    pairs = joined(blocks)
-    shard = write_shard(job.path, job.corpus, pairs, job.id_type)
+        rows = [
+            tf.ragged.boolean_mask(side, kept)[:, :limit]
+            for side, limit in zip(sides, limits, strict=True)
+        ]
+        blocks.append(
+            Block(
+                *(side.row_lengths().numpy() for side in rows),
+                *(side.flat_values.numpy() for side in rows),
+            )
+        )
+    pairs = concatenate(blocks)
+    shard = write_shard(task.path, task.corpus, pairs, task.id_dtype)
     shard.source_lengths, shard.target_lengths = (
         np.bincount(lengths.astype(np.int64), minlength=num_steps + 1).tolist()
         for lengths in (pairs.source_lengths, pairs.target_lengths + 2)
     )
-    shard.too_long, shard.length_ratio, shard.cut = *dropped, cut
+    shard.too_long, shard.length_ratio, shard.cut = too_long, length_ratio, cut
     return shard
 
 
 @functools.lru_cache(maxsize=1)
-def _tokenizers(
-    folder: Path, checksums: tuple[str, ...], kind: str, joint: bool
+def _cached_tokenizers(
+    folder: Path, checksums: tuple[str, ...], tokenizer: str, joint: bool
 ) -> tuple[Tokenizer, Tokenizer]:
-    # By their checksums too: another vocabulary may have taken the place of one.
-    return load_tokenizers(folder, {"tokenizer": kind, "joint_vocabulary": joint})
+    # The checksums are part of the key: the files in the folder may have been replaced.
+    return load_tokenizers(folder, {"tokenizer": tokenizer, "joint_vocabulary": joint})

@@ -1,0 +1,120 @@
+"""The folder that a corpus is prepared in."""
+
+import dataclasses
+import json
+from pathlib import Path
+from typing import Any
+
+from keras_s2s.data.config import PreparationConfig
+from keras_s2s.data.prepared.corpus import PreparedCorpus
+from keras_s2s.data.prepared.index import (
+    HELD_OUT_FILES,
+    INDEX,
+    SAMPLES,
+    VOCABULARY_STEMS,
+    PreparedIndex,
+)
+from keras_s2s.data.prepared.spec import PreparationSpec
+from keras_s2s.utils.errors import InputError
+from keras_s2s.utils.files import (
+    check_output_folder,
+    remove_folder,
+    remove_stale_temporaries,
+    write_json,
+)
+
+WORK = "work"
+CONFIGURATION = "configuration.json"
+
+
+class OutputFolder:
+    """The folder that a corpus is prepared in.
+
+    Args:
+        path: the folder.
+        spec: what is prepared.
+
+    Attributes:
+        work: subfolder of the intermediate files.
+        previous_index: content of the index of a corpus prepared earlier, or None.
+    """
+
+    def __init__(self, path: Path, spec: PreparationSpec) -> None:
+        self.path = path
+        self.work = path / WORK
+        self._configuration = spec.to_json()
+        self.previous_index: dict[str, Any] | None = None
+
+    def open(self, overwrite: bool) -> None:
+        """Create the folder, or check that it holds the same corpus, complete or interrupted.
+
+        Raises:
+            InputError: it holds something else.
+        """
+        index, started = self.path / INDEX, self.work / CONFIGURATION
+        is_ours = index.is_file() or started.is_file()
+        check_output_folder(self.path, "--output", "prepared corpus", is_ours)
+        if overwrite and is_ours:
+            self._clear()
+        elif is_ours:
+            previous = (
+                self._read(index)["configuration"] if index.is_file() else self._read(started)
+            )
+            self._check_same(previous)
+            if index.is_file():
+                self.previous_index = PreparedIndex(self.path).content
+            remove_stale_temporaries(self.path)
+        self._existed, self._is_new = self.path.exists(), not is_ours or overwrite
+        self.work.mkdir(parents=True, exist_ok=True)
+        remove_stale_temporaries(self.work)
+        write_json(started, self._configuration)
+
+    def discard(self) -> None:
+        """Remove what a failed preparation has written, unless an earlier one started it."""
+        if self._is_new:
+            self._clear()
+            if not self._existed:
+                self.path.rmdir()
+
+    def is_intact(self) -> bool:
+        """Return whether all files match their checksums."""
+        try:
+            PreparedCorpus(self.path).verify()
+        except InputError:
+            return False
+        return True
+
+    def _read(self, file: Path) -> Any:
+        try:
+            return json.loads(file.read_text(encoding="utf-8"))
+        except (OSError, ValueError) as error:
+            raise InputError(
+                f"{file}: is damaged ({error}); pass --overwrite to prepare the corpus again"
+            ) from error
+
+    def _check_same(self, previous: dict[str, Any]) -> None:
+        requested = {**self._configuration, **self._configuration["fields"]}
+        previous = {**previous, **dataclasses.asdict(PreparationConfig(**previous["fields"]))}
+        differences = [
+            f"{name} {previous.get(name)} instead of {value}"
+            for name, value in requested.items()
+            if name != "fields" and value != previous.get(name)
+        ]
+        if differences:
+            raise InputError(
+                f"{self.path}: was prepared with {', '.join(differences)}; give another --output, "
+                "or --overwrite to replace it"
+            )
+
+    def _clear(self) -> None:
+        # The index and the work folder go last: they identify the folder as a prepared corpus.
+        vocabularies = [
+            f"{stem}.{suffix}" for stem in VOCABULARY_STEMS for suffix in ("txt", "model")
+        ]
+        for file in self.path.glob("shard-*.tfrecord"):
+            file.unlink()
+        for name in (*HELD_OUT_FILES, SAMPLES, *vocabularies):
+            (self.path / name).unlink(missing_ok=True)
+        (self.path / INDEX).unlink(missing_ok=True)
+        if self.work.is_dir():
+            remove_folder(self.work)

@@ -1,0 +1,269 @@
+"""The stages of preparing corpora, each in parallel over chunks and resumable."""
+
+import dataclasses
+import json
+import time
+from collections.abc import Callable, Iterable, Iterator
+from pathlib import Path
+from typing import Any, TypeVar
+
+from keras_s2s.data.corpus_reader import CorpusStream
+from keras_s2s.data.prepared.chunk_files import TEST, VALID, ChunkStats
+from keras_s2s.data.prepared.corpus import tokenizer_files
+from keras_s2s.data.prepared.filtering import FilterTask, filter_chunk
+from keras_s2s.data.prepared.index import HELD_OUT_FILES, SAMPLES, has_checksum
+from keras_s2s.data.prepared.output_folder import OutputFolder
+from keras_s2s.data.prepared.shards import ShardInfo
+from keras_s2s.data.prepared.spec import PreparationSpec
+from keras_s2s.data.prepared.statistics import summarize_texts
+from keras_s2s.data.prepared.tokenization import (
+    ShardTask,
+    TextChunk,
+    WordCounts,
+    count_chunk,
+    make_shard,
+    subword_tokenizers,
+    word_tokenizers,
+)
+from keras_s2s.utils.console import log, progress_bar
+from keras_s2s.utils.errors import InputError
+from keras_s2s.utils.files import atomic_write, sha256_of, write_json
+from keras_s2s.utils.process_pool import ProcessPool
+from keras_s2s.utils.signals import GracefulShutdown
+
+Item = TypeVar("Item")
+Result = TypeVar("Result")
+
+
+@dataclasses.dataclass(frozen=True)
+class Stages:
+    """The stages of a preparation, to be called in the order of the methods.
+
+    Args:
+        spec: what is prepared.
+        streams: the corpora.
+        folder: the output.
+        pool: processes that do the work.
+        shutdown: ends a stage after the chunks in progress.
+    """
+
+    spec: PreparationSpec
+    streams: list[CorpusStream]
+    folder: OutputFolder
+    pool: ProcessPool
+    shutdown: GracefulShutdown
+
+    def read_corpora(self) -> None:
+        """Read all corpora to their ends, for their checksums."""
+        for stream in self.streams:
+            for _ in stream.chunks(self.spec.CHUNK_LINES):
+                self.shutdown.raise_if_requested()
+
+    def filter_corpora(self) -> list[ChunkStats]:
+        """Filter all chunks of all corpora.
+
+        Raises:
+            InputError: a corpus has malformed lines, or no pairs.
+        """
+        stats: list[ChunkStats] = []
+
+        def num_lines() -> Iterator[int]:
+            for chunk in self._map(filter_chunk, self._filter_tasks()):
+                stats.append(chunk)
+                yield chunk.num_lines
+
+        _show_progress("reading", "lines", num_lines())
+        for i, stream in enumerate(self.streams):
+            chunks = [chunk for chunk in stats if chunk.corpus == i]
+            bad = stream.bad_lines()
+            for chunk in chunks:
+                bad.add(chunk.bad, chunk.first_bad)
+            bad.report(
+                sum(chunk.num_lines for chunk in chunks),
+                sum(chunk.pairs + chunk.identical for chunk in chunks),
+                self.spec.skip_bad_lines,
+            )
+        return stats
+
+    def _filter_tasks(self) -> Iterator[FilterTask]:
+        index = 0
+        for corpus, stream in enumerate(self.streams):
+            for chunk in stream.chunks(self.spec.CHUNK_LINES):
+                yield FilterTask(
+                    self.folder.work, index, corpus, stream.name, chunk, self.spec.filter_config
+                )
+                index += 1
+
+    def check_corpora(self) -> None:
+        """Compare the corpora, read to their ends, with those prepared before.
+
+        Raises:
+            InputError: one has changed.
+        """
+        if self.folder.previous_index is None:
+            return
+        previous = self.folder.previous_index["corpora"]
+        for stream, corpus in zip(self.streams, previous, strict=True):
+            if list(stream.sha256) != corpus["sha256"]:
+                raise InputError(
+                    f"{stream.where}: differs from the text that {self.folder.path} was prepared "
+                    "from; restore the old text, or pass --overwrite"
+                )
+
+    def discard_outdated_results(self, stats: list[ChunkStats]) -> None:
+        """Discard results of an interrupted preparation of other texts."""
+        file, checksums = self.folder.work / "texts.json", [chunk.sha256 for chunk in stats]
+        if _read_json(file) != checksums:
+            (self.folder.work / "vocabularies.json").unlink(missing_ok=True)
+            for info in self.folder.work.glob("shard-*.json"):
+                info.unlink()
+            write_json(file, checksums)
+
+    def summarize_corpora(
+        self, stats: list[ChunkStats], chunks: list[TextChunk]
+    ) -> list[dict[str, Any]]:
+        """Write the held-out pairs and the samples; return the statistics of each corpus."""
+
+        def interruptible() -> Iterator[tuple[ChunkStats, TextChunk]]:
+            for pair in zip(stats, chunks, strict=True):
+                yield pair
+                self.shutdown.raise_if_requested()
+
+        summary = summarize_texts(self.streams, self.spec.to_json()["weights"], interruptible())
+        for split, name in zip((VALID, TEST), HELD_OUT_FILES, strict=True):
+            # Sentences of aligned files may contain tabs.
+            rows = [
+                [side.replace("\t", " ") for side in (pair.source, pair.target)]
+                for pair in summary.held_out[split]
+            ]
+            self._write_text(name, "".join(f"{source}\t{target}\n" for source, target in rows))
+        self._write_text(SAMPLES, "".join(f"{source}\n" for source in summary.samples))
+        return summary.corpora
+
+    def _write_text(self, name: str, text: str) -> None:
+        with atomic_write(self.folder.path / name) as temporary:
+            temporary.write_bytes(text.encode())
+
+    def learn_vocabularies(self, chunks: list[TextChunk], num_pairs: int) -> None:
+        """Write the vocabularies, unless they are there and intact.
+
+        Args:
+            chunks: all chunks.
+            num_pairs: number of pairs to train on.
+
+        Raises:
+            InputError: there are no pairs to train on.
+        """
+        folder, config, fields = self.folder, self.spec.config, self.spec.fields
+        names = sorted(set(tokenizer_files(fields)))
+        learned = folder.work / "vocabularies.json"
+        checksums = folder.previous_index["files"] if folder.previous_index else _read_json(learned)
+        if checksums and all(has_checksum(folder.path / name, checksums[name]) for name in names):
+            return
+        if not num_pairs:
+            raise InputError(
+                f"{', '.join(self.spec.corpora)}: no pair is left to train on; lower "
+                "--valid-fraction and --test-fraction or give more pairs"
+            )
+        if config.tokenizer == "word":
+            words = self._count_words(chunks)
+            tokenizers = word_tokenizers(config, words.counts)
+            if words.max_discarded >= config.min_freq:
+                log(
+                    "too many distinct words to count: those that occur up to "
+                    f"{words.max_discarded} times may be missing from the vocabularies"
+                )
+        else:
+            log("learning subwords")
+            tokenizers = subword_tokenizers(config, chunks, num_pairs)
+        for name, tokenizer in zip(tokenizer_files(fields), tokenizers, strict=True):
+            tokenizer.save(folder.path / name)
+        write_json(learned, {name: sha256_of(folder.path / name) for name in names})
+
+    def _count_words(self, chunks: list[TextChunk]) -> WordCounts:
+        words = WordCounts()
+
+        def num_pairs() -> Iterator[int]:
+            for chunk, counts in zip(chunks, self._map(count_chunk, chunks), strict=True):
+                words.add(counts)
+                yield chunk.num_pairs
+
+        _show_progress("counting words", "pairs", num_pairs())
+        return words
+
+    def make_shards(
+        self, stats: list[ChunkStats], chunks: list[TextChunk], id_dtype: str
+    ) -> list[ShardInfo]:
+        """Tokenize the chunks whose shards are missing or damaged; return all shards."""
+        folder, fields, previous = self.folder, self.spec.fields, self.folder.previous_index
+        checksums = tuple(sha256_of(folder.path / name) for name in tokenizer_files(fields))
+        shards: dict[int, ShardInfo] = {}
+        tasks = []
+        for chunk_stats, chunk in zip(stats, chunks, strict=True):
+            entry = (
+                previous["shards"][chunk.chunk_index] if previous else _read_json(_info_file(chunk))
+            )
+            shard = None if entry is None else ShardInfo(**entry)
+            if shard is not None and shard.is_intact(folder.path):
+                shards[chunk.chunk_index] = shard
+            else:
+                tasks.append(
+                    ShardTask(
+                        chunk,
+                        folder.path / f"shard-{chunk.chunk_index:05}.tfrecord",
+                        chunk_stats.corpus,
+                        folder.path,
+                        checksums,
+                        fields,
+                        self.spec.max_length_ratio,
+                        id_dtype,
+                    )
+                )
+            self.shutdown.raise_if_requested()
+
+        def num_pairs() -> Iterator[int]:
+            for task, shard in zip(tasks, self._map(make_shard, tasks), strict=True):
+                write_json(_info_file(task.chunk), dataclasses.asdict(shard))
+                shards[task.chunk.chunk_index] = shard
+                yield task.chunk.num_pairs
+
+        _show_progress("tokenizing", "pairs", num_pairs())
+        if previous and tasks:
+            names = ", ".join(task.path.name for task in tasks)
+            log(f"{folder.path}: repaired: {names}")
+        return [shards[i] for i in range(len(chunks))]
+
+    def _map(self, function: Callable[[Item], Result], items: Iterable[Item]) -> Iterator[Result]:
+        """Yield results in order, and end between two of them after a signal."""
+        for result in self.pool.map(function, items):
+            yield result
+            self.shutdown.raise_if_requested()
+
+
+def _show_progress(description: str, unit: str, amounts: Iterable[int]) -> None:
+    """Exhaust an iterator of amounts of finished work, and show the total and throughput."""
+    from rich.progress import SpinnerColumn, TextColumn, TimeElapsedColumn
+
+    start, total = time.perf_counter(), 0
+    columns = SpinnerColumn(), TextColumn("{task.description}"), TimeElapsedColumn()
+    with progress_bar(*columns, transient=True) as bar:
+        task = bar.add_task(description, total=None)
+        for amount in amounts:
+            total += amount
+            rate = total / (time.perf_counter() - start)
+            bar.update(task, description=f"{description}: {total:,} {unit}, {rate:,.0f} {unit}/s")
+    seconds = time.perf_counter() - start
+    if total:
+        log(f"{description}: {total:,} {unit} in {seconds:.1f} s, {total / seconds:,.0f} {unit}/s")
+
+
+def _info_file(chunk: TextChunk) -> Path:
+    return chunk.work / f"shard-{chunk.chunk_index:05}.json"
+
+
+def _read_json(file: Path) -> Any:
+    """Return the content of a file, or None where it is missing or damaged."""
+    try:
+        return json.loads(file.read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return None
