@@ -1,4 +1,4 @@
-"""Adam's step as one operation for each variable, and none where a gradient is no number."""
+"""Adam with one fused kernel per variable, and a warm-up learning rate schedule."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -7,118 +7,184 @@ import keras
 import tensorflow as tf
 
 
-def update_in_one_operation(optimizer: keras.optimizers.Optimizer) -> "FusedAdam | None":
-    """Makes Keras's Adam update each variable with TensorFlow's operation for that.
-
-    Keras computes the same in nine operations, each of which reads and writes as many numbers as
-    the variable has; that is a third of a training step of a model of a few million parameters.
-    Any other optimizer, and what Adam does besides (clipping, decay, averages), stays as it is.
-
-    Returns:
-        What tells of the steps that were left out; None for any other optimizer.
-    """
-    inner = getattr(optimizer, "inner_optimizer", optimizer)
-    if type(inner) is not keras.optimizers.Adam or inner.amsgrad:
-        return None
-    return FusedAdam(inner)
-
-
-class FusedAdam:
-    """Keras's Adam with a faster step, which leaves out gradients that are no number.
-
-    One of them would spoil all weights: clipping divides everything by the norm of everything.
-    With several replicas each needs the gradients of all, added up, and each does the same step,
-    so that nothing has to be exchanged here.
+@keras.saving.register_keras_serializable(package="keras_s2s")
+class WarmUp(keras.optimizers.schedules.LearningRateSchedule):
+    """Linear warm-up, followed by a constant rate or inverse square root decay.
 
     Args:
-        optimizer: gets other methods. Only this one object, so that its class, which is saved
-            with it, stays Keras's.
+        learning_rate: the peak rate.
+        warmup_steps: number of steps until the peak.
+        decay: whether the rate then falls with 1 / sqrt(step) (Vaswani et al., 2017) or stays
+            constant. Keras's own schedules cover other decays.
 
-    Attributes:
-        left_out: int64 variable: how many steps were left out so far.
-        iteration: int64 variable: the last of them, counted from 0.
-        norm: float32 variable: the gradient's norm in that one.
+    Example:
+
+    >>> schedule = WarmUp(0.01, warmup_steps=100, decay=True)
+    >>> [round(float(schedule(step)), 4) for step in (0, 50, 100, 400)]
+    [0.0001, 0.0051, 0.01, 0.005]
     """
 
-    def __init__(self, optimizer: keras.optimizers.Adam) -> None:
-        self._optimizer = optimizer
-        self._norm: tf.Tensor | None = None
-        each_its_own: dict[str, Any] = {
+    def __init__(self, learning_rate: float, warmup_steps: int, decay: bool = False) -> None:
+        self.learning_rate = learning_rate
+        self.warmup_steps = warmup_steps
+        self.decay = decay
+
+    def __call__(self, step: Any) -> tf.Tensor:
+        # Steps count from 0; a learning rate of 0 would waste the first one.
+        step = tf.cast(step, tf.float32)
+        warmup_steps = tf.cast(max(self.warmup_steps, 1), tf.float32)
+        factor = tf.minimum((step + 1) / warmup_steps, 1.0)
+        if self.decay:
+            decayed = tf.sqrt(warmup_steps / tf.maximum(step, 1))
+            factor = tf.where(step >= warmup_steps, decayed, factor)
+        return self.learning_rate * factor
+
+    def get_config(self) -> dict[str, Any]:
+        return {
+            "learning_rate": self.learning_rate,
+            "warmup_steps": self.warmup_steps,
+            "decay": self.decay,
+        }
+
+
+def sum_over_replicas(values: Any) -> Any:
+    """Return the sums of a tensor, or a list of them, over all replicas."""
+    context = tf.distribute.get_replica_context()
+    if context is None or context.num_replicas_in_sync == 1:
+        return values
+    return context.all_reduce(tf.distribute.ReduceOp.SUM, values)
+
+
+class SkippedSteps:
+    """Counters of the optimizer steps skipped because of a non-finite gradient.
+
+    Not a trackable object: these variables are in no checkpoint, `.keras` file or export.
+
+    Attributes:
+        count: int64 variable: number of steps skipped so far.
+        iteration: int64 variable: the last skipped step, counted from 0; -1 before the first.
+        norm: float32 variable: the global gradient norm of that step.
+    """
+
+    def __init__(self) -> None:
+        per_replica: dict[str, Any] = {
             "trainable": False,
             "synchronization": tf.VariableSynchronization.ON_READ,
             "aggregation": tf.VariableAggregation.ONLY_FIRST_REPLICA,
         }
-        self.left_out = tf.Variable(0, dtype=tf.int64, **each_its_own)
-        self.iteration = tf.Variable(-1, dtype=tf.int64, **each_its_own)
-        self.norm = tf.Variable(0.0, **each_its_own)
-        for name, method in (
-            ("_clip_gradients", self._clip_gradients),
-            ("_backend_update_step", self._update_all),
-            ("_backend_increment_gradient_accumulators", self._accumulate),
-            ("update_step", self._update_step),
-        ):
-            object.__setattr__(optimizer, name, method)
+        self.count = tf.Variable(0, dtype=tf.int64, **per_replica)
+        self.iteration = tf.Variable(-1, dtype=tf.int64, **per_replica)
+        self.norm = tf.Variable(0.0, **per_replica)
 
-    def _clip_gradients(self, gradients: Sequence[tf.Tensor]) -> Sequence[tf.Tensor]:
-        """As Keras's, with TensorFlow's operation for the norm, which writes no squares."""
-        optimizer = self._optimizer
-        self._norm = tf.linalg.global_norm(gradients)
-        if optimizer.clipnorm or not optimizer.global_clipnorm:
-            return type(optimizer)._clip_gradients(optimizer, gradients)
-        limit = optimizer.global_clipnorm
-        # To multiply by one would be to write all of them once more.
+
+@keras.saving.register_keras_serializable(package="keras_s2s")
+class FusedAdam(keras.optimizers.Adam):
+    """`keras.optimizers.Adam` with a fused update, which skips non-finite gradients.
+
+    Keras updates a variable in nine operations, each of which reads and writes as many values as
+    the variable has: a third of the training step of a model of a few million parameters.
+    TensorFlow's `ResourceApplyAdam` does the same in one. A single non-finite gradient would
+    spoil all weights, because clipping divides every gradient by the global norm; such steps
+    leave weights and slots as they are and are counted in `skipped_steps`.
+
+    Arguments, variables and their order are those of `keras.optimizers.Adam`, so that each can
+    load the other's state. Gradients are summed over the replicas before they are clipped, and
+    every replica then makes the same update. `amsgrad` is not supported.
+    """
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        if self.amsgrad:
+            raise ValueError("FusedAdam has no amsgrad; use keras.optimizers.Adam(amsgrad=True)")
+        self.skipped_steps = SkippedSteps()
+
+    def _backend_apply_gradients(
+        self, grads: Sequence[tf.Tensor], trainable_variables: Sequence[Any]
+    ) -> None:
+        # WORKAROUND(keras<=3.15.1): Keras clips the gradients of each replica and sums them
+        # afterwards, so that the step depends on the number of replicas.
+        super()._backend_apply_gradients(sum_over_replicas(list(grads)), trainable_variables)
+
+    def _clip_gradients(self, grads: Sequence[tf.Tensor]) -> Sequence[tf.Tensor]:
+        # `tf.linalg.global_norm` needs no memory for the squares, unlike Keras's.
+        self._global_norm = norm = tf.linalg.global_norm(grads)
+        if self.clipnorm or not self.global_clipnorm:
+            return super()._clip_gradients(grads)
+        # Skip the no-op scaling to avoid rewriting all gradients.
         return tf.cond(
-            self._norm <= limit,
-            lambda: list(gradients),
-            lambda: tf.clip_by_global_norm(gradients, limit, self._norm)[0],
+            norm <= self.global_clipnorm,
+            lambda: list(grads),
+            lambda: tf.clip_by_global_norm(grads, self.global_clipnorm, norm)[0],
         )
 
-    def _update_all(
-        self, gradients: Sequence[tf.Tensor], variables: Sequence[Any], learning_rate: Any
+    def _backend_update_step(
+        self, grads: Sequence[tf.Tensor], trainable_variables: Sequence[Any], learning_rate: Any
     ) -> None:
-        """As Keras's, but what is the same for all variables is computed only once."""
-        optimizer = self._optimizer
-        step = tf.cast(optimizer.iterations + 1, tf.float32)
-        scalars = {
-            "lr": tf.cast(learning_rate, tf.float32),
-            "beta1_power": optimizer.beta_1**step,
-            "beta2_power": optimizer.beta_2**step,
-            "beta1": tf.constant(optimizer.beta_1),
-            "beta2": tf.constant(optimizer.beta_2),
-            "epsilon": tf.constant(optimizer.epsilon),
-        }
+        scalars = self._scalars(learning_rate)
 
         def update() -> tf.Tensor:
-            for gradient, variable in zip(gradients, variables, strict=True):
-                self._update_step(gradient, variable, scalars)
-            return self.left_out.read_value()
+            for gradient, variable in zip(grads, trainable_variables, strict=True):
+                self._fused_update(gradient, variable, scalars)
+            return self.skipped_steps.count.read_value()
 
-        def leave_out() -> tf.Tensor:
-            self.iteration.assign(tf.cast(optimizer.iterations, tf.int64))
-            self.norm.assign(self._norm)
-            return self.left_out.assign_add(1)
+        def skip() -> tf.Tensor:
+            self.skipped_steps.iteration.assign(tf.cast(self.iterations, tf.int64))
+            self.skipped_steps.norm.assign(self._global_norm)
+            return self.skipped_steps.count.assign_add(1)
 
-        tf.cond(tf.math.is_finite(self._norm), update, leave_out)
+        tf.cond(tf.math.is_finite(self._global_norm), update, skip)
 
-    def _update_step(
+    def update_step(self, gradient: tf.Tensor, variable: Any, learning_rate: Any) -> None:
+        self._fused_update(gradient, variable, self._scalars(learning_rate))
+
+    def _scalars(self, learning_rate: Any) -> dict[str, tf.Tensor]:
+        """Return the inputs of `ResourceApplyAdam` that all variables share."""
+        step = tf.cast(self.iterations + 1, tf.float32)
+        return {
+            "lr": tf.cast(learning_rate, tf.float32),
+            "beta1_power": self.beta_1**step,
+            "beta2_power": self.beta_2**step,
+            "beta1": tf.constant(self.beta_1),
+            "beta2": tf.constant(self.beta_2),
+            "epsilon": tf.constant(self.epsilon),
+        }
+
+    def _fused_update(
         self, gradient: tf.Tensor, variable: Any, scalars: dict[str, tf.Tensor]
     ) -> None:
-        """As `keras.optimizers.Adam.update_step`."""
-        optimizer = self._optimizer
-        index = optimizer._get_variable_index(variable)
-        slots = optimizer._momentums[index], optimizer._velocities[index]
-        momentum, velocity = (slot.value.handle for slot in slots)
+        index = self._get_variable_index(variable)
         if isinstance(variable, keras.Variable):
             variable = variable.value
         tf.raw_ops.ResourceApplyAdam(
             var=variable.handle,
-            m=momentum,
-            v=velocity,
+            m=self._momentums[index].value.handle,
+            v=self._velocities[index].value.handle,
             grad=tf.cast(gradient, variable.dtype),
             **{name: tf.cast(value, variable.dtype) for name, value in scalars.items()},
         )
 
-    def _accumulate(self, gradients: Sequence[tf.Tensor], sums: Sequence[Any]) -> None:
-        """As Keras's, within a replica."""
-        for gradient, total in zip(gradients, sums, strict=True):
-            total.assign_add(gradient)
+    def _backend_increment_gradient_accumulators(
+        self, grads: Sequence[tf.Tensor], acc_grads: Sequence[Any]
+    ) -> None:
+        # Within the replica: the gradients are those of all replicas already.
+        for gradient, accumulator in zip(grads, acc_grads, strict=True):
+            accumulator.assign_add(gradient)
+
+
+def set_fused(optimizer: keras.optimizers.Optimizer, fused: bool) -> None:
+    """Turn a Keras Adam into a `FusedAdam`, or back; leave any other optimizer as it is.
+
+    The class of the instance changes, rather than a `FusedAdam` being made of its config: the
+    caller's optimizer stays the one that the model trains with (its learning rate can be set,
+    its iterations read), and a built one keeps its variables, their names and their values.
+
+    Args:
+        optimizer: an Adam, or a `LossScaleOptimizer` around one.
+        fused: whether it should be a `FusedAdam`.
+    """
+    inner = getattr(optimizer, "inner_optimizer", optimizer)
+    if fused and type(inner) is keras.optimizers.Adam and not inner.amsgrad:
+        inner.__class__ = FusedAdam
+        inner.skipped_steps = SkippedSteps()
+    elif not fused and type(inner) is FusedAdam:
+        inner.__class__ = keras.optimizers.Adam

@@ -69,7 +69,7 @@ def encode_source(
     if tf.executing_eagerly():
         _check_source(source_ids, source_valid_length, model.encoder.vocab_size)
     outputs = model.encoder(source_ids, source_valid_length, training=False)
-    memory = model.decoder.remember(outputs, source_valid_length)
+    memory = model.decoder.setup_memory(outputs, source_valid_length)
     batch_size = tf.shape(source_ids)[0]
     return ActiveBatch(
         batch_size,

@@ -100,12 +100,12 @@ class Attention(keras.layers.Layer):
             (self.query_dense, num_hiddens),
             (self.score_dense, num_hiddens),
         ):
-            # Those of `remember` can have been used, and so built, before the layer is called.
+            # Those of `setup_memory` can have been used, and so built, before the layer is called.
             if layer is not None and not layer.built:
                 layer.build((None, width))
         self.built = True
 
-    def remember(self, outputs: tf.Tensor, valid_length: tf.Tensor | None) -> Memory:
+    def setup_memory(self, outputs: tf.Tensor, valid_length: tf.Tensor | None) -> Memory:
         """Prepares the encoder's outputs, once for all queries.
 
         Args:

@@ -62,7 +62,7 @@ class Seq2SeqDecoder(EmbeddingRNN):
 
     >>> decoder = Seq2SeqDecoder(10, embed_size=8, num_hiddens=16, num_layers=2, attention="luong")
     >>> encoded = encoder(ids)
-    >>> memory = decoder.remember(encoded, valid_length=tf.constant([7, 5, 3, 0]))
+    >>> memory = decoder.setup_memory(encoded, valid_length=tf.constant([7, 5, 3, 0]))
     >>> logits, state = decoder(ids, decoder.init_state(encoded), memory)
     >>> logits, state, weights = decoder.step(ids[:, 0], state, memory)
     >>> weights.shape, weights[2].numpy().sum().round(3), weights[2, 3:].numpy().sum()
@@ -200,7 +200,7 @@ class Seq2SeqDecoder(EmbeddingRNN):
             state = [*state, nothing]
         return state
 
-    def remember(
+    def setup_memory(
         self, encoder_outputs: tuple[tf.Tensor, State], valid_length: tf.Tensor | None = None
     ) -> Memory | None:
         """What attention looks at, once for all steps; None without attention.
@@ -211,7 +211,10 @@ class Seq2SeqDecoder(EmbeddingRNN):
         """
         if self.attention_layer is None:
             return None
-        return self.attention_layer.remember(encoder_outputs[0], valid_length)
+        return self.attention_layer.setup_memory(encoder_outputs[0], valid_length)
+
+    # The name before 0.2.
+    remember = setup_memory
 
     def call(
         self,
@@ -225,16 +228,16 @@ class Seq2SeqDecoder(EmbeddingRNN):
         Args:
             target_ids: integer tensor, shape (batch, steps).
             state: as `init_state` gives it.
-            memory: as `remember` gives it; needed with attention.
+            memory: as `setup_memory` gives it; needed with attention.
             training: whether dropout is active.
 
         Returns:
             Logits, float32, shape (batch, steps, vocab_size), and the state after the last step.
         """
-        outputs, state = self.read(target_ids, state, memory, training)
+        outputs, state = self.decode_hidden(target_ids, state, memory, training)
         return self.logits(tf.transpose(outputs, (1, 0, 2))), state
 
-    def read(
+    def decode_hidden(
         self,
         target_ids: tf.Tensor,
         state: State,
@@ -266,7 +269,7 @@ class Seq2SeqDecoder(EmbeddingRNN):
         if self.attention_layer is None:
             return self.output_layer(outputs), None
         if memory is None:
-            raise ValueError("this decoder attends; give it the memory that `remember` makes")
+            raise ValueError("this decoder attends; give it the memory that `setup_memory` makes")
         queries = tf.transpose(outputs, (1, 0, 2)) if steps_first else outputs
         context, weights = self.attention_layer(queries, memory)
         if steps_first:

@@ -1,6 +1,6 @@
-"""A model on several devices or machines: what each of its replicas gets, and Keras's gaps there.
+"""Training on several replicas, and the gaps of Keras and `tf.distribute` there.
 
-`tf.distribute` calls each copy of a model a replica, one for each device.
+`tf.distribute` calls each copy of a model a replica, one per device.
 """
 
 from collections.abc import Iterable
@@ -9,36 +9,36 @@ from typing import Any
 import keras
 import tensorflow as tf
 
-# An odd number that is far from what Keras adds to its random states.
+from keras_s2s.optimizers import FusedAdam, sum_over_replicas
+
+# Added to a random state per replica; odd, and far from the increments that Keras makes.
 REPLICA_STRIDE = 0x3C6EF35F
 
 
 class MultiWorkerMixin:
-    """Lets a Keras model that is built beforehand train under `MultiWorkerMirroredStrategy`.
+    """Let a Keras model that is built at construction train on several replicas and workers."""
 
-    Keras 3 stops it twice (its issue #20585). It makes a symbolic call of the first batch before
-    `fit`, which fails for the batches of several workers, and under any strategy takes a batch and
-    an order of the data that training then lacks; a model that has its weights needs no such call.
-    And it averages what a step logs along an axis that numbers do not have.
-    """
-
-    # Newer Keras than 3 may do all this by itself: look, and leave this class out.
+    # The major version of Keras whose `_maybe_symbolic_build` is skipped.
     KERAS = 3
 
     def _maybe_symbolic_build(self, iterator: Any = None, data_batch: Any = None) -> None:
+        # WORKAROUND(keras<=3.15.1, keras#20585): before `fit`, Keras calls the model symbolically
+        # on the first batch, which fails for per-replica batches of several workers, and under
+        # any strategy consumes a batch that training then lacks. A built model needs no such call.
         if int(keras.__version__.partition(".")[0]) > self.KERAS:
             super()._maybe_symbolic_build(iterator, data_batch)  # type: ignore[misc]
 
     def step_logs(self, logs: dict[str, Any]) -> dict[str, Any]:
-        """What a training or test step gives back, with an axis where Keras averages along one."""
-        strategy = tf.distribute.get_strategy()
-        if not has_several_workers(strategy):
+        """Return the logs of a training or test step in the shape that Keras reduces."""
+        # WORKAROUND(keras<=3.15.1, keras#20585): with several workers Keras averages the logs
+        # over axis 0, which scalars lack.
+        if not has_several_workers(tf.distribute.get_strategy()):
             return logs
         return {name: tf.reshape(value, (1,)) for name, value in logs.items()}
 
 
 def has_several_workers(strategy: tf.distribute.Strategy) -> bool:
-    """Whether processes of their own, mostly on several machines, train together."""
+    """Return whether several processes, usually on several machines, train together."""
     return (
         isinstance(strategy, tf.distribute.MultiWorkerMirroredStrategy)
         and len(tf.nest.flatten(strategy.cluster_resolver.cluster_spec().as_dict())) > 1
@@ -46,11 +46,12 @@ def has_several_workers(strategy: tf.distribute.Strategy) -> bool:
 
 
 def decorrelate_dropout(layers: Iterable[keras.layers.Layer]) -> None:
-    """Makes the dropout of each replica another one.
+    """Give every replica its own dropout masks.
 
-    Keras gives all replicas the same random states, and so the same rows of their batches would
-    lose the same values. The states stay the same, so that one saved is good for all.
+    The states of the generators stay the same on all replicas, so a checkpoint fits any of them.
     """
+    # WORKAROUND(keras<=3.15.1): all replicas draw from the same random state, so the same rows
+    # of their batches would lose the same values.
     for layer in layers:
         generator = getattr(layer, "seed_generator", None)
         if isinstance(layer, keras.layers.Dropout) and generator is not None:
@@ -69,39 +70,64 @@ def _next_of_replica(draw: Any, generator: keras.random.SeedGenerator) -> Any:
     return next_of_replica
 
 
-def distribute_dataset(data: Any, strategy: tf.distribute.Strategy) -> Any:
-    """Divides each batch of a dataset among the replicas, exactly and in order.
+def clip_over_replicas(
+    gradients: list[tf.Tensor], optimizer: keras.optimizers.Optimizer
+) -> list[tf.Tensor]:
+    """Clip the gradient summed over all replicas to the optimizer's `global_clipnorm`.
 
-    Replica r of n gets the rows r, r + n, r + 2n, and so on; none, where the batch is too small.
-    TensorFlow's own way cuts batches whose size it cannot know beforehand, as those of
-    `bucket_by_length`, differently on several workers than on several devices.
+    Returns:
+        Gradients for `optimizer.apply_gradients` on each replica. They are unchanged where there
+        is nothing to do: one replica, no `global_clipnorm`, or a `FusedAdam`, which does this
+        itself.
+    """
+    # WORKAROUND(keras<=3.15.1): Keras clips the gradients of each replica and sums them
+    # afterwards, so that the step depends on the number of replicas. Equal shares of the clipped
+    # sum pass the optimizer's own clipping and add up to that sum.
+    replicas = tf.distribute.get_replica_context().num_replicas_in_sync
+    inner = getattr(optimizer, "inner_optimizer", optimizer)
+    if replicas == 1 or isinstance(inner, FusedAdam) or inner.global_clipnorm is None:
+        return gradients
+    limit = inner.global_clipnorm
+    if inner is not optimizer:
+        limit *= tf.convert_to_tensor(optimizer.dynamic_scale)
+    clipped, _ = tf.clip_by_global_norm(sum_over_replicas(gradients), limit)
+    return [gradient / replicas for gradient in clipped]
+
+
+def distribute_dataset(data: Any, strategy: tf.distribute.Strategy) -> Any:
+    """Divide each batch of a dataset among the replicas, exactly and in order.
+
+    Replica r of n gets the rows r, r + n, r + 2n, …; none where the batch is too small.
 
     Args:
-        data: a dataset of batches; each worker needs the same. Anything else is given back.
+        data: a dataset of batches, the same on each worker; anything else is returned as it is.
         strategy: of the model.
 
     Returns:
-        A distributed dataset of as many elements.
+        A distributed dataset with the same cardinality.
     """
     if strategy.num_replicas_in_sync == 1 or not isinstance(data, tf.data.Dataset):
         return data
 
-    def of_worker(context: tf.distribute.InputContext) -> tf.data.Dataset:
-        replicas = context.num_replicas_in_sync
-        here = replicas // context.num_input_pipelines
-        first = context.input_pipeline_id * here
+    # WORKAROUND(tensorflow<=2.21): `experimental_distribute_dataset` splits batches of unknown
+    # size, such as those of `bucket_by_length`, differently on several workers than on several
+    # devices.
+    def worker_dataset(context: tf.distribute.InputContext) -> tf.data.Dataset:
+        num_replicas = context.num_replicas_in_sync
+        replicas_here = num_replicas // context.num_input_pipelines
+        first = context.input_pipeline_id * replicas_here
 
-        def of_replicas(*batch: Any) -> tf.data.Dataset:
+        def split(*batch: Any) -> tf.data.Dataset:
             element = batch if isinstance(data.element_spec, tuple) else batch[0]
-            return tf.data.Dataset.range(first, first + here).map(
+            return tf.data.Dataset.range(first, first + replicas_here).map(
                 lambda replica: tf.nest.map_structure(
-                    lambda column: column[replica::replicas], element
+                    lambda column: column[replica::num_replicas], element
                 )
             )
 
-        return data.flat_map(of_replicas).prefetch(2 * here)
+        return data.flat_map(split).prefetch(2 * replicas_here)
 
-    distributed = strategy.distribute_datasets_from_function(of_worker)
-    # It counts the parts of a worker's replicas; Keras wants to know how many steps they make.
+    distributed = strategy.distribute_datasets_from_function(worker_dataset)
+    # It counts per-replica batches; Keras needs the number of steps.
     distributed._cardinality = int(data.cardinality())
     return distributed

@@ -10,7 +10,7 @@ from keras_s2s.config import TrainingConfig
 from keras_s2s.layers.seq2seq_decoder import Seq2SeqDecoder
 from keras_s2s.layers.seq2seq_encoder import Seq2SeqEncoder
 from keras_s2s.models.seq2seq import Seq2Seq
-from keras_s2s.schedules import WarmUp
+from keras_s2s.optimizers import WarmUp
 
 
 def resolve_precision(recipe: TrainingConfig) -> TrainingConfig:

@@ -44,25 +44,25 @@ class NonFiniteGradientGuard(keras.callbacks.Callback):
         self._left_out = self._in_a_row = self._files = self._batches = 0
 
     def on_train_begin(self, logs: Any = None) -> None:
-        if self.model.guard is not None:
-            self._left_out = int(tf.convert_to_tensor(self.model.guard.left_out))
+        if self.model.skipped_steps is not None:
+            self._left_out = int(tf.convert_to_tensor(self.model.skipped_steps.count))
 
     def on_epoch_begin(self, epoch: int, logs: Any = None) -> None:
         self._batches = 0
 
     def on_train_batch_end(self, batch: int, logs: Any = None) -> None:
         made, self._batches = batch + 1 - self._batches, batch + 1
-        guard = self.model.guard
-        if guard is None:
+        skipped = self.model.skipped_steps
+        if skipped is None:
             return
-        left_out = int(tf.convert_to_tensor(guard.left_out)) - self._left_out
+        left_out = int(tf.convert_to_tensor(skipped.count)) - self._left_out
         if not left_out:
             self._in_a_row = 0
             return
         self._left_out += left_out
         self._in_a_row += left_out if left_out == made else 0
-        iteration = int(tf.convert_to_tensor(guard.iteration))
-        norm = float(tf.convert_to_tensor(guard.norm))
+        iteration = int(tf.convert_to_tensor(skipped.iteration))
+        norm = float(tf.convert_to_tensor(skipped.norm))
         self._report(DataPosition(*divmod(iteration, self._num_batches)), norm)
 
     def _report(self, position: DataPosition, norm: float) -> None:

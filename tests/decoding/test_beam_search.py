@@ -219,7 +219,7 @@ class Scripted:
     def init_state(self, outputs):
         return [tf.zeros((1, tf.shape(outputs[0])[0], 1))]
 
-    def remember(self, outputs, valid_length):
+    def setup_memory(self, outputs, valid_length):
         return None
 
     def step(self, tokens, state, memory):

@@ -100,7 +100,7 @@ class Counting:
     def init_state(self, outputs):
         return [tf.zeros((1, len(outputs[0]), 1))]
 
-    def remember(self, outputs, valid_length):
+    def setup_memory(self, outputs, valid_length):
         return Lengths(tf.constant(valid_length))
 
     def step(self, tokens, state, memory):

@@ -55,7 +55,7 @@ def in_numpy(score, weights, query, memory, length):
 @pytest.mark.parametrize("lengths", [LENGTHS, None], ids=["masked", "all"])
 def test_equals_the_formulas(make, queries, score, lengths):
     layer, outputs = make(score)
-    memory = layer.remember(outputs, None if lengths is None else tf.constant(lengths))
+    memory = layer.setup_memory(outputs, None if lengths is None else tf.constant(lengths))
     contexts, weights = layer(queries, memory)
     assert contexts.shape == (BATCH, QUERIES, outputs.shape[2])
     assert weights.shape == (BATCH, QUERIES, STEPS)
@@ -79,9 +79,9 @@ def test_what_is_written_in_padding_has_no_part_in_it(make, queries, score):
     # Large enough to outweigh everything else, had it a weight.
     noisy = np.where(valid[..., None], outputs, np.float32(1e4))
     wider = np.pad(noisy, [(0, 0), (0, 4), (0, 0)], constant_values=-1e4)
-    contexts, weights = layer(queries, layer.remember(outputs, LENGTHS))
+    contexts, weights = layer(queries, layer.setup_memory(outputs, LENGTHS))
     for other in (noisy, wider):
-        found_contexts, found_weights = layer(queries, layer.remember(other, LENGTHS))
+        found_contexts, found_weights = layer(queries, layer.setup_memory(other, LENGTHS))
         np.testing.assert_allclose(found_contexts, contexts, atol=1e-6)
         np.testing.assert_allclose(found_weights[..., :STEPS], weights, atol=1e-6)
         assert not np.any(found_weights[..., STEPS:])
@@ -93,7 +93,7 @@ def test_scores_that_are_far_apart_are_no_crash(make, queries, score):
     with tf.GradientTape() as tape:
         given = tf.constant(queries * 1e3), tf.constant(outputs * 1e3)
         tape.watch(given)
-        contexts, weights = layer(given[0], layer.remember(given[1], LENGTHS))
+        contexts, weights = layer(given[0], layer.setup_memory(given[1], LENGTHS))
         total = tf.reduce_sum(contexts) + tf.reduce_sum(weights**2)
     for part in (contexts, weights, *tape.gradient(total, [*given, *layer.trainable_weights])):
         assert np.isfinite(part).all()
@@ -106,10 +106,10 @@ def test_half_precision_is_near_and_its_weights_are_not_half(make, queries, scor
     # Smaller queries, since what a score of 30 loses in half precision is worth a factor.
     queries = queries / 4
     layer, outputs = make(score)
-    expected_contexts, expected_weights = layer(queries, layer.remember(outputs, LENGTHS))
+    expected_contexts, expected_weights = layer(queries, layer.setup_memory(outputs, LENGTHS))
     layer, _ = make(score, dtype=policy)
     contexts, weights = layer(
-        tf.cast(queries, layer.compute_dtype), layer.remember(outputs, LENGTHS)
+        tf.cast(queries, layer.compute_dtype), layer.setup_memory(outputs, LENGTHS)
     )
     assert weights.dtype == tf.float32
     assert contexts.dtype == layer.compute_dtype
@@ -125,7 +125,7 @@ def test_half_precision_is_near_and_its_weights_are_not_half(make, queries, scor
 @pytest.mark.parametrize(("batch", "steps"), [(0, STEPS), (BATCH, 0)])
 def test_nothing_to_attend_to(make, queries, score, batch, steps):
     layer, outputs = make(score)
-    memory = layer.remember(outputs[:batch, :steps], tf.zeros(batch, tf.int32))
+    memory = layer.setup_memory(outputs[:batch, :steps], tf.zeros(batch, tf.int32))
     contexts, weights = layer(queries[:batch], memory)
     assert weights.shape == (batch, QUERIES, steps)
     assert contexts.shape == (batch, QUERIES, outputs.shape[2])
@@ -144,7 +144,7 @@ def test_what_cannot_be_compared_is_refused():
 def test_weights_can_be_built_in_either_order(queries):
     for score in SCORES:
         layer = Attention(score, HIDDENS, HIDDENS)
-        layer(queries, layer.remember(normal(2, BATCH, STEPS, HIDDENS), LENGTHS))
+        layer(queries, layer.setup_memory(normal(2, BATCH, STEPS, HIDDENS), LENGTHS))
         other = Attention(score, HIDDENS, HIDDENS)
         other.build()
         shapes = [[weight.shape for weight in each.weights] for each in (layer, other)]

@@ -57,7 +57,7 @@ def make_unlike(**options):
 
 def begin(decoder, encoded, lengths=SOURCE_LENGTHS):
     """First state and memory."""
-    return decoder.init_state(encoded), decoder.remember(encoded, tf.convert_to_tensor(lengths))
+    return decoder.init_state(encoded), decoder.setup_memory(encoded, tf.convert_to_tensor(lengths))
 
 
 def read_step_by_step(decoder, ids, state, memory):
@@ -270,7 +270,7 @@ def test_no_step_sees_the_tokens_after_it(ids, state):
 
 def test_reading_then_the_dense_layer_is_the_whole_call(ids, state):
     decoder = make()
-    outputs, _ = decoder.read(ids, state)
+    outputs, _ = decoder.decode_hidden(ids, state)
     assert outputs.shape == (STEPS, BATCH, 16)
     logits = tf.transpose(decoder.logits(outputs), (1, 0, 2))
     np.testing.assert_allclose(logits, decoder(ids, state)[0], atol=1e-6)
@@ -281,7 +281,7 @@ def test_tied_embeddings_are_the_dense_layer(ids):
     names = [weight.path.split("/")[-1] for weight in tied.weights]
     assert names.count("embeddings") == names.count("output_bias") == 1
     assert [weight.shape for weight in tied.weights].count((VOCAB_SIZE, 8)) == 1
-    outputs, _ = tied.read(ids, *begin(tied, encoded))
+    outputs, _ = tied.decode_hidden(ids, *begin(tied, encoded))
     assert outputs.shape == (STEPS, BATCH, 8)
     expected = outputs @ tf.transpose(tied.embedding.embeddings.value) + tied.output_bias.value
     np.testing.assert_allclose(tied.logits(outputs), expected, atol=1e-5)
@@ -321,9 +321,9 @@ def test_options_that_do_not_go_together_are_refused(ids, state):
         make(cell="rnn")
     with pytest.raises(ValueError, match="what it has yet to write; leave out bidirectional"):
         make(bidirectional=True)
-    with pytest.raises(ValueError, match="give it the memory that `remember` makes"):
+    with pytest.raises(ValueError, match="give it the memory that `setup_memory` makes"):
         make(attention="luong")(ids, state)
-    assert make().remember((None, None)) is None, "and without attention there is none"
+    assert make().setup_memory((None, None)) is None, "and without attention there is none"
 
 
 @pytest.mark.parametrize(
@@ -338,7 +338,7 @@ def test_each_dropout_is_of_training_and_reproducible(ids, input_feeding, kind):
     generators = [state for state in decoder.variables if id(state) not in weights]
 
     def run(decoder, training):
-        return decoder.read(ids, *begin(decoder, encoded), training)[0].numpy()
+        return decoder.decode_hidden(ids, *begin(decoder, encoded), training)[0].numpy()
 
     plain = run(plain, training=True)
     np.testing.assert_allclose(run(decoder, training=False), plain, atol=1e-5)

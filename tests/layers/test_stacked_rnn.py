@@ -70,7 +70,7 @@ def operations(lstm, inputs, **options):
 def test_both_fast_ways_equal_the_keras_layer(
     make_lstm, inputs, state, valid_length, bidirectional, many_units, monkeypatch
 ):
-    monkeypatch.setattr(recurrent, "MANY_UNITS", many_units)
+    monkeypatch.setattr(recurrent, "BLOCK_LSTM_MAX_UNITS", many_units)
     lstm = make_lstm(bidirectional=bidirectional)
     results, gradients = run_with_gradients(lstm, inputs, state, valid_length)
     lstm.fused = False
@@ -87,7 +87,7 @@ def test_which_way_an_lstm_runs(make_lstm, inputs, monkeypatch):
     assert "BlockLSTM" not in operations(lstm, inputs)
     # Each direction has half of the units.
     for units, one_operation in ((HIDDENS, False), (HIDDENS + 1, True)):
-        monkeypatch.setattr(recurrent, "MANY_UNITS", units)
+        monkeypatch.setattr(recurrent, "BLOCK_LSTM_MAX_UNITS", units)
         assert ("BlockLSTM" in operations(make_lstm(), inputs)) == one_operation
         assert "BlockLSTM" in operations(make_lstm(bidirectional=True), inputs)
 
@@ -242,7 +242,7 @@ def test_a_row_without_steps_keeps_its_state(make_lstm, inputs, state, fused):
 @pytest.mark.parametrize("options", [{}, {"bidirectional": True}, {"cell": "gru"}], ids=str)
 def test_an_empty_batch_is_no_crash(make_lstm, options, many_units, monkeypatch):
     # The share of a replica is empty when a last batch has fewer rows than there are replicas.
-    monkeypatch.setattr(recurrent, "MANY_UNITS", many_units)
+    monkeypatch.setattr(recurrent, "BLOCK_LSTM_MAX_UNITS", many_units)
     for valid_length in (None, tf.zeros((0,), tf.int32)):
         rnn = make_lstm(**options)
         outputs, state = rnn(tf.zeros((STEPS, 0, FEATURES)), valid_length=valid_length)

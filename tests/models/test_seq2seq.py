@@ -9,6 +9,7 @@ import tensorflow as tf
 
 import keras_s2s as s2s
 from keras_s2s.losses import label_smoothed_loss
+from keras_s2s.optimizers import FusedAdam
 from keras_s2s.training.checkpoints import CheckpointFolder, TrainingState
 
 # Options of the encoder, of the decoder, and of both; each is in one of them.
@@ -166,11 +167,18 @@ def test_encoding_is_the_first_half_of_a_call(make_kind, batches, kind):
     assert (memory is None) == (kind == "plain")
 
 
-def test_adam_is_the_one_of_one_operation(make_model):
+def test_adam_is_fused_in_place(make_model):
     model = make_model()
+    optimizer = keras.optimizers.Adam(0.01, amsgrad=False)
+    model.compile(optimizer)
+    assert model.optimizer is optimizer, "the caller can still set its learning rate"
+    assert type(optimizer) is FusedAdam
     model.compile("adam")
-    assert "update_step" in vars(model.optimizer)
+    assert type(model.optimizer) is FusedAdam
+    assert int(model.skipped_steps.count) == 0
+    model.compile(keras.optimizers.Adam(amsgrad=True))
     assert type(model.optimizer) is keras.optimizers.Adam
+    assert model.skipped_steps is None
 
 
 # One step
@@ -267,17 +275,17 @@ def test_rows_without_any_token_change_nothing(make_kind, batches, kind):
 # Halves
 
 
-def test_small_models_take_batches_in_halves(make_kind):
+def test_small_models_take_batches_splits_batches(make_kind):
     def in_halves(kind, **options):
         model = make_kind(kind)
         model.compile(**options)
-        return model._in_halves
+        return model._splits_batches
 
     assert [in_halves(kind) for kind in OPTIONS] == [True, True, False, False]
     assert not in_halves("plain", jit_compile=True)
     large = s2s.Seq2Seq(s2s.Seq2SeqEncoder(9, 4, 128, 1), s2s.Seq2SeqDecoder(9, 4, 128, 1))
     large.compile()
-    assert not large._in_halves
+    assert not large._splits_batches
 
 
 @pytest.mark.parametrize("kind", ["plain", "luong"])
@@ -288,14 +296,14 @@ def test_both_halves_are_the_whole(make_kind, batches, kind):
         for in_halves in (True, False):
             model = make_kind(kind)
             model.compile(keras.optimizers.SGD(1.0), label_smoothing=0.1)
-            model._in_halves = in_halves
+            model._splits_batches = in_halves
             step = step_of(model, element)
             results.append([*step, *model.get_metrics_result().values()])
         for found, expected in zip(*results, strict=True):
             np.testing.assert_allclose(found, expected, rtol=1e-6, atol=2e-7)
 
 
-def test_epochs_in_halves_have_the_same_losses(chapter_pairs):
+def test_epochs_splits_batches_have_the_same_losses(chapter_pairs):
     source, target = (
         s2s.WordTokenizer.fit(texts, min_freq=3)
         for texts in (chapter_pairs.source, chapter_pairs.target)
@@ -308,7 +316,7 @@ def test_epochs_in_halves_have_the_same_losses(chapter_pairs):
             s2s.Seq2SeqEncoder(len(source), 32, 32, 2), s2s.Seq2SeqDecoder(len(target), 32, 32, 2)
         )
         model.compile(steps_per_execution=16)
-        model._in_halves = in_halves
+        model._splits_batches = in_halves
         losses.append(fit(model, data, epochs=2)["loss"])
     assert losses[0] == pytest.approx(losses[1], rel=1e-5)
 
@@ -606,5 +614,5 @@ def test_data_of_a_larger_vocabulary():
     source, target = s2s.WordTokenizer.fit(corpus.source), s2s.WordTokenizer.fit(corpus.target)
     data = s2s.make_dataset(corpus, source, target)
     for run in (model.fit, model.evaluate):
-        with pytest.raises(s2s.InputError, match="which knows 5 source tokens and 5 target tokens"):
+        with pytest.raises(s2s.InputError, match="5 source and 5 target tokens"):
             run(data, verbose=0)

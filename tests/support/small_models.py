@@ -99,7 +99,7 @@ class Continuations:
     def __init__(self, model, ids, length):
         self.decoder = model.decoder
         outputs = model.encoder(ids[None, :length], np.array([length]), training=False)
-        self.memory = self.decoder.remember(outputs, np.array([length]))
+        self.memory = self.decoder.setup_memory(outputs, np.array([length]))
         self.state = self.decoder.init_state(outputs)
 
     def after(self, prefixes):

@@ -10,7 +10,7 @@ import tensorflow as tf
 import keras_s2s as s2s
 from keras_s2s.config import PRESETS, TrainingConfig
 from keras_s2s.data.vocabulary import make_tokenizers
-from keras_s2s.schedules import WarmUp
+from keras_s2s.optimizers import WarmUp
 from keras_s2s.tokenizers.sentence_piece_tokenizer import SentencePieceTokenizer
 from keras_s2s.training.builders import make_model, make_optimizer
 

@@ -169,7 +169,7 @@ model.encoder.embedding.embeddings.assign(tf.fill((9, 4), float("nan")))
 model.fit(tf.data.Dataset.from_tensors((ids, ids)), verbose=0)
 import numpy as np
 same = [np.array_equal(a, b) for a, b in zip(before, model.get_weights())]
-print(int(tf.convert_to_tensor(model.guard.left_out)), same.count(False))
+print(int(tf.convert_to_tensor(model.skipped_steps.count)), same.count(False))
 """
 
 

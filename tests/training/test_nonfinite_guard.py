@@ -111,5 +111,5 @@ def test_a_step_left_out_changes_nothing(make_model, batches):
     after = [np.array(variable) for variable in (*model.variables, *model.optimizer.variables[2:])]
     for mine, theirs in zip(after, before, strict=True):
         np.testing.assert_array_equal(mine, theirs)
-    assert int(model.guard.left_out) == 1
-    assert np.isinf(model.guard.norm.numpy())
+    assert int(model.skipped_steps.count) == 1
+    assert np.isinf(model.skipped_steps.norm.numpy())
