@@ -100,7 +100,7 @@ WITHOUT_A_ROW = {
     "TensorFlow is at work already and cannot count the processor as … devices any more; do that "
     "in a new process": PYTHON,
     "a corpus cannot be prepared with …; remove that option": PYTHON,
-    "a history without an epoch; train for one at least": PYTHON,
+    "the history is empty; train for at least one epoch": PYTHON,
     "a version and a label exclude each other; give one of them": PYTHON,
     "batch_tokens is …; it needs bucket_by_length, and room for a pair of num_steps (…) tokens": (
         PYTHON
@@ -109,10 +109,10 @@ WITHOUT_A_ROW = {
     "cannot hold out valid=… and test=… of a corpus; give fractions of at least 0 that add up to "
     "less than 1": PYTHON,
     "no corpus to prepare; give one or more": PYTHON,
-    "no scores to draw; give one at least": PYTHON,
-    "no scores to draw; give those of one sentence at least": PYTHON,
-    "no sentences to draw the lengths of; give one at least": PYTHON,
-    "… translators to compare; give two or more, in a list": PYTHON,
+    "no scores to plot; give at least one": PYTHON,
+    "no BLEU scores to plot; give those of at least one sentence": PYTHON,
+    "no sentence lengths to plot; give at least one sentence": PYTHON,
+    "… translators to compare; give a list of two or more": PYTHON,
     "source_ids are … and source_valid_length …; give whole numbers, as encode_source of a "
     "tokenizer does": PYTHON,
     "the client is closed; make a new one": PYTHON,

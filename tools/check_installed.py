@@ -14,7 +14,6 @@ from pathlib import Path
 
 # Each extra with what it brings, and a command that needs it.
 EXTRAS = {
-    "plots": ("matplotlib", "keras_s2s plot RUN"),
     "web": ("flask", "keras_s2s web RUN --port 0"),
     "distributed": (
         "apache_beam",

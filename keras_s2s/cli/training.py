@@ -15,8 +15,7 @@ from typing import Any
 from keras_s2s.config import RESUMABLE_FIELDS, TrainingConfig, preset
 from keras_s2s.data.config import PreparationConfig
 from keras_s2s.data.prepared.index import PreparedIndex, is_prepared
-from keras_s2s.evaluation.plots import require_matplotlib
-from keras_s2s.evaluation.run_comparison import describe_runs, find_runs, table_of_runs
+from keras_s2s.evaluation.run_comparison import describe_runs, find_runs, format_runs
 from keras_s2s.run_directory import RunDirectory
 from keras_s2s.training.cluster import DistributionConfig
 from keras_s2s.utils.checks import check_seed
@@ -151,7 +150,7 @@ def runs(options: argparse.Namespace) -> None:
         print(json.dumps({"runs": described}))
         return
     width = shutil.get_terminal_size().columns if sys.stdout.isatty() else None
-    for line in table_of_runs(described, width):
+    for line in format_runs(described, width):
         print(line)
 
 
@@ -161,8 +160,6 @@ def plot(options: argparse.Namespace) -> None:
     run.read_record()
     output = None if options.output is None else Path(options.output)
     check_output_folder(output or run.path, "--output")
-    # Before TensorFlow, which takes longer to come than this takes to be said.
-    require_matplotlib()
     import_tensorflow()
     from keras_s2s.evaluation.figures import plot_run
 

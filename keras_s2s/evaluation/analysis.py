@@ -1,4 +1,4 @@
-"""What a finished model makes of some sentences, for pictures and for the page of its run."""
+"""Analysis of a trained model on a sample of sentences, for plots and the report of its run."""
 
 import random
 from collections.abc import Iterable, Sequence
@@ -12,25 +12,24 @@ from keras_s2s.tokenizers.tokenizer import Tokenizer
 from keras_s2s.translation.translator import Translator
 from keras_s2s.utils.text import encode_texts, string_tensor
 
-# Enough for a picture, and seconds' work.
+# Enough for a plot, and computed in seconds.
 NUM_SENTENCES = 500
-NUM_MEASURED = 20_000
-NUM_EXPLAINED = 4
-# Longer sentences make pictures that fit on no screen.
-MOST_WORDS = 20
+NUM_LENGTHS = 20_000
+NUM_ATTENTION_MAPS = 4
+# Attention maps of longer sentences do not fit on a screen.
+MAX_WORDS = 20
 
 
 class ModelAnalysis(NamedTuple):
-    """How a model did on some sentences.
+    """Translations and scores of a model on a sample of sentences.
 
     Attributes:
         sources: distinct sentences.
-        translations: one of each, by greedy search.
-        references: of each one or more.
-        scores: what `evaluate` returns of `bleu` and `chrf`, with signatures, and
-            `bleu_by_length`.
-        log_probabilities: for `translations` and `references` (the first of each sentence) the
-            log-probability in nats of each, divided by its number of tokens.
+        translations: their translations, by greedy search.
+        references: one or more for each sentence.
+        scores: `bleu` and `chrf` with signatures, and `bleu_by_length`, as `evaluate` returns them.
+        log_probabilities: for `translations` and `references` (the first of each sentence), the
+            log-probability per token of each, in nats.
     """
 
     sources: list[str]
@@ -43,15 +42,15 @@ class ModelAnalysis(NamedTuple):
 def analyze(
     translator: Translator, corpus: ParallelCorpus, num_sentences: int = NUM_SENTENCES
 ) -> ModelAnalysis:
-    """Translates and scores a sample of the distinct sources of a corpus, the same each time.
+    """Translate and score a fixed sample of the distinct sources of a corpus.
 
     Args:
         translator: the model.
         corpus: at least one pair.
-        num_sentences: how large the sample is, at most.
+        num_sentences: maximum size of the sample.
     """
-    everything = list(zip(*corpus.references(), strict=True))
-    sample = random.Random(0).sample(everything, min(num_sentences, len(everything)))
+    population = list(zip(*corpus.references(), strict=True))
+    sample = random.Random(0).sample(population, min(num_sentences, len(population)))
     sources, references = map(list, zip(*sample, strict=True))
     translations = translator.translate(sources)
     _, scores = score_texts(make_metrics(), sources, translations, references)
@@ -68,22 +67,22 @@ def analyze(
 
 
 def token_counts(
-    translator: Translator, corpus: ParallelCorpus, num_pairs: int = NUM_MEASURED
+    translator: Translator, corpus: ParallelCorpus, num_pairs: int = NUM_LENGTHS
 ) -> tuple[list[int], list[int]]:
-    """The lengths of a sample of the pairs, as `num_steps` limits them.
+    """Count the tokens of a fixed sample of the pairs, as `num_steps` limits them.
 
     Args:
-        translator: its tokenizers take the sentences apart.
+        translator: its tokenizers are used.
         corpus: the pairs.
-        num_pairs: how many of them, at most; a sample is the same each time.
+        num_pairs: maximum size of the sample.
 
     Returns:
-        Tokens of each source, and of the target of each with `<bos>` and `<eos>`.
+        Token counts of the sources, and of the targets with `<bos>` and `<eos>`.
     """
-    numbers = range(len(corpus))
-    chosen = random.Random(0).sample(numbers, min(num_pairs, len(numbers)))
-    source = _lengths(translator.source_tokenizer, (corpus.source[number] for number in chosen))
-    target = _lengths(translator.target_tokenizer, (corpus.target[number] for number in chosen))
+    population = range(len(corpus))
+    indices = random.Random(0).sample(population, min(num_pairs, len(population)))
+    source = _lengths(translator.source_tokenizer, (corpus.source[index] for index in indices))
+    target = _lengths(translator.target_tokenizer, (corpus.target[index] for index in indices))
     return source, [length + 2 for length in target]
 
 
@@ -91,34 +90,33 @@ def _lengths(tokenizer: Tokenizer, sentences: Iterable[str]) -> list[int]:
     return tokenizer.tokenize(string_tensor(encode_texts(sentences))).row_lengths().numpy().tolist()
 
 
-def explain_some(
+def sample_attention_maps(
     translator: Translator,
     sentences: Sequence[str] | Sequence[bytes],
-    number: int = NUM_EXPLAINED,
+    count: int = NUM_ATTENTION_MAPS,
 ) -> list[AttentionMap]:
-    """Where a model looks in sentences of different lengths.
+    """Return attention maps of a few sentences of different lengths.
 
     Args:
         translator: the model.
-        sentences: to choose from, the same ones each time.
-        number: how many, at most.
+        sentences: candidates; the selection from them is deterministic.
+        count: maximum number of maps.
 
     Returns:
-        Of each chosen sentence what `explain` finds, the shortest first; nothing when the model
-        does not attend.
+        The maps, shortest sentence first; empty for a model without attention.
     """
     if translator.model.decoder.attention is None:
         return []
-    chosen = _of_different_lengths(sorted(set(encode_texts(sentences))), number)
-    if not chosen:
+    selected = _select_by_length(sorted(set(encode_texts(sentences))), count)
+    if not selected:
         return []
-    found = translator.explain(string_tensor(chosen))
-    return [AttentionMap.of_row(found, row) for row in range(len(chosen))]
+    outputs = translator.explain(string_tensor(selected))
+    return [AttentionMap.from_outputs(outputs, row) for row in range(len(selected))]
 
 
-def _of_different_lengths(sentences: Sequence[bytes], number: int) -> list[bytes]:
-    """At most `number` sentences: one each from the end of as many parts, sorted by length."""
+def _select_by_length(sentences: Sequence[bytes], count: int) -> list[bytes]:
+    """Return the longest sentence of each of `count` quantiles of length."""
     by_length = sorted(filter(bytes.strip, sentences), key=lambda text: len(text.split()))
-    fitting = [text for text in by_length if len(text.split()) <= MOST_WORDS] or by_length[:1]
-    number = min(number, len(fitting))
-    return [fitting[(part + 1) * len(fitting) // number - 1] for part in range(number)]
+    fitting = [text for text in by_length if len(text.split()) <= MAX_WORDS] or by_length[:1]
+    count = min(count, len(fitting))
+    return [fitting[(index + 1) * len(fitting) // count - 1] for index in range(count)]

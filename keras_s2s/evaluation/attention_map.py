@@ -1,43 +1,51 @@
-"""What `Translator.explain` found, as Python's own texts and numbers."""
+"""Attention weights of one sentence, with its tokens."""
 
+from collections.abc import Mapping
 from typing import Any, NamedTuple
 
 
 class AttentionMap(NamedTuple):
-    """Where a model looked in the source while it wrote each token of an answer.
+    """Attention weights from each target token to each source token of one sentence.
 
     Attributes:
-        source: the tokens that it read.
-        target: those that it wrote, `<eos>` too.
-        attention: a row for each of the target, a number for each of the source.
+        source_tokens: tokens that the encoder read.
+        target_tokens: tokens that greedy search emitted, with `<eos>`.
+        weights: a row for each target token, a weight from 0 to 1 for each source token.
     """
 
-    source: list[str]
-    target: list[str]
-    attention: list[list[float]]
+    source_tokens: list[str]
+    target_tokens: list[str]
+    weights: list[list[float]]
 
     @classmethod
-    def of_row(cls, explained: Any, row: int) -> "AttentionMap":
-        """One sentence of what `Translator.explain` returns, without padding.
+    def from_outputs(cls, outputs: Mapping[str, Any], row: int = 0) -> "AttentionMap":
+        """Return one sentence of the outputs of the signature `explain`, without padding.
+
+        Args:
+            outputs: result of `Translator.explain`, `Translator.explained` or
+                `TranslationClient.explain`: tensors, or lists.
+            row: index of the sentence in the batch.
 
         Example:
 
-        >>> explained = {
+        >>> outputs = {
         ...     "source_tokens": [[b"go", b""]],
         ...     "target_tokens": [["va", "<eos>", ""]],
         ...     "attention": [[[1.0, 0.0], [1.0, 0.0], [0.0, 0.0]]],
         ... }
-        >>> Explained.of_row(explained, 0)
-        Explained(source=['go'], target=['va', '<eos>'], attention=[[1.0], [1.0]])
+        >>> AttentionMap.from_outputs(outputs).target_tokens
+        ['va', '<eos>']
+        >>> AttentionMap.from_outputs(outputs).weights
+        [[1.0], [1.0]]
         """
-        source = _words(explained["source_tokens"][row])
-        target = _words(explained["target_tokens"][row])
-        weights = explained["attention"][row][: len(target)]
+        source = _texts(outputs["source_tokens"][row])
+        target = _texts(outputs["target_tokens"][row])
+        weights = outputs["attention"][row][: len(target)]
         return cls(source, target, [[float(w) for w in line[: len(source)]] for line in weights])
 
 
-def _words(tokens: Any) -> list[str]:
-    """Tokens as text, without padding."""
+def _texts(tokens: Any) -> list[str]:
+    """Return the tokens as str, without the empty ones of the padding."""
     texts = [
         token.decode("utf-8") if isinstance(token, bytes) else str(token)
         for token in (tokens.numpy() if hasattr(tokens, "numpy") else tokens)

@@ -1,4 +1,4 @@
-"""Models put to the test: scores that can be compared, and whether a difference means anything."""
+"""Evaluation of translators on a corpus: comparable scores, and significance of differences."""
 
 import contextlib
 import math
@@ -12,13 +12,8 @@ import numpy as np
 from sacrebleu.metrics.base import Metric
 
 from keras_s2s.data.parallel_corpus import ParallelCorpus
-from keras_s2s.evaluation.metrics import (
-    by_length,
-    make_metrics,
-    paired_bootstrap,
-    score,
-    sentence_statistics,
-)
+from keras_s2s.evaluation.metrics import make_metrics, score, score_by_length, sentence_statistics
+from keras_s2s.evaluation.significance import paired_bootstrap
 from keras_s2s.serving.signatures import ScoredPair
 from keras_s2s.translation.base import SentenceTranslator
 from keras_s2s.utils.checks import check_int, check_seed, check_type
@@ -26,8 +21,8 @@ from keras_s2s.utils.console import progress_bar
 from keras_s2s.utils.errors import InputError
 from keras_s2s.utils.files import atomic_write
 
-# Given so many, a translator can put sentences of similar lengths together.
-BATCHES_AT_A_TIME = 16
+# Enough for a translator to form batches of sentences of similar lengths.
+BATCHES_PER_CALL = 16
 
 
 def evaluate(
@@ -39,34 +34,33 @@ def evaluate(
     tokenize: str = "13a",
     save_translations: str | os.PathLike[str] | None = None,
 ) -> dict[str, Any]:
-    """Scores a translator on a corpus.
+    """Score a translator on a corpus.
 
-    BLEU and chrF are sacreBLEU's, on the raw references and without regard to case, since the
-    chapter's tokenizer lower-cases. Every distinct source is translated once and compared with
-    all of its translations in the corpus.
+    BLEU and chrF are sacreBLEU's, on the raw references and case-insensitive, since the chapter's
+    tokenizer lower-cases. Each distinct source is translated once and scored against all of its
+    references in the corpus.
 
     Args:
-        translator: a `Translator`, or an export.
+        translator: a `Translator` or an `ExportedTranslator`.
         corpus: the pairs.
-        batch_size: sentences at a time.
-        beam: translations that the search keeps in view at a time; 1 is greedy search.
-        tokenize: how sacreBLEU takes a text apart for BLEU, by its own names. `none` is for a
-            corpus that has a space between all tokens; in raw text a full stop clings to its word
-            and would count as a mistake.
-        save_translations: a file to write: for each distinct source, in the order of their first
-            appearance, a line with the source, the translation and all references, with tabs in
-            between.
+        batch_size: sentences per batch.
+        beam: beam size; 1 is greedy search.
+        tokenize: sacreBLEU's tokenizer for BLEU. Use `none` only for references that are tokenized
+            already: in raw text punctuation is attached to words and would count as errors.
+        save_translations: path of a tab-separated file to write: a line for each distinct source,
+            in the order of first appearance, with the source, the translation and all references.
 
     Returns:
-        `bleu` and `chrf` (0 to 100) with `bleu_signature` and `chrf_signature`; `bleu_by_length`,
-        which has for sources of `1-5`, `6-10`, `11-15` and `>15` words, those that there are,
-        their `score` and `num_sentences`;
-        `nats_per_token` and `perplexity` of the references, each cut to the tokens that an answer
-        can have, the end of the sentence counting as a token; `sentences_per_second` of
-        translating; `num_pairs`, `num_sentences` and `num_tokens`.
+        - `bleu`, `chrf`: 0 to 100, with `bleu_signature` and `chrf_signature`.
+        - `bleu_by_length`: `score` and `num_sentences` for sources of `1-5`, `6-10`, `11-15` and
+          `>15` words, without empty buckets.
+        - `nats_per_token`, `perplexity`: of the references, each truncated to the maximum length
+          of a translation; the end of the sentence counts as a token.
+        - `sentences_per_second`: throughput of translation.
+        - `num_pairs`, `num_sentences`, `num_tokens`.
 
     Raises:
-        InputError: the corpus is empty, sacreBLEU cannot tokenize so, or the file cannot be
+        InputError: the corpus is empty, sacreBLEU has no such tokenizer, or the file cannot be
             written.
 
     Example:
@@ -83,8 +77,8 @@ def evaluate(
     (95.5, 0.5, 2)
     """
     arguments = corpus, batch_size, beam, save_translations
-    [trial] = _trials([translator], make_metrics(tokenize), *arguments)
-    return trial.result
+    [result] = _evaluate_all([translator], make_metrics(tokenize), *arguments)
+    return result.scores
 
 
 def compare(
@@ -98,115 +92,113 @@ def compare(
     num_samples: int = 1000,
     seed: int = 12345,
 ) -> dict[str, Any]:
-    """Scores translators on the same corpus, and tests how each differs from the first.
+    """Score translators on the same corpus, and test the difference of each from the first.
 
-    The test is the paired bootstrap of `keras_s2s.scores.paired_bootstrap`. The same arguments
-    give the same figures.
+    The test is `keras_s2s.evaluation.significance.paired_bootstrap`. It is deterministic for a
+    given seed.
 
     Args:
-        translators: two or more; the first is what the others are compared with.
+        translators: two or more; the first is the baseline.
         corpus: the pairs. None of the translators should have been trained on them.
-        batch_size: sentences at a time.
+        batch_size: sentences per batch.
         beam: as in `evaluate`, for all of them.
         tokenize: as in `evaluate`.
         save_translations: as in `evaluate`, with the translations of all translators, in their
             order, between the source and the references.
-        num_samples: samples of the sentences that the test draws.
-        seed: of these samples.
+        num_samples: number of bootstrap resamples.
+        seed: random seed of the resamples.
 
     Returns:
-        `models`, for each translator what `evaluate` returns; `num_samples` and `seed`; and
-        `differences`, for each but the first an object with `bleu` and `chrf`. In each of these
-        are `difference`, the score less that of the first translator; `interval`, the two ends of
-        where that lies in 95% of the samples; and `p_value`, how probable a difference as large,
-        either way, is between equals.
+        - `models`: for each translator what `evaluate` returns.
+        - `differences`: for each translator but the first, by metric (`bleu`, `chrf`), the
+          `difference` from the first, its 95% confidence `interval` and the two-sided `p_value`.
+        - `num_samples`, `seed`.
 
     Raises:
-        InputError: fewer than two translators, a number of samples or a seed that makes no sense,
-            or what `evaluate` raises.
+        InputError: fewer than two translators, an invalid `num_samples` or `seed`, or as for
+            `evaluate`.
     """
-    given = 1 if isinstance(translators, SentenceTranslator) else len(translators)
-    if given < 2:
-        raise InputError(f"{given} translators to compare; give two or more, in a list")
+    count = 1 if isinstance(translators, SentenceTranslator) else len(translators)
+    if count < 2:
+        raise InputError(f"{count} translators to compare; give a list of two or more")
     check_int("num_samples", num_samples)
     check_seed(seed)
     metrics = make_metrics(tokenize)
     arguments = corpus, batch_size, beam, save_translations
-    first, *others = _trials(translators, metrics, *arguments)
+    baseline, *others = _evaluate_all(translators, metrics, *arguments)
     differences = [
         {
             name: paired_bootstrap(
-                metric, first.counts[name], other.counts[name], num_samples, seed
+                metric, baseline.statistics[name], other.statistics[name], num_samples, seed
             )._asdict()
             for name, metric in metrics.items()
         }
         for other in others
     ]
     return {
-        "models": [trial.result for trial in (first, *others)],
+        "models": [result.scores for result in (baseline, *others)],
         "differences": differences,
         "num_samples": num_samples,
         "seed": seed,
     }
 
 
-class _Trial(NamedTuple):
-    """How a translator did: what `evaluate` returns, and what each metric counted."""
+class _Result(NamedTuple):
+    """Scores of a translator as `evaluate` returns them, and the statistics of each metric."""
 
-    result: dict[str, Any]
-    counts: dict[str, np.ndarray]
+    scores: dict[str, Any]
+    statistics: dict[str, np.ndarray]
 
 
-def _trials(
+def _evaluate_all(
     translators: Sequence[SentenceTranslator],
     metrics: dict[str, Metric],
     corpus: ParallelCorpus,
     batch_size: int,
     beam: int,
     save_translations: str | os.PathLike[str] | None,
-) -> list[_Trial]:
+) -> list[_Result]:
     check_type("corpus", corpus, ParallelCorpus, "what load_corpus returns")
     check_int("batch_size", batch_size)
     if not len(corpus):
-        raise InputError(f"{corpus.name}: no pair to evaluate on; give a corpus that has some")
-    with contextlib.ExitStack() as at_end:
-        aside = None
+        raise InputError(f"{corpus.name}: no pair to evaluate on; give a corpus with at least one")
+    with contextlib.ExitStack() as stack:
+        output = None
         if save_translations is not None:
             if os.path.isdir(save_translations):
                 raise InputError(f"{save_translations}: is a folder; give the name of a file")
-            # Begun before the translating, so that a place that cannot be written to is told early.
-            aside = at_end.enter_context(atomic_write(save_translations))
+            # Opened before translation, so that a path that is not writable fails early.
+            output = stack.enter_context(atomic_write(save_translations))
         sources, references = corpus.references()
-        trials: list[_Trial] = []
+        results: list[_Result] = []
         columns: list[list[str]] = []
         for translator in translators:
             translations, seconds = _translate(translator, sources, batch_size, beam)
             columns.append(translations)
-            counts, scores = score_texts(metrics, sources, translations, references)
-            result = {
-                **scores,
+            statistics, scores = score_texts(metrics, sources, translations, references)
+            scores |= {
                 **_score_references(translator, corpus, batch_size),
                 "num_pairs": len(corpus),
                 "num_sentences": len(sources),
                 "sentences_per_second": len(sources) / seconds,
             }
-            trials.append(_Trial(result, counts))
-        if aside is not None:
-            _write_table(aside, sources, columns, references)
-    return trials
+            results.append(_Result(scores, statistics))
+        if output is not None:
+            _write_table(output, sources, columns, references)
+    return results
 
 
 def _translate(
     translator: SentenceTranslator, sources: list[str], batch_size: int, beam: int
 ) -> tuple[list[str], float]:
-    """The translations, and the seconds that they took."""
-    # The graph is made in the first call; that is not the speed of translating.
+    """Return the translations and the seconds that they took."""
+    # Warm up: the first call traces the graph, which is not part of the throughput.
     translator.translate(sources[:1], batch_size, beam=beam)
-    began = time.perf_counter()
+    start = time.perf_counter()
     translations: list[str] = []
-    for batch in _batches(len(sources), BATCHES_AT_A_TIME * batch_size, "translating"):
+    for batch in _batches(len(sources), BATCHES_PER_CALL * batch_size, "translating"):
         translations += translator.translate(sources[batch], batch_size, beam=beam)
-    return translations, time.perf_counter() - began
+    return translations, time.perf_counter() - start
 
 
 def score_texts(
@@ -215,36 +207,35 @@ def score_texts(
     translations: list[str],
     references: list[list[str]],
 ) -> tuple[dict[str, np.ndarray], dict[str, Any]]:
-    """Scores translations that are there already.
+    """Score existing translations.
 
     Args:
-        metrics: those of `make_metrics`.
-        sources: the sentences that were translated.
-        translations: one of each.
-        references: of each sentence one or more.
+        metrics: result of `make_metrics`.
+        sources: the source sentences.
+        translations: one for each source.
+        references: one or more for each source.
 
     Returns:
-        The counts of each metric in each sentence, and what `evaluate` tells of them: `bleu`,
+        The `sentence_statistics` of each metric; and the corpus scores as in `evaluate`: `bleu`,
         `chrf`, their signatures, and `bleu_by_length`.
     """
-    counts = {
+    statistics = {
         name: sentence_statistics(metric, translations, references)
         for name, metric in metrics.items()
     }
     scores: dict[str, Any] = {}
     for name, metric in metrics.items():
-        scores[name] = score(metric, counts[name])
+        scores[name] = score(metric, statistics[name])
         scores[f"{name}_signature"] = str(metric.get_signature())
-    scores["bleu_by_length"] = by_length(metrics["bleu"], counts["bleu"], sources)
-    return counts, scores
+    scores["bleu_by_length"] = score_by_length(metrics["bleu"], statistics["bleu"], sources)
+    return statistics, scores
 
 
 def _score_references(
     translator: SentenceTranslator, corpus: ParallelCorpus, batch_size: int
 ) -> dict[str, Any]:
-    """How probable the model finds the references."""
-    # Sentences of similar lengths in a batch have little padding: of a corpus in no order, that
-    # takes a quarter of the time. The sums are the same in any order.
+    """Compute the perplexity of the references."""
+    # Sorting by length minimizes padding: a quarter of the time for a shuffled corpus.
     pairs = sorted(
         zip(corpus.source, corpus.target, strict=True),
         key=lambda pair: (len(pair[1]), len(pair[0])),
@@ -265,17 +256,17 @@ def _score_references(
 def _write_table(
     path: Path, sources: list[str], columns: list[list[str]], references: list[list[str]]
 ) -> None:
-    in_a_cell = str.maketrans("\t\r\n", "   ")
+    separators = str.maketrans("\t\r\n", "   ")
     with open(path, "wb") as file:
         for source, translations, targets in zip(
             sources, zip(*columns, strict=True), references, strict=True
         ):
-            cells = (text.translate(in_a_cell) for text in (source, *translations, *targets))
+            cells = (text.translate(separators) for text in (source, *translations, *targets))
             file.write("\t".join(cells).encode("utf-8", "surrogateescape") + b"\n")
 
 
 def _batches(size: int, batch_size: int, description: str) -> Iterator[slice]:
-    """Slices that cover `size` items, with a progress bar on a terminal."""
+    """Yield slices that cover `size` items, with a progress bar on a terminal."""
     with progress_bar() as bar:
         for start in bar.track(range(0, size, batch_size), description=description):
             yield slice(start, start + batch_size)

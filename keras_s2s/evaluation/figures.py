@@ -1,4 +1,4 @@
-"""All pictures of a run, and its page with them in it."""
+"""All plots of a run, and its report with them."""
 
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -7,8 +7,14 @@ from keras_s2s.config import TrainingConfig
 from keras_s2s.data.parallel_corpus import ParallelCorpus, load_corpus
 from keras_s2s.data.prepared.index import PreparedIndex, is_prepared
 from keras_s2s.evaluation import plots
-from keras_s2s.evaluation.analysis import ModelAnalysis, analyze, explain_some, token_counts
-from keras_s2s.evaluation.report import Picture, ReportData, write_report
+from keras_s2s.evaluation.analysis import (
+    ModelAnalysis,
+    analyze,
+    sample_attention_maps,
+    token_counts,
+)
+from keras_s2s.evaluation.attention_map import AttentionMap
+from keras_s2s.evaluation.report import ReportData, ReportFigure, write_report
 from keras_s2s.run_directory import RunDirectory
 from keras_s2s.translation.translator import Translator
 from keras_s2s.utils.console import log, pluralize
@@ -19,171 +25,174 @@ if TYPE_CHECKING:
 
 NUM_TRANSLATIONS = 10
 
+# Captions and figures, by file name.
+Figures = dict[str, tuple[str, "Figure"]]
 
-class Material(NamedTuple):
-    """Sentences to try a model on.
+
+class EvaluationPairs(NamedTuple):
+    """Pairs to evaluate a model on.
 
     Attributes:
-        all_pairs: the corpus, for its lengths; of a prepared one only what is held out.
+        corpus: the whole corpus, for its lengths; of a prepared corpus only the held-out pairs.
         pairs: the part of it to translate.
-        of_what: what that part is, for a person.
+        description: of that part.
     """
 
-    all_pairs: ParallelCorpus
+    corpus: ParallelCorpus
     pairs: ParallelCorpus
-    of_what: str
+    description: str
 
 
 def plot_run(
     run: RunDirectory, corpus: str | None = None, output: Path | None = None
 ) -> list[Path]:
-    """Draws what there is to see of a run: each picture as PNG and SVG, and the page.
+    """Write all plots of a run, each as PNG and SVG, and the report with them.
 
-    The history is always there; a finished run also has the lengths of the corpus, the scores of
-    translations and references, BLEU by length, and, where the model attends, where it looked in
-    some sentences.
+    The history is always plotted; for a finished run also the sentence lengths of the corpus, the
+    log-probabilities of translations and references, BLEU by length, and the attention maps of
+    some sentences where the model has attention.
 
     Args:
         run: the run directory.
-        corpus: where the corpus is now, or another one; that of the run when left out.
-        output: a folder for pictures and page; `plots/` and `report.html` in the run directory
-            when left out.
+        corpus: where the corpus is now, or another corpus; default that of the run.
+        output: folder for plots and report; default `plots/` and `report.html` of the run.
 
     Returns:
-        The files, the page last.
+        Paths of the files, the report last.
 
     Raises:
-        InputError: there is no run, or no epoch of it yet; the corpus that is given cannot be
-            used; a file cannot be written; or matplotlib is not installed.
+        InputError: there is no run, or it has no epoch yet; `corpus` cannot be used; or a file
+            cannot be written.
     """
-    record, recipe = run.read_record(), run.read_config()
+    record, config = run.read_record(), run.read_config()
     rows = run.read_history()
     if not rows:
         raise InputError(
-            f"{run.path}: has no epoch to draw yet; train on with keras-s2s train --resume"
+            f"{run.path}: has no epoch to plot yet; continue with keras-s2s train --resume"
         )
-    figures = {"history": ("Training history", plots.plot_history(rows))}
-    findings = None
-    material = _material(record, recipe, run, corpus)
-    if material is not None:
+    figures: Figures = {"history": ("Training history", plots.plot_history(rows))}
+    data = ReportData()
+    evaluated = _evaluation_pairs(record, config, run, corpus)
+    if evaluated is not None:
         translator = Translator.load(run.model)
-        examination = analyze(translator, material.pairs)
-        lengths = token_counts(translator, material.all_pairs)
-        findings = _findings(examination, translator, material.of_what)
-        whole = material.all_pairs is not material.pairs
-        of_lengths = "the corpus" if whole else material.of_what
-        figures |= _figures(examination, findings, lengths, of_lengths, recipe)
-    folder, page = (run.plots, run.report) if output is None else (output, output / run.report.name)
+        analysis = analyze(translator, evaluated.pairs)
+        attention_maps = sample_attention_maps(translator, analysis.sources)
+        model_figures = _model_figures(analysis, translator, evaluated, config)
+        figures |= model_figures
+        for index, attention_map in enumerate(attention_maps, 1):
+            figures[f"attention-{index}"] = ("Attention", plots.plot_attention(attention_map))
+        data = _report_data(analysis, attention_maps, evaluated.description, model_figures)
+    folder = run.plots if output is None else output
+    report = run.report if output is None else output / run.report.name
     files = []
     for name, (_, figure) in figures.items():
         for suffix in (".png", ".svg"):
             files.append(folder / f"{name}{suffix}")
             plots.save(figure, files[-1])
-    pictures = [
-        Picture(caption, (folder / f"{name}.svg").read_bytes())
-        for name, (caption, _) in figures.items()
-        # The page has these as text.
-        if not name.startswith(("history", "attention"))
-    ]
-    return [*files, write_report(run, page, findings, pictures)]
+    return [*files, write_report(run, report, data)]
 
 
-def _material(
-    record: dict[str, Any], recipe: TrainingConfig, run: RunDirectory, corpus: str | None
-) -> Material | None:
-    """What to try the model on; None, with a message, where only the history can be drawn."""
+def _evaluation_pairs(
+    record: dict[str, Any], config: TrainingConfig, run: RunDirectory, corpus: str | None
+) -> EvaluationPairs | None:
+    """Return the pairs; None, with a message, where only the history can be plotted."""
     if not run.model.is_file():
-        log(f"{run.path}: has no model yet, so there is only its history to draw")
+        log(f"{run.path}: has no model yet, so only its history is plotted")
         return None
-    own = record.get("corpus", {})
-    how = {name: bool(own.get(name)) for name in ("reverse", "skip_bad_lines")}
+    trained_on = record.get("corpus", {})
+    options = {name: bool(trained_on.get(name)) for name in ("reverse", "skip_bad_lines")}
     if corpus is not None:
         if is_prepared(corpus):
-            return _held_out(run, own, corpus)
-        pairs = load_corpus(corpus, max_pairs=recipe.max_pairs, **how)
-        if pairs.fingerprint() != own.get("sha256"):
-            return Material(pairs, pairs, f"{corpus}, which is not the corpus of the run")
+            return _held_out(run, trained_on, corpus)
+        pairs = load_corpus(corpus, max_pairs=config.max_pairs, **options)
+        if pairs.fingerprint() != trained_on.get("sha256"):
+            description = f"{corpus}, which is not the corpus of the run"
+            return EvaluationPairs(pairs, pairs, description)
     else:
+        name = trained_on.get("corpus", "")
         try:
-            if is_prepared(own.get("corpus", "")):
-                return _held_out(run, own, own["corpus"])
-            pairs = load_corpus(own.get("corpus", ""), max_pairs=recipe.max_pairs, **how)
+            if is_prepared(name):
+                return _held_out(run, trained_on, name)
+            pairs = load_corpus(name, max_pairs=config.max_pairs, **options)
         except InputError as error:
-            log(f"{error}; there is only the history to draw, unless CORPUS says where it is now")
+            log(f"{error}; only the history is plotted, unless CORPUS gives its new location")
             return None
-        if pairs.fingerprint() != own.get("sha256"):
-            log(f"{run.path}: {own.get('corpus')} is not what it was when the run began")
-            return Material(pairs, pairs, f"{own.get('corpus')}, which has changed since the run")
-    splits = pairs.split(recipe.valid_fraction, recipe.test_fraction, recipe.split_seed)
-    # Validation before testing: whoever draws pictures is still at work on the model.
-    parts = {
-        "the pairs held out for validation": splits.valid,
-        "the pairs held out for testing": splits.test,
-        "the pairs it learned from, since none were held out": splits.train,
+        if pairs.fingerprint() != trained_on.get("sha256"):
+            log(f"{run.path}: {name} has changed since the run")
+            return EvaluationPairs(pairs, pairs, f"{name}, which has changed since the run")
+    splits = pairs.split(config.valid_fraction, config.test_fraction, config.split_seed)
+    # Validation before test: plots are drawn during model development.
+    candidates = {
+        "the validation pairs": splits.valid,
+        "the test pairs": splits.test,
+        "the training pairs, since none were held out": splits.train,
     }
-    of_what = next(name for name, part in parts.items() if len(part))
-    return Material(pairs, parts[of_what], of_what)
+    description, split = next(item for item in candidates.items() if len(item[1]))
+    return EvaluationPairs(pairs, split, description)
 
 
-def _held_out(run: RunDirectory, own: dict[str, Any], corpus: str) -> Material:
-    """What is kept as text of the prepared corpus that a run was trained on."""
+def _held_out(run: RunDirectory, trained_on: dict[str, Any], corpus: str) -> EvaluationPairs:
+    """Return the held-out pairs of a prepared corpus, which alone it keeps as text."""
     index = PreparedIndex(corpus)
-    if own.get("sha256") != index.fingerprint():
+    if trained_on.get("sha256") != index.fingerprint():
         raise InputError(
             f"{run.path}: was not trained on {corpus}; give the corpus that it was trained on, "
-            "or another one of text"
+            "or a text corpus"
         )
     index.check_files()
-    for name, of_what in (("valid", "validation"), ("test", "testing")):
-        if len(part := index.held_out(name)):
-            return Material(part, part, f"the pairs held out for {of_what}")
+    for name, description in (("valid", "the validation pairs"), ("test", "the test pairs")):
+        if len(pairs := index.held_out(name)):
+            return EvaluationPairs(pairs, pairs, description)
     raise InputError(
-        f"{corpus}: is prepared, nothing of it is held out, and no other text of it is kept; give "
-        "a corpus of text as CORPUS"
+        f"{corpus}: is prepared without held-out pairs, so it contains no text; give a text "
+        "corpus as CORPUS"
     )
 
 
-def _findings(examination: ModelAnalysis, translator: Translator, of_what: str) -> ReportData:
-    scores, number = examination.scores, len(examination.sources)
-    shown = zip(
-        examination.sources,
-        examination.translations,
-        (first for first, *_ in examination.references),
-        strict=True,
-    )
+def _report_data(
+    analysis: ModelAnalysis,
+    attention_maps: list[AttentionMap],
+    description: str,
+    figures: Figures,
+) -> ReportData:
+    scores = analysis.scores
+    references = [first for first, *_ in analysis.references]
+    translations = list(zip(analysis.sources, analysis.translations, references, strict=True))
     return ReportData(
-        f"{pluralize(number, 'distinct sentence', ',')} of {of_what}",
+        f"{pluralize(len(analysis.sources), 'distinct sentence', ',')} of {description}",
         {
             label: f"{scores[name]:.1f}  ({scores[f'{name}_signature']})"
             for name, label in (("bleu", "BLEU"), ("chrf", "chrF"))
         },
-        [row for row, _ in zip(shown, range(NUM_TRANSLATIONS), strict=False)],
-        explain_some(translator, examination.sources),
+        translations[:NUM_TRANSLATIONS],
+        attention_maps,
+        [
+            ReportFigure(caption, plots.inline_svg(figure, caption))
+            for caption, figure in figures.values()
+        ],
     )
 
 
-def _figures(
-    examination: ModelAnalysis,
-    findings: ReportData,
-    lengths: tuple[list[int], list[int]],
-    of_lengths: str,
-    recipe: TrainingConfig,
-) -> dict[str, tuple[str, "Figure"]]:
-    scores = examination.scores
-    figures = {
+def _model_figures(
+    analysis: ModelAnalysis,
+    translator: Translator,
+    evaluated: EvaluationPairs,
+    config: TrainingConfig,
+) -> Figures:
+    corpus, pairs, description = evaluated
+    scores = analysis.scores
+    return {
         "lengths": (
-            f"Lengths of {of_lengths} (targets with <bos> and <eos>)",
-            plots.plot_lengths(*lengths, limit=recipe.num_steps),
+            f"Sentence lengths of {description if corpus is pairs else 'the corpus'} "
+            "(targets with <bos> and <eos>)",
+            plots.plot_lengths(*token_counts(translator, corpus), limit=config.num_steps),
         ),
         "scores": (
-            "How sure the model is of its translations, and of the references",
-            plots.plot_scores(examination.log_probabilities),
+            "Log-probabilities of translations and references",
+            plots.plot_scores(analysis.log_probabilities),
         ),
         "bleu_by_length": (
-            "BLEU of short and of long sentences",
+            "BLEU by source length",
             plots.plot_bleu_by_length(scores["bleu_by_length"], scores["bleu"]),
         ),
     }
-    for number, explained in enumerate(findings.explained, 1):
-        figures[f"attention-{number}"] = ("Attention", plots.plot_attention(explained))
-    return figures

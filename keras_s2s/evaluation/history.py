@@ -1,24 +1,24 @@
-"""The figures of a run's epochs, sorted into the curves that are drawn of them."""
+"""Training history as curves, grouped into the panels of a plot."""
 
 import math
 from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
-# What stands in one picture, and what each curve is called there.
+# Panel titles, with the columns of history.csv that each shows and their labels.
 _PANELS: Mapping[str, Mapping[str, str]] = {
-    "loss (nats a token)": {"loss": "training", "val_loss": "validation"},
-    "accuracy of the next token": {"accuracy": "training", "val_accuracy": "validation"},
-    "scores of the validation pairs": {"val_bleu": "BLEU", "val_chrf": "chrF"},
-    "target tokens a second": {"tokens_per_second": "training"},
+    "loss (nats per token)": {"loss": "training", "val_loss": "validation"},
+    "next-token accuracy": {"accuracy": "training", "val_accuracy": "validation"},
+    "validation scores": {"val_bleu": "BLEU", "val_chrf": "chrF"},
+    "throughput (target tokens/s)": {"tokens_per_second": "training"},
 }
 
 
 class Panel(NamedTuple):
-    """Curves over the same axes.
+    """Curves that share their axes.
 
     Attributes:
-        title: what the values are.
-        curves: for each name, epochs (from 1) and values.
+        title: quantity and unit.
+        curves: points (epoch from 1, value) by label.
     """
 
     title: str
@@ -26,28 +26,27 @@ class Panel(NamedTuple):
 
 
 def panels(rows: Sequence[Mapping[str, Any]]) -> list[Panel]:
-    """The curves that there are values for.
+    """Return the panels that have at least one point.
 
     Args:
-        rows: those of `history.csv`; values that are missing or no numbers are left out.
+        rows: those of `history.csv`; missing and non-finite values are skipped.
 
     Example:
 
     >>> [panel] = panels([{"epoch": "1", "loss": "2.5"}, {"epoch": "2", "loss": "nan"}])
     >>> panel
-    Panel(title='loss (nats a token)', curves={'training': [(1, 2.5)]})
+    Panel(title='loss (nats per token)', curves={'training': [(1, 2.5)]})
     """
-    found = []
-    for title, names in _PANELS.items():
-        curves = {label: curve(rows, name) for name, label in names.items()}
-        curves = {label: points for label, points in curves.items() if points}
+    result = []
+    for title, labels in _PANELS.items():
+        curves = {label: points for name, label in labels.items() if (points := curve(rows, name))}
         if curves:
-            found.append(Panel(title, curves))
-    return found
+            result.append(Panel(title, curves))
+    return result
 
 
 def curve(rows: Sequence[Mapping[str, Any]], name: str) -> list[tuple[int, float]]:
-    """Epochs, and their values of one figure where it is a number."""
+    """Return the epochs and finite values of one column."""
     points = []
     for row in rows:
         try:

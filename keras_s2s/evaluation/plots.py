@@ -1,13 +1,22 @@
-"""Pictures as Matplotlib's figures; needs matplotlib (`pip install 'keras-s2s[plots]'`)."""
+"""Plots of histories, corpora and models as Matplotlib figures, and their output to files and HTML.
+
+The figures do not use pyplot: they need no display and are freed with their last reference.
+Matplotlib is imported when the first figure is made.
+"""
 
 from __future__ import annotations
 
-import importlib.util
+import io
 import math
 import os
+import re
+import statistics
 import warnings
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
+from xml.etree import ElementTree
+
+import numpy as np
 
 from keras_s2s.evaluation.attention_map import AttentionMap
 from keras_s2s.evaluation.history import panels
@@ -19,87 +28,111 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-# Okabe and Ito's blue and vermilion, which nobody takes for each other.
-COLORS = ("#0072B2", "#D55E00")
-# For signs that DejaVu Sans, which Matplotlib brings along, does not have: where one of these is
-# installed that has them, they are taken from it.
-FONTS = (
+# Okabe and Ito's blue and vermilion, which remain distinct under color blindness.
+COLORS = ("#0072b2", "#d55e00")
+GRID_COLOR = "#dddddd"
+# Colors of a figure, and the CSS that replaces them inside HTML; templates/report.html defines the
+# variables for light and dark.
+CSS_COLORS = {
+    COLORS[0]: "var(--first)",
+    COLORS[1]: "var(--second)",
+    GRID_COLOR: "var(--line)",
+    "#000000": "currentColor",
+    "#ffffff": "var(--paper)",
+}
+# Fallbacks for glyphs that Matplotlib's DejaVu Sans lacks, where they are installed.
+FALLBACK_FONTS = (
     *(f"Noto Sans CJK {region}" for region in ("SC", "JP", "KR", "TC")),
     *(f"Noto Sans {script}" for script in ("Devanagari", "Bengali", "Tamil", "Thai", "Ethiopic")),
     *("Hiragino Sans", "Microsoft YaHei", "Malgun Gothic", "WenQuanYi Zen Hei", "Unifont"),
 )
-MOST_BINS = 60
+# `none` keeps text searchable and lets the viewer choose the font; the salt makes ids, and so the
+# bytes of a file, deterministic.
+SVG_SETTINGS: Any = {"svg.fonttype": "none", "svg.hashsalt": "keras_s2s"}
+MAX_BINS = 60
+MAX_MARKERS = 60
 
 
 def plot_history(rows: Sequence[Mapping[str, Any]]) -> Figure:
-    """Draws loss, accuracy, scores and speed of each epoch, as far as there are any.
+    """Plot loss, accuracy, validation scores and throughput by epoch, as far as available.
 
     Args:
         rows: those of a run's `history.csv`, from `csv.DictReader`.
 
     Raises:
-        InputError: there is no epoch to draw, or matplotlib is not installed.
+        InputError: there is no epoch with a finite value.
 
     Example:
 
     >>> figure = plot_history([{"epoch": 1, "loss": 2.5}, {"epoch": 2, "loss": 2.0}])
     >>> [axes.get_title() for axes in figure.axes]
-    ['loss (nats a token)']
+    ['loss (nats per token)']
     """
-    drawn = panels(rows)
-    if not drawn:
-        raise InputError("a history without an epoch; train for one at least")
-    columns = min(2, len(drawn))
-    lines = math.ceil(len(drawn) / columns)
-    figure = _figure(4.6 * columns, 3.0 * lines)
+    shown = panels(rows)
+    if not shown:
+        raise InputError("the history is empty; train for at least one epoch")
+    from matplotlib.figure import Figure
     from matplotlib.ticker import MaxNLocator
 
-    for number, panel in enumerate(drawn, 1):
-        axes = figure.add_subplot(lines, columns, number)
+    num_columns = min(2, len(shown))
+    num_rows = math.ceil(len(shown) / num_columns)
+    width, height = 4.6 * num_columns, 2.7 * num_rows
+    # Fixed margins, in inches: the constrained layout takes as long as all of the drawing, which
+    # the end of every training would wait for.
+    figure = Figure(figsize=(width, height))
+    figure.subplots_adjust(
+        left=0.65 / width,
+        right=1 - 0.15 / width,
+        bottom=0.5 / height,
+        top=1 - 0.35 / height,
+        wspace=0.24,
+        hspace=0.4,
+    )
+    for index, panel in enumerate(shown, 1):
+        axes = figure.add_subplot(num_rows, num_columns, index)
         for (label, points), color in zip(panel.curves.items(), COLORS, strict=False):
-            marker = "o" if len(points) < 30 else None
+            marker = "o" if len(points) <= MAX_MARKERS else None
             axes.plot(*zip(*points, strict=True), marker=marker, ms=3, color=color, label=label)
-        axes.set_title(panel.title)
+        axes.set_title(panel.title, fontsize=11)
         axes.set_xlabel("epoch")
-        axes.xaxis.set_major_locator(MaxNLocator(integer=True))
+        # The time to draw is mostly that of the ticks.
+        axes.xaxis.set_major_locator(MaxNLocator(nbins=6, integer=True))
+        axes.yaxis.set_major_locator(MaxNLocator(nbins=4))
         if axes.get_ylim()[1] >= 1000:
             axes.yaxis.set_major_formatter("{x:,.0f}")
-        _make_quiet(axes)
+        _style_axes(axes)
         if len(panel.curves) > 1:
             axes.legend(frameon=False)
     return figure
 
 
-def plot_attention(explained: Any, row: int = 0) -> Figure:
-    """Draws where a model looked in the source while it wrote each token.
+def plot_attention(attention: Mapping[str, Any] | AttentionMap, row: int = 0) -> Figure:
+    """Plot the attention weights of one sentence as a heat map.
 
     Args:
-        explained: what `Translator.explain` returns, or one sentence of it as `AttentionMap`.
-        row: which sentence of the batch.
+        attention: result of `Translator.explain`, or an `AttentionMap`.
+        row: index of the sentence in the batch.
 
     Returns:
-        A figure with a row for each target token and a column for each source token, the darker
-        the more attention.
+        A figure with a row for each target token and a column for each source token; darker cells
+        have more weight.
 
-    Raises:
-        InputError: matplotlib is not installed.
-
-    Reference: the pictures of Bahdanau, Cho and Bengio, 2015.
+    Reference: figure 3 of Bahdanau, Cho and Bengio, 2015.
 
     Example:
 
-    >>> explained = {
+    >>> outputs = {
     ...     "source_tokens": [["go", "!", ""]],
     ...     "target_tokens": [["va", "!", "<eos>"]],
     ...     "attention": [[[0.9, 0.1, 0.0], [0.2, 0.8, 0.0], [0.1, 0.9, 0.0]]],
     ... }
-    >>> [axes] = plot_attention(explained).axes
+    >>> [axes] = plot_attention(outputs).axes
     >>> [label.get_text() for label in axes.get_yticklabels()]
     ['va', '!', '<eos>']
     """
-    if not isinstance(explained, AttentionMap):
-        explained = AttentionMap.of_row(explained, row)
-    source, target, weights = explained
+    if not isinstance(attention, AttentionMap):
+        attention = AttentionMap.from_outputs(attention, row)
+    source, target, weights = attention
     longest = [max(map(len, tokens), default=0) for tokens in (source, target)]
     figure = _figure(
         0.6 + 0.09 * longest[1] + 0.32 * max(len(source), 2),
@@ -108,68 +141,68 @@ def plot_attention(explained: Any, row: int = 0) -> Figure:
     axes = figure.add_subplot()
     if source and target:
         axes.imshow(weights, cmap="Greys", vmin=0, vmax=1, aspect="auto")
-    # A dollar is a dollar here, and not the beginning of a formula.
+    # A dollar sign in a token does not start a formula.
     axes.set_xticks(range(len(source)), source, rotation=90, parse_math=False)
     axes.set_yticks(range(len(target)), target, parse_math=False)
-    # Lines between the cells, since weights near none leave a row as white as the paper.
-    axes.set_xticks([place - 0.5 for place in range(len(source) + 1)], minor=True)
-    axes.set_yticks([place - 0.5 for place in range(len(target) + 1)], minor=True)
-    axes.grid(which="minor", color="#dddddd", linewidth=0.5)
+    # Cell borders: a row of weights near 0 is as white as the page.
+    axes.set_xticks([column - 0.5 for column in range(len(source) + 1)], minor=True)
+    axes.set_yticks([row - 0.5 for row in range(len(target) + 1)], minor=True)
+    axes.grid(which="minor", color=GRID_COLOR, linewidth=0.5)
     axes.xaxis.tick_top()
     axes.tick_params(which="both", length=0)
-    axes.spines[:].set_color("#dddddd")
+    axes.spines[:].set_color(GRID_COLOR)
     return figure
 
 
 def plot_lengths(source: Sequence[int], target: Sequence[int], limit: int | None = None) -> Figure:
-    """Draws how many sentences of a corpus have how many tokens.
+    """Plot histograms of the sentence lengths of a corpus.
 
     Args:
-        source: the number of tokens of the source of each pair.
-        target: of the target of each.
-        limit: the most tokens that a model takes on either side.
+        source: token count of the source of each pair.
+        target: token count of the target of each pair.
+        limit: maximum token count of the model, on either side.
 
     Raises:
-        InputError: there are no sentences, or matplotlib is not installed.
+        InputError: there are no sentences.
 
     Example:
 
     >>> [axes] = plot_lengths([2, 3, 3], [4, 4, 5]).axes
     >>> axes.get_xlabel()
-    'tokens in a sentence'
+    'tokens per sentence'
     """
     if not len(source) or not len(target):
-        raise InputError("no sentences to draw the lengths of; give one at least")
+        raise InputError("no sentence lengths to plot; give at least one sentence")
     figure = _figure(6.4, 3.6)
     axes = figure.add_subplot()
     longest = max(*source, *target)
-    width = max(1, math.ceil(longest / MOST_BINS))
+    width = max(1, math.ceil(longest / MAX_BINS))
     edges = [edge - 0.5 for edge in range(0, longest + width + 1, width)]
     for lengths, label, color in ((source, "source", COLORS[0]), (target, "target", COLORS[1])):
         mean = sum(lengths) / len(lengths)
-        _histogram(axes, lengths, edges, f"{label}, {mean:.1f} on average", color)
+        _histogram(axes, lengths, edges, f"{label}, mean {mean:.1f}", color)
     if limit is not None:
-        over = sum(max(pair) > limit for pair in zip(source, target, strict=False))
-        share = f"{over / len(source):.1%}" if over / len(source) >= 0.001 else "less than 0.1%"
-        label = f"limit of {limit}: {share if over else 'none'} of the pairs have more"
+        share = sum(max(pair) > limit for pair in zip(source, target, strict=False)) / len(source)
+        shown = f"{share:.1%}" if share >= 0.001 else "less than 0.1%" if share else "none"
+        label = f"limit of {limit}: exceeded by {shown} of the pairs"
         axes.axvline(limit + 0.5, color="black", linestyle="--", linewidth=1, label=label)
     axes.set_xlim(left=0)
-    axes.set_xlabel("tokens in a sentence")
+    axes.set_xlabel("tokens per sentence")
     axes.set_ylabel("sentences")
-    _put_legend_above(axes)
-    _make_quiet(axes)
+    _add_legend(axes)
+    _style_axes(axes)
     return figure
 
 
 def plot_scores(scores: Mapping[str, Sequence[float]]) -> Figure:
-    """Draws how sure a model is of sentences.
+    """Plot histograms of the log-probabilities that a model gives sentences.
 
     Args:
         scores: for one or two names, such as `translations` and `references`, the log-probability
-            in nats of each sentence, divided by its number of tokens.
+            per token of each sentence, in nats.
 
     Raises:
-        InputError: there are none, or matplotlib is not installed.
+        InputError: there is no finite score.
 
     Example:
 
@@ -177,37 +210,36 @@ def plot_scores(scores: Mapping[str, Sequence[float]]) -> Figure:
     >>> axes.get_legend().get_texts()[0].get_text()
     'translations, median −0.38'
     """
-    every = [score for group in scores.values() for score in group if math.isfinite(score)]
-    if not every:
-        raise InputError("no scores to draw; give one at least")
+    finite = [score for group in scores.values() for score in group if math.isfinite(score)]
+    if not finite:
+        raise InputError("no scores to plot; give at least one")
     figure = _figure(6.4, 3.6)
     axes = figure.add_subplot()
-    lowest, highest = min(every), max(max(every), 0.0)
-    width = (highest - lowest or 1.0) / 40
-    edges = [lowest + width * place for place in range(41)]
+    low, high = min(finite), max(*finite, 0.0)
+    width = (high - low or 1.0) / 40
+    edges = [low + width * index for index in range(41)]
     for (name, group), color in zip(scores.items(), COLORS, strict=False):
-        middle = sorted(group)[(len(group) - 1) // 2 : len(group) // 2 + 1]
-        median = sum(middle) / len(middle)
+        median = statistics.median(group)
         _histogram(axes, group, edges, f"{name}, median {median:.2f}".replace("-", "−"), color)
         axes.axvline(median, color=color, linestyle="--", linewidth=1)
-    axes.set_xlabel("log-probability of a token (nats), mean of the sentence")
+    axes.set_xlabel("log-probability per token (nats), mean of the sentence")
     axes.set_ylabel("sentences")
-    _put_legend_above(axes)
-    _make_quiet(axes)
+    _add_legend(axes)
+    _style_axes(axes)
     return figure
 
 
 def plot_bleu_by_length(
     by_length: Mapping[str, Mapping[str, float]], bleu: float | None = None
 ) -> Figure:
-    """Draws the BLEU of short and of long sentences.
+    """Plot BLEU by source length as bars.
 
     Args:
-        by_length: `bleu_by_length` of what `evaluate` returns.
-        bleu: that of all sentences.
+        by_length: `bleu_by_length` of the result of `evaluate`.
+        bleu: BLEU of all sentences.
 
     Raises:
-        InputError: there is no sentence, or matplotlib is not installed.
+        InputError: `by_length` is empty.
 
     Example:
 
@@ -217,37 +249,34 @@ def plot_bleu_by_length(
     ['1-5', '7 sentences']
     """
     if not by_length:
-        raise InputError("no scores to draw; give those of one sentence at least")
+        raise InputError("no BLEU scores to plot; give those of at least one sentence")
     figure = _figure(5.4, 3.6)
     axes = figure.add_subplot()
-    places, heights = range(len(by_length)), [row["score"] for row in by_length.values()]
-    bars = axes.bar(places, heights, color=COLORS[0], width=0.6)
-    on_white = {"facecolor": "white", "edgecolor": "none", "pad": 1}
-    axes.bar_label(bars, fmt="%.1f", padding=3, bbox=on_white)
-    axes.set_xticks(
-        places,
-        [
-            f"{name}\n{pluralize(row['num_sentences'], 'sentence', ',.0f')}"
-            for name, row in by_length.items()
-        ],
-    )
+    positions, heights = range(len(by_length)), [row["score"] for row in by_length.values()]
+    bars = axes.bar(positions, heights, color=COLORS[0], width=0.6)
+    box = {"facecolor": "white", "edgecolor": "none", "pad": 1}
+    axes.bar_label(bars, fmt="%.1f", padding=3, bbox=box)
+    labels = [
+        f"{name}\n{pluralize(row['num_sentences'], 'sentence', ',.0f')}"
+        for name, row in by_length.items()
+    ]
+    axes.set_xticks(positions, labels)
     if bleu is not None:
         label = f"all sentences: {bleu:.1f}"
         axes.axhline(bleu, color=COLORS[1], linestyle="--", linewidth=1, label=label)
-        _put_legend_above(axes)
+        _add_legend(axes)
     axes.set_xlabel("words in the source")
     axes.set_ylabel("BLEU")
     axes.set_ylim(0, max(1.0, 1.15 * max(*heights, bleu or 0.0)))
-    _make_quiet(axes)
+    _style_axes(axes)
     axes.grid(visible=False, axis="x")
     return figure
 
 
 def save(figure: Figure, path: str | os.PathLike[str]) -> None:
-    """Writes a figure; the ending of `path` says as what.
+    """Write a figure to a file, in the format of the suffix of `path`.
 
-    The same figure gives the same bytes each time. SVG keeps texts as text, which can be searched
-    and which a viewer writes in a font that it has.
+    The output is deterministic.
 
     Raises:
         InputError: the file cannot be written.
@@ -256,34 +285,64 @@ def save(figure: Figure, path: str | os.PathLike[str]) -> None:
     from matplotlib import font_manager
 
     installed = font_manager.fontManager.get_font_names()
-    settings: Any = {
-        "svg.fonttype": "none",
-        "svg.hashsalt": "keras_s2s",
-        "font.family": ["DejaVu Sans", *(font for font in FONTS if font in installed)],
-    }
-    with atomic_write(path) as aside, matplotlib.rc_context(settings):
-        metadata = {"Date": None} if aside.suffix == ".svg" else None
-        with warnings.catch_warnings():
-            # A sign that no font has is an empty box, which says it well enough.
-            warnings.filterwarnings("ignore", "Glyph .* missing from", UserWarning)
-            figure.savefig(aside, dpi=150, metadata=metadata)
+    fonts = ["DejaVu Sans", *(font for font in FALLBACK_FONTS if font in installed)]
+    with (
+        atomic_write(path) as temporary,
+        matplotlib.rc_context(SVG_SETTINGS | {"font.family": fonts}),
+        warnings.catch_warnings(),
+    ):
+        metadata = {"Date": None} if temporary.suffix == ".svg" else None
+        # A glyph that no font has is drawn as an empty box; that needs no warning.
+        warnings.filterwarnings("ignore", "Glyph .* missing from", UserWarning)
+        figure.savefig(temporary, dpi=150, metadata=metadata)
 
 
-def require_matplotlib() -> None:
-    """Makes sure that pictures can be drawn.
+def inline_svg(figure: Figure, title: str) -> str:
+    """Return a figure as an `<svg>` element for HTML.
 
-    Raises:
-        InputError: matplotlib is not installed.
+    Colors are CSS variables, so that the figure follows the light or dark colors of the page (see
+    `CSS_COLORS`). A marker of a curve has a tooltip with its value.
+
+    Args:
+        figure: the figure.
+        title: text for screen readers.
     """
-    if importlib.util.find_spec("matplotlib") is None:
-        raise InputError(
-            "pictures need matplotlib, which is not installed; pip install 'keras-s2s[plots]'"
-        )
+    import matplotlib
+    from matplotlib.backends.backend_svg import FigureCanvasSVG
+
+    lines = [line for axes in figure.axes for line in axes.get_lines() if line.get_marker() == "o"]
+    for index, line in enumerate(lines):
+        line.set_gid(f"curve-{index}")
+    tooltips = {
+        line.get_gid(): [
+            f"{line.get_label()}, epoch {epoch:g}: {value:,.4g}"
+            for epoch, value in np.asarray(line.get_xydata()).tolist()
+        ]
+        for line in lines
+    }
+    output = io.StringIO()
+    with matplotlib.rc_context(SVG_SETTINGS):
+        # Unlike savefig, this draws once. Without metadata the file names no other address.
+        metadata = dict.fromkeys(("Creator", "Date", "Format", "Type"))
+        FigureCanvasSVG(figure).print_svg(output, metadata=metadata)
+    # HTML knows the namespaces of SVG without declarations.
+    text = re.sub(r' xmlns(:xlink)?="[^"]*"', "", output.getvalue()).replace("xlink:href", "href")
+    svg = ElementTree.fromstring(text)
+    for group in svg.iter("g"):
+        texts = tooltips.get(group.attrib.pop("id", None), ())
+        for marker, tooltip in zip(group.iter("use"), texts, strict=False):
+            ElementTree.SubElement(marker, "title").text = tooltip
+    for defs in svg.findall("defs"):
+        if defs.find("style") is not None:  # would apply to the whole page
+            svg.remove(defs)
+    for name in ("width", "height", "version"):
+        svg.attrib.pop(name, None)
+    svg.attrib |= {"role": "img", "aria-label": title}
+    text = ElementTree.tostring(svg, encoding="unicode")
+    return re.sub("|".join(CSS_COLORS), lambda color: CSS_COLORS[color[0]], text)
 
 
 def _figure(width: float, height: float) -> Figure:
-    """A figure that belongs to nobody but the caller, unlike those of pyplot."""
-    require_matplotlib()
     from matplotlib.figure import Figure
 
     return Figure(figsize=(width, height), layout="constrained")
@@ -297,12 +356,12 @@ def _histogram(
     axes.yaxis.set_major_formatter("{x:,.0f}")
 
 
-def _put_legend_above(axes: Axes) -> None:
-    """Where it covers nothing."""
+def _add_legend(axes: Axes) -> None:
+    """Add a legend above the axes, where it covers nothing."""
     axes.legend(frameon=False, loc="lower left", bbox_to_anchor=(0, 1), borderaxespad=0.2)
 
 
-def _make_quiet(axes: Axes) -> None:
-    axes.grid(color="#dddddd", linewidth=0.5)
+def _style_axes(axes: Axes) -> None:
+    axes.grid(color=GRID_COLOR, linewidth=0.5)
     axes.set_axisbelow(True)
     axes.spines[["top", "right"]].set_visible(False)

@@ -19,7 +19,7 @@ from keras_s2s.data.batching import DataPosition
 from keras_s2s.data.parallel_corpus import ParallelCorpus, load_corpus
 from keras_s2s.data.prepared.corpus import PreparedCorpus
 from keras_s2s.data.prepared.index import is_prepared
-from keras_s2s.evaluation.analysis import explain_some
+from keras_s2s.evaluation.analysis import sample_attention_maps
 from keras_s2s.evaluation.report import ReportData, write_report
 from keras_s2s.run_directory import RunDirectory, git_revision
 from keras_s2s.training.builders import resolve_precision
@@ -266,7 +266,8 @@ def _report(run: RunDirectory, job: TrainingJob, translator: Translator) -> None
     """The page of the run, without which it would be as good."""
     try:
         sentences = job.validation_pairs.source or run.read_samples()
-        write_report(run, findings=ReportData(explained=explain_some(translator, sentences)))
+        data = ReportData(attention_maps=sample_attention_maps(translator, sentences))
+        write_report(run, data=data)
     except Exception as error:
         log(f"{run.report}: left out ({error}); keras-s2s plot {run.path} tries again")
 

@@ -36,7 +36,6 @@ def test_growth_tells_what_is_fixed(grown):
 
 
 def test_growth_is_drawn(grown, tmp_path):
-    pytest.importorskip("matplotlib")
     from benchmarks.picture import draw
 
     draw(grown, tmp_path / "growth.png")

@@ -342,14 +342,13 @@ def test_commands(command, book, monkeypatch, tmp_path):
 
 
 def test_plot_of_a_run_on_a_prepared_corpus(command, run, refused, tmp_path):
-    pytest.importorskip("matplotlib")
     out = tmp_path / "out"
     outcome = command("plot", run, "--output", out)
     assert outcome.status == 0, outcome.err
     assert (out / "bleu_by_length.png").is_file()
     page = (out / "report.html").read_text(encoding="utf-8")
-    assert "of the pairs held out for validation" in page
-    assert "Lengths of the pairs held out for validation (targets" in page
+    assert "of the validation pairs" in page
+    assert "Sentence lengths of the validation pairs (targets" in page
     other = tmp_path / "other"
     assert command("prepare", "phrasebook", "--output", other).status == 0
     assert f"was not trained on {other}; give the corpus" in refused("plot", run, other)

@@ -1,4 +1,4 @@
-"""Scores, against their definitions."""
+"""Evaluation of translators, against the definitions of the scores and sacreBLEU."""
 
 import logging
 import math
@@ -13,17 +13,17 @@ from keras_s2s.serving.signatures import ScoredPair
 from keras_s2s.translation.base import SentenceTranslator
 
 
-class Phrases(SentenceTranslator):
-    """A translator that knows what to say, and how sure it is."""
+class PhraseTable(SentenceTranslator):
+    """A translator with fixed translations and scores."""
 
     def __init__(self, phrases, pairs=()):
         self.phrases = phrases
         self.pairs = dict(pairs)
-        self.asked = []
+        self.calls = []
         self.beams = []
 
     def translate(self, sentences, batch_size=64, beam=1, return_scores=False):
-        self.asked += sentences
+        self.calls += sentences
         self.beams.append(beam)
         return [self.phrases[sentence] for sentence in sentences]
 
@@ -40,22 +40,22 @@ CORPUS = s2s.ParallelCorpus(
 TRANSLATIONS = {"Go.": "marche donc un peu .", "Run!": "cours !", "I won!": "j'ai gagné !"}
 
 
-def test_nats_are_summed_over_tokens():
+def test_nats_are_averaged_over_tokens():
     pairs = {
         ("Go.", "Va !"): ScoredPair(-1.5, 3),
         ("Run!", "Cours !"): ScoredPair(-0.25, 3),
         ("Go.", "Marche donc un peu."): ScoredPair(-10.0, 6),
         ("I won!", "J'ai gagné !"): ScoredPair(-2.0, 4),
     }
-    result = s2s.evaluate(Phrases(TRANSLATIONS, pairs), CORPUS)
+    result = s2s.evaluate(PhraseTable(TRANSLATIONS, pairs), CORPUS)
     assert result["nats_per_token"] == 13.75 / 16
     assert result["perplexity"] == math.exp(13.75 / 16)
     assert (result["num_pairs"], result["num_sentences"], result["num_tokens"]) == (4, 3, 16)
 
 
 @pytest.mark.parametrize("batch_size", [1, 2, 64])
-def test_bleu_and_chrf_are_those_of_sacrebleu(batch_size):
-    result = s2s.evaluate(Phrases(TRANSLATIONS), CORPUS, batch_size)
+def test_bleu_and_chrf_equal_sacrebleu(batch_size):
+    result = s2s.evaluate(PhraseTable(TRANSLATIONS), CORPUS, batch_size)
     translations = ["marche donc un peu .", "cours !", "j'ai gagné !"]
     # "Go." has two references, the others have one.
     references = [
@@ -73,15 +73,15 @@ def test_bleu_and_chrf_are_those_of_sacrebleu(batch_size):
 def test_perfect_and_useless_translations():
     corpus = s2s.ParallelCorpus(["a", "b"], ["un deux trois quatre.", "Cinq six sept huit !"])
     phrases = {"a": "un deux trois quatre .", "b": "cinq six sept huit !"}
-    result = s2s.evaluate(Phrases(phrases), corpus)
+    result = s2s.evaluate(PhraseTable(phrases), corpus)
     assert result["bleu"] == pytest.approx(100)
     assert result["chrf"] == pytest.approx(100)
-    result = s2s.evaluate(Phrases({"a": "", "b": ""}), corpus)
+    result = s2s.evaluate(PhraseTable({"a": "", "b": ""}), corpus)
     assert (result["bleu"], result["chrf"]) == (0, 0)
 
 
-def test_signatures_say_how_it_was_scored():
-    result = s2s.evaluate(Phrases(TRANSLATIONS), CORPUS)
+def test_signatures():
+    result = s2s.evaluate(PhraseTable(TRANSLATIONS), CORPUS)
     version = sacrebleu.__version__
     assert result["bleu_signature"] == (
         f"nrefs:var|case:lc|eff:no|tok:13a|smooth:exp|version:{version}"
@@ -90,21 +90,21 @@ def test_signatures_say_how_it_was_scored():
         f"nrefs:var|case:lc|eff:yes|nc:6|nw:0|space:no|version:{version}"
     )
     one = s2s.ParallelCorpus(["Run!"], ["Cours !"])
-    assert s2s.evaluate(Phrases(TRANSLATIONS), one)["bleu_signature"].startswith("nrefs:1|")
+    assert s2s.evaluate(PhraseTable(TRANSLATIONS), one)["bleu_signature"].startswith("nrefs:1|")
 
 
 def test_each_sentence_is_translated_once():
-    translator = Phrases(TRANSLATIONS)
+    translator = PhraseTable(TRANSLATIONS)
     result = s2s.evaluate(translator, CORPUS)
-    # The first one once more, before the time is taken.
-    assert translator.asked == ["Go.", "Go.", "Run!", "I won!"]
+    # The first one twice: the first call is a warm-up.
+    assert translator.calls == ["Go.", "Go.", "Run!", "I won!"]
     assert result["sentences_per_second"] > 0
 
 
-def test_a_translator_gets_many_sentences_at_a_time():
-    """So that it can put those of similar lengths together; and no more, to show how far it is."""
+def test_sentences_per_call():
+    """Several batches, for batching by length; not the whole corpus, for the progress bar."""
     sentences = [f"number {index}" for index in range(100)]
-    translator = Phrases(dict(zip(sentences, sentences, strict=True)))
+    translator = PhraseTable(dict(zip(sentences, sentences, strict=True)))
     sizes = []
     translator.translate = lambda texts, batch_size, beam: (
         sizes.append((len(texts), batch_size)) or texts
@@ -113,9 +113,9 @@ def test_a_translator_gets_many_sentences_at_a_time():
     assert sizes == [(1, 3), (48, 3), (48, 3), (4, 3)]
 
 
-def test_pairs_of_similar_lengths_are_scored_together():
+def test_pairs_are_scored_in_order_of_length():
     sentences = [("word " * (1 + index * 37 % 100)).strip() for index in range(100)]
-    translator = Phrases(dict(zip(sentences, sentences, strict=True)))
+    translator = PhraseTable(dict(zip(sentences, sentences, strict=True)))
     batches = []
 
     def score_pairs(sources, targets, batch_size):
@@ -131,19 +131,19 @@ def test_pairs_of_similar_lengths_are_scored_together():
 
 
 @pytest.mark.parametrize("beam", [1, 5])
-def test_the_width_of_the_beam_reaches_the_search(beam):
-    translator = Phrases(TRANSLATIONS)
+def test_beam_size_is_passed_on(beam):
+    translator = PhraseTable(TRANSLATIONS)
     s2s.evaluate(translator, CORPUS, beam=beam)
     assert translator.beams == [beam] * 2
 
 
-def test_scores_by_length():
+def test_bleu_by_length():
     corpus = s2s.ParallelCorpus(
         ["a", "b c d e f", "six words are not that few", "word " * 16],
         ["un deux trois quatre", "un deux trois quatre", "x y z t", "un deux trois quatre"],
     )
     phrases = dict.fromkeys(corpus.source, "un deux trois quatre")
-    assert s2s.evaluate(Phrases(phrases), corpus)["bleu_by_length"] == {
+    assert s2s.evaluate(PhraseTable(phrases), corpus)["bleu_by_length"] == {
         "1-5": {"score": pytest.approx(100), "num_sentences": 2},
         "6-10": {"score": 0, "num_sentences": 1},
         ">15": {"score": pytest.approx(100), "num_sentences": 1},
@@ -152,16 +152,16 @@ def test_scores_by_length():
 
 @pytest.fixture(scope="module")
 def task(tmp_path_factory):
-    """Tokenized text with one to three references, and two systems, one worse than the other."""
+    """Tokenized text with one to three references, and a good and a poor system."""
     random = np.random.default_rng(0)
-    words = [",", "j'", ".", *(f"mot{number}" for number in range(10))]
+    words = [",", "j'", ".", *(f"mot{index}" for index in range(10))]
     sources, references, good, poor = [], [], {}, {}
     for index in range(300):
         source = f"sentence {index} {'and more ' * (index % 6)}."
-        of_sentence = [" ".join(random.choice(words, 3 + index % 9)) for _ in range(1 + index % 3)]
-        sources += [source] * len(of_sentence)
-        references += of_sentence
-        right = of_sentence[-1].split(" ")
+        options = [" ".join(random.choice(words, 3 + index % 9)) for _ in range(1 + index % 3)]
+        sources += [source] * len(options)
+        references += options
+        right = options[-1].split(" ")
         for phrases, share in ((good, 0.2), (poor, 0.3)):
             wrong = random.random(len(right)) < share
             phrases[source] = " ".join(np.where(wrong, "faux", right))
@@ -169,80 +169,82 @@ def task(tmp_path_factory):
 
 
 @pytest.mark.parametrize("tokenize", ["13a", "none"])
-def test_tokenized_text_has_the_scores_of_files_for_sacrebleu(tokenize, task):
-    """As such a task is scored: a file of references for each position, an empty line for none."""
+def test_tokenized_text_scores_like_reference_files(tokenize, task):
+    """A file for each reference position, with an empty line for a missing reference."""
     corpus, good, _ = task
     sources, references = corpus.references()
     files = [
-        [of_sentence[position] if position < len(of_sentence) else "" for of_sentence in references]
+        [options[position] if position < len(options) else "" for options in references]
         for position in range(3)
     ]
     columns = [[line or None for line in file] for file in files]
     translations = [good[source] for source in sources]
-    result = s2s.evaluate(Phrases(good), corpus, tokenize=tokenize)
+    result = s2s.evaluate(PhraseTable(good), corpus, tokenize=tokenize)
     bleu = sacrebleu.BLEU(tokenize=tokenize, force=True).corpus_score(translations, columns)
     assert result["bleu"] == bleu.score
     assert result["chrf"] == sacrebleu.CHRF().corpus_score(translations, columns).score
     assert f"|tok:{tokenize}|" in result["bleu_signature"]
 
 
-def test_unknown_tokenization_is_refused_before_translating():
-    translator = Phrases(TRANSLATIONS)
-    with pytest.raises(s2s.InputError, match=r"no tokenization '13b'.* did you mean 13a"):
+def test_unknown_tokenizer_fails_before_translation():
+    translator = PhraseTable(TRANSLATIONS)
+    with pytest.raises(s2s.InputError, match=r"'13b'.* did you mean 13a"):
         s2s.evaluate(translator, CORPUS, tokenize="13b")
-    assert translator.asked == []
+    assert translator.calls == []
 
 
 def test_translations_are_saved(tmp_path):
     path = tmp_path / "new" / "translations.tsv"
-    s2s.evaluate(Phrases(TRANSLATIONS), CORPUS, 2, save_translations=path)
+    s2s.evaluate(PhraseTable(TRANSLATIONS), CORPUS, 2, save_translations=path)
     expected = (
         "Go.\tmarche donc un peu .\tVa !\tMarche donc un peu.\n"
         "Run!\tcours !\tCours !\n"
         "I won!\tj'ai gagné !\tJ'ai gagné !\n"
     )
     assert path.read_bytes().decode() == expected
-    others = Phrases({source: f"{source} ?" for source in TRANSLATIONS})
-    s2s.compare([Phrases(TRANSLATIONS), others], CORPUS, save_translations=path)
+    others = PhraseTable({source: f"{source} ?" for source in TRANSLATIONS})
+    s2s.compare([PhraseTable(TRANSLATIONS), others], CORPUS, save_translations=path)
     assert path.read_bytes().decode().split("\n")[1] == "Run!\tcours !\tRun! ?\tCours !"
     assert list(path.parent.iterdir()) == [path]
 
 
-def test_what_would_end_a_cell_is_a_space(tmp_path):
+def test_separators_in_texts_become_spaces(tmp_path):
     odd = "a\tb\nc\rd\u2028e\udcff"
     s2s.evaluate(
-        Phrases({odd: odd}), s2s.ParallelCorpus([odd], [odd]), save_translations=tmp_path / "table"
+        PhraseTable({odd: odd}),
+        s2s.ParallelCorpus([odd], [odd]),
+        save_translations=tmp_path / "table",
     )
     cell = b"a b c d\xe2\x80\xa8e\xff"
     assert (tmp_path / "table").read_bytes() == b"\t".join([cell] * 3) + b"\n"
 
 
-def test_what_cannot_be_saved_is_told_before_translating(tmp_path):
-    translator = Phrases(TRANSLATIONS)
+def test_unwritable_file_fails_before_translation(tmp_path):
+    translator = PhraseTable(TRANSLATIONS)
     (tmp_path / "file").write_text("", encoding="utf-8")
     for path, expected in {
-        tmp_path: "is a folder; give the name of a file",
+        tmp_path: "is a folder",
         tmp_path / "file" / "table.tsv": "file is a file",
     }.items():
         with pytest.raises(s2s.InputError, match=expected):
             s2s.evaluate(translator, CORPUS, save_translations=path)
-    assert translator.asked == []
+    assert translator.calls == []
 
 
-def test_what_was_saved_before_survives_a_failure(tmp_path):
+def test_old_file_survives_a_failure(tmp_path):
     path = tmp_path / "table.tsv"
     path.write_text("before", encoding="utf-8")
     with pytest.raises(KeyError):
-        s2s.evaluate(Phrases({"Go.": "va !"}), CORPUS, save_translations=path)
+        s2s.evaluate(PhraseTable({"Go.": "va !"}), CORPUS, save_translations=path)
     assert path.read_text(encoding="utf-8") == "before"
     assert list(tmp_path.iterdir()) == [path]
 
 
-def test_a_better_translator(task):
+def test_compare(task):
     corpus, good, poor = task
-    result = s2s.compare([Phrases(poor), Phrases(good), Phrases(poor)], corpus)
+    result = s2s.compare([PhraseTable(poor), PhraseTable(good), PhraseTable(poor)], corpus)
     for scores, phrases in zip(result["models"], (poor, good, poor), strict=True):
-        alone = s2s.evaluate(Phrases(phrases), corpus)
+        alone = s2s.evaluate(PhraseTable(phrases), corpus)
         assert scores.keys() == alone.keys()
         for name in scores.keys() - {"sentences_per_second"}:
             assert scores[name] == alone[name]
@@ -257,49 +259,49 @@ def test_a_better_translator(task):
     assert (result["num_samples"], result["seed"]) == (1000, 12345)
 
 
-def test_the_same_seed_gives_the_same_figures(task):
+def test_seed_determines_the_differences(task):
     corpus, good, poor = task
-    part = s2s.ParallelCorpus(corpus.source[:30], corpus.target[:30])
+    subset = s2s.ParallelCorpus(corpus.source[:30], corpus.target[:30])
 
     def differences(**options):
-        translators = [Phrases(poor), Phrases(good)]
-        return s2s.compare(translators, part, num_samples=100, **options)["differences"]
+        translators = [PhraseTable(poor), PhraseTable(good)]
+        return s2s.compare(translators, subset, num_samples=100, **options)["differences"]
 
     assert differences(seed=1) == differences(seed=1)
     assert differences(seed=1) != differences(seed=2)
 
 
-def test_what_cannot_be_compared():
-    one = Phrases(TRANSLATIONS)
+def test_invalid_arguments_of_compare():
+    one = PhraseTable(TRANSLATIONS)
     for translators, options, expected in (
-        ([], {}, "0 translators to compare; give two or more"),
-        ([one], {}, "1 translators to compare"),
-        (one, {}, "1 translators to compare; give two or more, in a list"),
-        ([one, one], {"num_samples": 0}, "num_samples is 0; give 1 or more"),
-        ([one, one], {"seed": -1}, "seed is -1; give 0 or more"),
-        ([one, one], {"tokenize": ""}, "no tokenization ''"),
+        ([], {}, "0 translators"),
+        ([one], {}, "1 translators"),
+        (one, {}, "1 translators .* list"),
+        ([one, one], {"num_samples": 0}, "num_samples is 0"),
+        ([one, one], {"seed": -1}, "seed is -1"),
+        ([one, one], {"tokenize": ""}, "tokenization ''"),
     ):
         with pytest.raises(s2s.InputError, match=expected):
             s2s.compare(translators, CORPUS, **options)
-    assert one.asked == []
+    assert one.calls == []
 
 
-def test_full_stops_are_no_reason_for_a_remark(caplog, capsys):
-    """SacreBLEU takes 100 lines that end in " ." for a mistake, which they are not here."""
+def test_no_warning_about_tokenized_text(caplog, capsys):
+    """SacreBLEU warns of 100 lines that end in " .", which are intended here."""
     sentences = [f"number {index}." for index in range(150)]
     references = [f"c'est le numéro {index}." for index in range(150)]
     phrases = {sentence: f"c'est le numéro {index} ." for index, sentence in enumerate(sentences)}
     with caplog.at_level(logging.DEBUG):
         result = s2s.evaluate(
-            Phrases(phrases), s2s.ParallelCorpus(sentences, references, "numbers")
+            PhraseTable(phrases), s2s.ParallelCorpus(sentences, references, "numbers")
         )
     assert result["bleu"] == pytest.approx(100)
     assert caplog.records == []
     assert capsys.readouterr() == ("", "")
 
 
-def test_nats_of_a_model(translator, phrasebook):
-    """The sum of what the model gives each token, computed by hand."""
+def test_nats_of_a_trained_model(translator, phrasebook):
+    """Equal to the sum of the token log-probabilities from the logits."""
     corpus = s2s.ParallelCorpus(phrasebook.source[:40], phrasebook.target[:40], "forty pairs")
     result = s2s.evaluate(translator, corpus, batch_size=7)
     nats, tokens = 0.0, 0
@@ -316,12 +318,14 @@ def test_nats_of_a_model(translator, phrasebook):
     assert result["perplexity"] == pytest.approx(math.exp(nats / tokens), rel=1e-4)
 
 
-def test_an_empty_corpus_cannot_be_scored():
-    with pytest.raises(s2s.InputError, match="nothing: no pair to evaluate on"):
-        s2s.evaluate(Phrases({}), s2s.ParallelCorpus([], [], "nothing"))
+def test_empty_corpus():
+    with pytest.raises(s2s.InputError, match="nothing: no pair"):
+        s2s.evaluate(PhraseTable({}), s2s.ParallelCorpus([], [], "nothing"))
 
 
-def test_endless_perplexity_is_a_number():
+def test_perplexity_is_finite():
     pairs = {("Run!", "Cours !"): ScoredPair(-1e6, 3)}
-    result = s2s.evaluate(Phrases(TRANSLATIONS, pairs), s2s.ParallelCorpus(["Run!"], ["Cours !"]))
+    result = s2s.evaluate(
+        PhraseTable(TRANSLATIONS, pairs), s2s.ParallelCorpus(["Run!"], ["Cours !"])
+    )
     assert math.isfinite(result["perplexity"])

@@ -1,18 +1,18 @@
-"""Pictures show the figures that they are given."""
+"""Plots show the values that they are given."""
 
 import csv
 import itertools
+import re
 import shutil
 import subprocess
 import sys
+from xml.etree import ElementTree
 
 import pytest
 
 from keras_s2s.evaluation import plots
 from keras_s2s.evaluation.attention_map import AttentionMap
 from keras_s2s.utils.errors import InputError
-
-pytest.importorskip("matplotlib")
 
 ROWS = [
     {"epoch": "1", "loss": "3.5", "accuracy": "0.25", "val_loss": "3.75", "val_bleu": "2"},
@@ -38,7 +38,7 @@ def test_history():
     loss, accuracy, scores = plots.plot_history(ROWS).axes
     assert curves(loss) == {
         "training": [[1, 3.5], [2, 2.5], [3, 2]],
-        # What is no number is left out.
+        # Without the non-finite value.
         "validation": [[1, 3.75], [3, 3.25]],
     }
     assert texts(loss.get_legend().get_texts()) == ["training", "validation"]
@@ -53,40 +53,40 @@ def test_history_of_one_epoch(tmp_path):
     assert curves(figure.axes[0])["training"] == [[1, 3.5]]
 
 
-def test_attention_has_both_sentences_on_its_axes(tmp_path):
+def test_attention_has_tokens_on_its_axes(tmp_path):
     figure = plots.plot_attention(SENTENCE)
     [axes] = figure.axes
-    assert texts(axes.get_xticklabels()) == SENTENCE.source
-    assert texts(axes.get_yticklabels()) == SENTENCE.target
+    assert texts(axes.get_xticklabels()) == SENTENCE.source_tokens
+    assert texts(axes.get_yticklabels()) == SENTENCE.target_tokens
     [image] = axes.get_images()
-    assert image.get_array().tolist() == SENTENCE.attention
+    assert image.get_array().tolist() == SENTENCE.weights
     plots.save(figure, tmp_path / "attention.svg")
     written = (tmp_path / "attention.svg").read_text(encoding="utf-8")
-    # As texts, so that they can be searched; dollars make no formulas.
+    # Text stays searchable, and dollar signs do not start formulas.
     for token in ("n'a", "l'œuvre", "où", "ça", "payé", "$5", "$6", "&lt;unk&gt;", "&lt;eos&gt;"):
         assert f">{token}</text>" in written
 
 
-def test_attention_of_what_explain_returns():
-    explained = {
+def test_attention_from_outputs_of_explain():
+    outputs = {
         "source_tokens": [["a", "b"], ["c", ""]],
         "target_tokens": [["d", ""], ["e", "<eos>"]],
         "attention": [[[0.5, 0.5], [0, 0]], [[1.0, 0.0], [0.75, 0.0]]],
     }
-    [axes] = plots.plot_attention(explained, row=1).axes
+    [axes] = plots.plot_attention(outputs, row=1).axes
     assert texts(axes.get_xticklabels()) == ["c"]
     assert texts(axes.get_yticklabels()) == ["e", "<eos>"]
     assert axes.get_images()[0].get_array().tolist() == [[1.0], [0.75]]
 
 
 @pytest.mark.parametrize("source", [[], ["a"]])
-def test_attention_to_next_to_nothing(source, tmp_path):
-    explained = AttentionMap(source, ["<eos>"], [[1.0] * len(source)])
-    plots.save(plots.plot_attention(explained), tmp_path / "attention.png")
+def test_attention_to_almost_nothing(source, tmp_path):
+    attention_map = AttentionMap(source, ["<eos>"], [[1.0] * len(source)])
+    plots.save(plots.plot_attention(attention_map), tmp_path / "attention.png")
 
 
 def test_labels_of_long_sentences_do_not_overlap():
-    words = ["wörter" * (1 + place % 4) for place in range(40)]
+    words = ["wörter" * (1 + index % 4) for index in range(40)]
     figure = plots.plot_attention(AttentionMap(words, words, [[0.025] * 40] * 40))
     figure.draw_without_rendering()
     [axes] = figure.axes
@@ -97,43 +97,43 @@ def test_labels_of_long_sentences_do_not_overlap():
         boxes = [label.get_window_extent() for label in labels]
         for first, second in itertools.pairwise(boxes):
             assert getattr(first, high) <= getattr(second, low)
-    whole = figure.bbox
+    bounds = figure.bbox
     for label in (*axes.get_xticklabels(), *axes.get_yticklabels()):
         box = label.get_window_extent()
-        assert whole.x0 <= box.x0
-        assert whole.x1 >= box.x1
-        assert whole.y0 <= box.y0
-        assert whole.y1 >= box.y1
+        assert bounds.x0 <= box.x0
+        assert bounds.x1 >= box.x1
+        assert bounds.y0 <= box.y0
+        assert bounds.y1 >= box.y1
 
 
 def heights(axes):
-    """Of the bars of filled histograms, by label, as far as they are not 0."""
-    found = {}
+    """Return the nonzero bars of filled histograms, by label."""
+    result = {}
     for patch in axes.patches:
         if (patch.get_label() or "_").startswith("_"):
             continue
         corners = patch.get_xy()
         middles = zip(corners[1::2], corners[2::2], strict=False)
-        found[patch.get_label()] = {
+        result[patch.get_label()] = {
             (left[0] + right[0]) / 2: left[1] for left, right in middles if left[1] > 0
         }
-    return found
+    return result
 
 
 def test_lengths():
     [axes] = plots.plot_lengths([2, 3, 3, 7], [4, 4, 5, 9], limit=6).axes
     assert heights(axes) == {
-        "source, 3.8 on average": {2: 1, 3: 2, 7: 1},
-        "target, 5.5 on average": {4: 2, 5: 1, 9: 1},
+        "source, mean 3.8": {2: 1, 3: 2, 7: 1},
+        "target, mean 5.5": {4: 2, 5: 1, 9: 1},
     }
-    assert "limit of 6: 25.0% of the pairs have more" in texts(axes.get_legend().get_texts())
+    assert "limit of 6: exceeded by 25.0% of the pairs" in texts(axes.get_legend().get_texts())
     assert axes.get_xlim()[0] == 0
 
 
 @pytest.mark.parametrize(("longest", "share"), [(5, "none"), (7, "less than 0.1%")])
-def test_next_to_no_pair_over_the_limit(longest, share):
+def test_few_pairs_over_the_limit(longest, share):
     [axes] = plots.plot_lengths([*[3] * 1999, longest], [4] * 2000, limit=6).axes
-    assert f"limit of 6: {share} of the pairs have more" in texts(axes.get_legend().get_texts())
+    assert f"limit of 6: exceeded by {share} of the pairs" in texts(axes.get_legend().get_texts())
     axes.figure.canvas.draw()
     assert "2,000" in texts(axes.get_yticklabels())
 
@@ -161,7 +161,7 @@ def test_bleu_by_length():
 
 
 @pytest.mark.parametrize(
-    "draw",
+    "plot",
     [
         lambda: plots.plot_history([]),
         lambda: plots.plot_history([{"epoch": "1", "loss": "nan"}]),
@@ -170,36 +170,55 @@ def test_bleu_by_length():
         lambda: plots.plot_bleu_by_length({}),
     ],
 )
-def test_nothing_to_draw(draw):
-    with pytest.raises(InputError, match="at least"):
-        draw()
+def test_nothing_to_plot(plot):
+    with pytest.raises(InputError, match="at least one"):
+        plot()
 
 
-def test_the_same_figure_gives_the_same_bytes(tmp_path):
+def test_inline_svg():
+    """Markup for HTML in the colors of the page, with a tooltip for each point."""
+    markup = plots.inline_svg(plots.plot_history(ROWS), "a <title>")
+    svg = ElementTree.fromstring(markup)
+    assert svg.get("aria-label") == "a <title>"
+    tooltips = [marker.findtext("title") for marker in svg.iter("use") if len(marker)]
+    assert tooltips[:5] == [
+        *("training, epoch 1: 3.5", "training, epoch 2: 2.5", "training, epoch 3: 2"),
+        *("validation, epoch 1: 3.75", "validation, epoch 3: 3.25"),
+    ]
+    assert {"loss (nats per token)", "validation", "epoch"} <= {*svg.itertext()}
+    assert {"var(--first)", "var(--second)", "var(--line)", "currentColor"} <= {
+        *re.findall(r"var\(--\w+\)|currentColor", markup)
+    }
+    assert not re.search(r"#[0-9a-f]{6}\b|http|<style|<metadata", markup)
+    ids = [element.get("id") for element in svg.iter() if element.get("id")]
+    references = re.findall(r'(?:href="#|url\(#)([^")]+)', markup)
+    assert {*references} <= {*ids}
+    assert markup == plots.inline_svg(plots.plot_history(ROWS), "a <title>")
+
+
+@pytest.mark.parametrize("values", [[0.0], [3.0, 3.0], [-2.5, 1e6]])
+def test_history_of_constant_and_extreme_values(values):
+    rows = [{"epoch": epoch, "loss": value} for epoch, value in enumerate(values, 5)]
+    assert "nan" not in plots.inline_svg(plots.plot_history(rows), "loss")
+
+
+def test_files_are_deterministic(tmp_path):
     for name in ("first.svg", "second.svg"):
         plots.save(plots.plot_history(ROWS), tmp_path / name)
     assert (tmp_path / "first.svg").read_bytes() == (tmp_path / "second.svg").read_bytes()
 
 
-def test_a_sign_without_a_font_is_no_reason_to_warn(tmp_path):
-    explained = AttentionMap(["\U000143fa", "日本"], ["\U000143fb"], [[0.5, 0.5]])
-    plots.save(plots.plot_attention(explained), tmp_path / "attention.png")
+def test_missing_glyphs_do_not_warn(tmp_path):
+    attention_map = AttentionMap(["\U000143fa", "日本"], ["\U000143fb"], [[0.5, 0.5]])
+    plots.save(plots.plot_attention(attention_map), tmp_path / "attention.png")
 
 
-def test_without_matplotlib(monkeypatch, refused, trained_run):
-    monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
-    line = "pictures need matplotlib, which is not installed; pip install 'keras-s2s[plots]'"
-    with pytest.raises(InputError) as error:
-        plots.plot_history(ROWS)
-    assert str(error.value) == line
-    assert refused("plot", trained_run) == line
-
-
-def test_matplotlib_comes_only_when_something_is_drawn():
+def test_matplotlib_is_imported_on_first_use():
     code = """
 import sys
 sys.argv = ["keras-s2s"]
-from keras_s2s import cli, plots
+from keras_s2s import cli
+from keras_s2s.evaluation import plots
 print("matplotlib" in sys.modules, "tensorflow" in sys.modules)
 """
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
@@ -208,7 +227,7 @@ print("matplotlib" in sys.modules, "tensorflow" in sys.modules)
 
 @pytest.fixture(scope="module")
 def attending_run(pairs_file, tiny, tmp_path_factory):
-    """A finished run with attention, whose pairs are all learned from."""
+    """A finished run with attention, trained on all pairs."""
     from keras_s2s.cli.main import main
 
     run_dir = tmp_path_factory.mktemp("runs") / "attending"
@@ -217,11 +236,11 @@ def attending_run(pairs_file, tiny, tmp_path_factory):
     return run_dir
 
 
-def test_the_command_draws_everything(command, attending_run, tmp_path):
+def test_command_writes_all_plots(command, attending_run, tmp_path):
     outcome = command("plot", attending_run, "--output", tmp_path / "out")
     assert outcome.status == 0, outcome.err
     names = ["history", "lengths", "scores", "bleu_by_length"]
-    names += [f"attention-{number}" for number in range(1, 5)]
+    names += [f"attention-{index}" for index in range(1, 5)]
     files = [f"{name}{suffix}" for name in names for suffix in (".png", ".svg")]
     expected = [str(tmp_path / "out" / name) for name in [*files, "report.html"]]
     assert outcome.out.splitlines() == expected
@@ -229,8 +248,8 @@ def test_the_command_draws_everything(command, attending_run, tmp_path):
         assert (tmp_path / "out" / f"{name}.png").read_bytes().startswith(b"\x89PNG")
         assert b"<svg" in (tmp_path / "out" / f"{name}.svg").read_bytes()
     page = (tmp_path / "out" / "report.html").read_text(encoding="utf-8")
-    assert "distinct sentences of the pairs it learned from, since none were held out" in page
-    assert page.count("<img ") == 3
+    assert "distinct sentences of the training pairs, since none were held out" in page
+    assert page.count("<figure>") == 3
     assert page.count('<table class="attention">') == 4
     assert "BLEU" in page
     assert not (attending_run / "plots").exists()
@@ -238,11 +257,11 @@ def test_the_command_draws_everything(command, attending_run, tmp_path):
 
 @pytest.fixture
 def run(trained_run, tmp_path):
-    """A finished run without attention, with pairs held out, that may be changed."""
+    """A mutable copy of a finished run without attention, with held-out pairs."""
     return shutil.copytree(trained_run, tmp_path / "run")
 
 
-def test_where_the_files_go_by_themselves(command, run):
+def test_default_paths(command, run):
     outcome = command("plot", run)
     assert outcome.status == 0, outcome.err
     assert outcome.err == ""
@@ -250,7 +269,7 @@ def test_where_the_files_go_by_themselves(command, run):
     names = ("history", "lengths", "scores", "bleu_by_length")
     assert drawn == {f"{name}{suffix}" for name in names for suffix in (".png", ".svg")}
     page = (run / "report.html").read_text(encoding="utf-8")
-    assert "of the pairs held out for validation" in page
+    assert "of the validation pairs" in page
 
 
 def test_another_corpus(command, run, tmp_path):
@@ -262,7 +281,7 @@ def test_another_corpus(command, run, tmp_path):
     assert f"2 distinct sentences of {other}, which is not the corpus of the run" in page
 
 
-def test_a_run_without_a_model_has_its_history(command, run):
+def test_run_without_a_model_has_its_history(command, run):
     (run / "model.keras").unlink()
     outcome = command("plot", run)
     assert outcome.status == 0
@@ -274,7 +293,7 @@ def test_a_run_without_a_model_has_its_history(command, run):
     assert f"{len(epochs)} of 2 epochs" in (run / "report.html").read_text(encoding="utf-8")
 
 
-def test_a_corpus_that_is_gone(command, run, pairs_file, tmp_path):
+def test_missing_corpus(command, run, pairs_file, tmp_path):
     record = (run / "run.json").read_text(encoding="utf-8")
     moved = record.replace(str(pairs_file), str(tmp_path / "gone.tsv"))
     assert moved != record
@@ -285,12 +304,12 @@ def test_a_corpus_that_is_gone(command, run, pairs_file, tmp_path):
     assert len(outcome.out.splitlines()) == 3
     assert command("plot", run, pairs_file).status == 0
     page = (run / "report.html").read_text(encoding="utf-8")
-    assert "of the pairs held out for validation" in page
+    assert "of the validation pairs" in page
 
 
-def test_what_the_command_refuses(refused, trained_run, tmp_path):
-    assert "holds no run" in refused("plot", tmp_path)
-    assert "missing.tsv: no such file" in refused("plot", trained_run, tmp_path / "missing.tsv")
+def test_invalid_arguments(refused, trained_run, tmp_path):
+    assert "run.json" in refused("plot", tmp_path)
+    assert "missing.tsv: " in refused("plot", trained_run, tmp_path / "missing.tsv")
     (tmp_path / "file").write_text("", encoding="utf-8")
     message = refused("plot", trained_run, "--output", tmp_path / "file")
-    assert f"{tmp_path / 'file'}: is a file; give a folder as --output" in message
+    assert f"{tmp_path / 'file'}: is a file" in message

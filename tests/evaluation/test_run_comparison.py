@@ -1,4 +1,4 @@
-"""Runs side by side."""
+"""Comparison of runs."""
 
 import json
 import shutil
@@ -6,13 +6,13 @@ import subprocess
 
 import pytest
 
-from keras_s2s.evaluation.run_comparison import describe_runs, find_runs, table_of_runs
+from keras_s2s.evaluation.run_comparison import describe_runs, find_runs, format_runs
 from keras_s2s.run_directory import git_revision
 
 
 @pytest.fixture
 def folder(trained_run, tmp_path):
-    """A finished run, one that is not finished and has another width, and a damaged one."""
+    """A finished run, an unfinished one with another `num_hiddens`, and a damaged one."""
     for name in ("first", "below/second", "third"):
         shutil.copytree(trained_run, tmp_path / name)
     record = json.loads((trained_run / "run.json").read_text(encoding="utf-8"))
@@ -24,9 +24,13 @@ def folder(trained_run, tmp_path):
     return tmp_path
 
 
-def test_what_is_told_of_each(folder, trained_run):
+def test_describe_runs(folder, trained_run):
     second, first, third = describe_runs(find_runs(folder), folder)
-    assert [one["run"] for one in (first, second, third)] == ["first", "below/second", "third"]
+    assert [summary["run"] for summary in (first, second, third)] == [
+        "first",
+        "below/second",
+        "third",
+    ]
     assert (first["state"], second["state"]) == ("finished", "not finished")
     assert third.keys() == {"run", "state", "settings"}
     assert third["state"].startswith("cannot be read (")
@@ -43,55 +47,56 @@ def test_the_command(command, folder):
     (folder / "third" / "run.json").unlink()
     outcome = command("runs", folder)
     assert outcome.status == 0, outcome.err
-    heads, second, first = outcome.out.splitlines()
-    assert heads.split() == [
+    header, second, first = outcome.out.splitlines()
+    assert header.split() == [
         *("run", "state", "epochs", "loss", "val_loss", "val_bleu", "val_chrf"),
         *("tokens_per_second", "hours", "num_hiddens"),
     ]
     assert second.split()[:4] == ["below/second", "not", "finished", "2/2"]
     assert (first.split()[-1], second.split()[-1]) == ("8", "16")
-    # Columns stand below their heads.
-    assert first.index("finished") == heads.index("state")
+    # Columns are aligned with their headers.
+    assert first.index("finished") == header.index("state")
     answer = json.loads(command("runs", folder / "first", "--json").out)
-    assert [one["run"] for one in answer["runs"]] == ["first"]
+    assert [summary["run"] for summary in answer["runs"]] == ["first"]
     assert answer["runs"][0]["settings"] == {}
 
 
-def test_a_table_that_is_wider_than_the_terminal(folder):
+def test_table_wider_than_the_terminal(folder):
     (folder / "third" / "run.json").unlink()
     described = describe_runs(find_runs(folder), folder)
-    wide = table_of_runs(described)
-    assert table_of_runs(described, len(wide[0])) == wide
-    heads, *rows = table_of_runs(described, len(wide[0]) - 1)
-    assert heads.split() == ["run", "below/second", "first"]
+    wide = format_runs(described)
+    assert format_runs(described, len(wide[0])) == wide
+    header, *rows = format_runs(described, len(wide[0]) - 1)
+    assert header.split() == ["run", "below/second", "first"]
     assert [row.split()[0] for row in rows][:2] == ["state", "epochs"]
     assert rows[-1].split() == ["num_hiddens", "16", "8"]
-    # It goes on being a row for each run where it is narrower so.
-    many = [one | {"run": f"{one['run']}-{'x' * 40}"} for one in described * 4]
-    assert table_of_runs(many, 20) == table_of_runs(many)
+    # Not transposed where that would not be narrower.
+    many = [run | {"run": f"{run['run']}-{'x' * 40}"} for run in described * 4]
+    assert format_runs(many, 20) == format_runs(many)
 
 
 @pytest.mark.parametrize(
-    ("name", "message"), [("missing", "no such folder"), ("empty", "holds no run")]
+    ("name", "reason"), [("missing", "no such folder"), ("empty", "no run.json")]
 )
-def test_nothing_there(command, tmp_path, name, message):
+def test_folder_without_runs(command, tmp_path, name, reason):
     (tmp_path / "empty").mkdir()
     outcome = command("runs", tmp_path / name)
     assert (outcome.status, outcome.out) == (2, "")
-    assert f"{tmp_path / name}: {message}" in outcome.err
+    assert f"{tmp_path / name}: " in outcome.err
+    assert reason in outcome.err
 
 
-def test_a_run_that_stopped_early(folder):
+def test_run_that_stopped_early(folder):
     run = folder / "first"
     record = json.loads((run / "run.json").read_text(encoding="utf-8"))
     record["recipe"]["epochs"] = 30
     (run / "run.json").write_text(json.dumps(record), encoding="utf-8")
     [described] = describe_runs(find_runs(run), run)
     assert (described["state"], described["run"]) == ("stopped early", "first")
-    assert "2/30" in table_of_runs([described])[1]
+    assert "2/30" in format_runs([described])[1]
 
 
-def test_the_revision_of_a_folder(tmp_path, monkeypatch):
+def test_git_revision(tmp_path, monkeypatch):
     if not shutil.which("git"):
         pytest.skip("no git")
     monkeypatch.chdir(tmp_path)
@@ -115,9 +120,22 @@ def test_the_revision_of_a_folder(tmp_path, monkeypatch):
     assert git_revision() is None
 
 
-def test_a_run_whose_record_is_another_kind_of_object(folder):
+def test_run_with_a_malformed_record(folder):
     run = folder / "first"
     record = json.loads((run / "run.json").read_text(encoding="utf-8"))
     (run / "run.json").write_text(json.dumps(record | {"corpus": "text"}), encoding="utf-8")
     [described] = describe_runs(find_runs(run), run)
-    assert "its corpus is no object" in described["state"]
+    assert described["state"].startswith("cannot be read (")
+    assert "corpus" in described["state"]
+
+
+def test_names_are_plain_text(folder):
+    """Markup and wide characters of a name change neither its text nor the alignment."""
+    (folder / "third" / "run.json").unlink()
+    described = describe_runs(find_runs(folder), folder)
+    for summary, name in zip(described, ("[b]a[/b] :smile:", "日本"), strict=True):
+        summary["run"] = name
+    header, first, second = format_runs(described)
+    assert first.startswith("[b]a[/b] :smile:  not finished")
+    assert second.startswith("日本              finished")
+    assert header.index("state") == len("[b]a[/b] :smile:  ")
