@@ -87,7 +87,7 @@ WITHOUT_A_ROW = {
     ),
     "…; look at them, and begin anew with a lower --learning-rate, or leave such steps out with "
     "--resume --nonfinite skip": "likewise",
-    "…; nothing was kept: ask again, or …": "begins with what is wrong with an archive",
+    "…; the download was deleted; try again, or …": "begins with what is wrong with an archive",
     "…; then go on with --resume": "begins with what is damaged of a prepared corpus",
     "…; give model.keras of a run, or another file that ends in .keras": (
         "begins with 'not a translator', of which there is a row"

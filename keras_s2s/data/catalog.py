@@ -1,4 +1,4 @@
-"""The corpora that are known by name: where each is, and its text, downloaded when need be."""
+"""Built-in corpora: their location and text, downloaded when needed."""
 
 import contextlib
 import dataclasses
@@ -14,16 +14,16 @@ from keras_s2s.utils.files import atomic_write, sha256_of
 
 @dataclasses.dataclass(frozen=True)
 class CatalogEntry:
-    """A corpus that is known by name.
+    """A built-in corpus.
 
     Args:
-        name: what users call it.
-        description: what it is, in one line.
-        languages: of the source and of the target, as ISO 639-1 codes.
-        license: under which licence, and whom to name.
-        file_name: of the bundled file, or of the archive that is looked for.
-        url: where to download the archive; None for a bundled file.
-        text_sha256: of the text in the archive, since archives of the same text may differ.
+        name: the name that `load_corpus` accepts.
+        description: one line.
+        languages: ISO 639-1 codes of the source and the target.
+        license: license and attribution.
+        file_name: name of the bundled file or of the archive.
+        url: download URL of the archive; None for a bundled file.
+        text_sha256: checksum of the text, since archives of the same text may differ.
     """
 
     name: str
@@ -64,14 +64,14 @@ NOT_HERE = "not here yet"
 
 
 class Location(NamedTuple):
-    """Where a corpus of the catalogue is, from `locate`."""
+    """The location of a built-in corpus, from `locate`."""
 
     where: str
     path: Path | None
 
 
 def locate(name: str) -> Location:
-    """Says where a corpus of the catalogue is, without downloading or checking it.
+    """Locate a built-in corpus, without downloading or verifying it.
 
     Args:
         name: a key of `BUILTIN_CORPORA`.
@@ -81,7 +81,7 @@ def locate(name: str) -> Location:
         `path` is the file, or None for `NOT_HERE`.
 
     Raises:
-        InputError: the catalogue has no such name.
+        InputError: the name is not in the catalog.
 
     Example:
 
@@ -100,23 +100,22 @@ def locate(name: str) -> Location:
 
 
 def read_text(name: str) -> bytes:
-    """Returns the text of a corpus of the catalogue; downloads it when it is not here yet.
+    """Return the text of a built-in corpus, downloading it if necessary.
 
     Args:
         name: a key of `BUILTIN_CORPORA`.
 
     Returns:
-        Tab-separated pairs in UTF-8: for a name with a URL, to the byte the text that the
-        catalogue knows, wherever it was found.
+        Tab-separated pairs in UTF-8; for an entry with a URL, verified against its checksum.
 
     Raises:
-        InputError: the catalogue has no such name, `KERAS_S2S_DATA` names no folder though the
-            corpus may be in it, or the corpus cannot be read or downloaded or is another text.
+        InputError: the name is not in the catalog, `KERAS_S2S_DATA` is not a folder, or the text
+            cannot be read or downloaded or has another checksum.
     """
     where, path = locate(name)
     entry = BUILTIN_CORPORA[name]
     if where != BUNDLED and (folder := _data_folder()) and not os.path.isdir(folder):
-        # Surely a typo, and going on would download what is on the disk already.
+        # Probably a typo; continuing would download what is on disk already.
         raise InputError(
             f"{printable(folder)}: no such folder, though KERAS_S2S_DATA names it; "
             f"name the one that holds {entry.file_name}, or unset KERAS_S2S_DATA"
@@ -134,14 +133,14 @@ def read_text(name: str) -> bytes:
         else:
             try:
                 path.unlink()
-                advice = "it has been removed from the cache, so ask again to download it"
+                advice = "it has been removed from the cache; try again to download it"
             except OSError:
-                advice = "remove it from the cache and ask again to download it"
+                advice = "remove it from the cache and try again to download it"
         raise InputError(f"{error}; {advice}") from error
 
 
 def unknown_name(name: str) -> InputError:
-    """Returns the error for a corpus that is neither a file nor in the catalogue."""
+    """Return the error for a name that is neither a file nor a built-in corpus."""
     advice = did_you_mean(name, BUILTIN_CORPORA) or "; check the name"
     return InputError(
         f"{printable(name)}: no such file, and not in the catalog "
@@ -155,8 +154,8 @@ def _data_folder() -> Path | None:
 
 
 def _cache_folder() -> Path:
-    # In Keras's home as Keras finds it, without importing Keras, which takes seconds. A folder of
-    # our own, because what is in `datasets` there may be another program's file of the same name.
+    # Keras's home folder, without importing Keras, which takes seconds. Not its `datasets`, where
+    # other programs may have files of the same name.
     home = os.environ.get("KERAS_HOME") or os.path.join("~", ".keras")
     return Path(os.path.expanduser(home)).absolute() / "keras_s2s"
 
@@ -173,20 +172,22 @@ def _verified_text(content: bytes, name: str, entry: CatalogEntry) -> bytes:
 
 
 def _download(entry: CatalogEntry) -> bytes:
-    import keras  # here, because it takes seconds and nothing else in this module needs it
+    import keras  # not at the top: it takes seconds
 
     assert entry.url is not None
     by_hand = f"put {entry.file_name} into a folder and name that in KERAS_S2S_DATA"
-    with atomic_write(_cache_folder() / entry.file_name) as aside:
+    with atomic_write(_cache_folder() / entry.file_name) as temporary:
         try:
-            # Keras draws its progress bar on stdout, which is for results.
+            # Keras prints its progress bar on stdout, which is for results.
             with contextlib.redirect_stdout(sys.stderr):
-                keras.utils.get_file(aside.name, entry.url, cache_subdir=str(aside.parent))
-        except Exception as error:  # Keras raises no narrower class when a download fails
+                keras.utils.get_file(temporary.name, entry.url, cache_subdir=str(temporary.parent))
+        except Exception as error:  # Keras raises a plain Exception when a download fails
             raise InputError(
                 f"{entry.name}: cannot be downloaded ({one_line(error)}); try again, or {by_hand}"
             ) from error
         try:
-            return _verified_text(aside.read_bytes(), entry.url, entry)
+            return _verified_text(temporary.read_bytes(), entry.url, entry)
         except InputError as error:
-            raise InputError(f"{error}; nothing was kept: ask again, or {by_hand}") from error
+            raise InputError(
+                f"{error}; the download was deleted; try again, or {by_hand}"
+            ) from error

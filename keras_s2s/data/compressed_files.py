@@ -1,4 +1,4 @@
-"""Bytes out of plain, zip and gz files, safely: nothing is ever extracted to disk."""
+"""Text from plain, zip and gzip files, without extracting anything to disk."""
 
 import contextlib
 import gzip
@@ -15,8 +15,8 @@ from keras_s2s.utils.errors import InputError, printable
 
 _MEBIBYTE = 1 << 20
 _TEXT_SUFFIXES = (".txt", ".tsv", ".csv", ".tab")
-# What the standard library raises on a damaged archive, depending on the byte that is wrong.
-_DAMAGE = (
+# Exceptions of the standard library for corrupt archives.
+_CORRUPTION_ERRORS = (
     zipfile.BadZipFile,
     gzip.BadGzipFile,
     zlib.error,
@@ -29,22 +29,22 @@ _DAMAGE = (
 
 
 def read_bytes(path: str | os.PathLike[str]) -> bytes:
-    """Returns the content of a file as it lies on the disk.
+    """Return the content of a file.
 
     Args:
         path: a file, or a pipe such as `/dev/stdin`.
 
     Raises:
-        InputError: there is no such file, it is a folder, or it cannot be read.
+        InputError: the file does not exist, is a folder, or cannot be read.
     """
-    with _reading_reported(path), open(path, "rb") as file:
+    with _report_read_errors(path), open(path, "rb") as file:
         return file.read()
 
 
 @contextlib.contextmanager
-def _reading_reported(path: str | os.PathLike[str]) -> Iterator[None]:
+def _report_read_errors(path: str | os.PathLike[str]) -> Iterator[None]:
     if os.path.isdir(path):
-        raise InputError(f"{printable(path)}: is a folder, and no prepared corpus; give a file")
+        raise InputError(f"{printable(path)}: is a folder, not a prepared corpus; give a file")
     try:
         yield
     except FileNotFoundError as error:
@@ -57,43 +57,40 @@ def _reading_reported(path: str | os.PathLike[str]) -> Iterator[None]:
 
 
 def unpack(content: bytes, name: str | os.PathLike[str]) -> bytes:
-    """Returns the text inside a zip or gz file; any other content comes back as it is.
+    """Return the text inside a zip or gzip file, or any other content unchanged.
 
-    A zip may hold other things beside the text, such as folders, `__MACOSX/` and members whose
-    names start with "." or "_". The one member is taken whose first lines hold two texts with a
-    tab between them.
+    A zip file may have other members, such as folders, `__MACOSX/` and names that start with "."
+    or "_". Exactly one member has to have two texts with a tab between them in its first lines.
 
     Args:
         content: the whole file, as from `read_bytes`.
-        name: what the file is called: for the messages, and because a name that ends in `.zip`
-            or `.gz` promises an archive.
+        name: its name, for messages, and since `.zip` and `.gz` imply an archive.
 
     Raises:
-        InputError: the file is empty, or the archive is damaged, encrypted, unpacks to far too
-            much, has a member whose name points outside of it, or does not hold exactly one file
-            of pairs.
+        InputError: the file is empty, or the archive is corrupt, encrypted, a decompression bomb,
+            has a member with a path outside of it, or not exactly one file of pairs.
 
     Example:
 
     >>> unpack(gzip.compress(b"Go.\\tVa !"), "pairs.tsv.gz")
     b'Go.\\tVa !'
     """
-    with _unpacked(io.BufferedReader(io.BytesIO(content)), len(content), name) as stream:
+    with _open_stream(io.BufferedReader(io.BytesIO(content)), len(content), name) as stream:
         return stream.read()
 
 
 def _member_with_pairs(archive: zipfile.ZipFile, name: str) -> zipfile.ZipInfo:
     with_pairs = []
-    for member in _visible_members(archive, name):
+    for member in _text_members(archive, name):
         if member.flag_bits & 0x1:
             raise InputError(
                 f"{name}: {member.filename!r} is encrypted; "
                 "unpack it with its password and give the file of pairs"
             )
-        # Other methods are rare, and zipfile cannot bound how much they unpack at once.
+        # Other methods are rare, and zipfile cannot limit the size of their blocks.
         if member.compress_type not in (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED):
             raise InputError(
-                f"{name}: {member.filename!r} is compressed by a method that is not read here; "
+                f"{name}: {member.filename!r} uses an unsupported compression method; "
                 "unpack it and give the file of pairs"
             )
         with archive.open(member) as stream:
@@ -118,27 +115,26 @@ def _member_with_pairs(archive: zipfile.ZipFile, name: str) -> zipfile.ZipInfo:
 
 @contextlib.contextmanager
 def open_unpacked(path: str | os.PathLike[str]) -> Iterator[IO[bytes]]:
-    """Opens the text that `unpack` would give, to be read a part at a time.
+    """Open the text of a file, unpacked as by `unpack`.
 
     Args:
-        path: a file as for `read_bytes`.
+        path: as for `read_bytes`.
 
     Yields:
-        A binary stream. What is wrong with an archive may show only while it is read, which has
-        to be done within the block.
+        A binary stream, to be read within the block: reading reveals corrupt archives.
 
     Raises:
         InputError: as `read_bytes` and `unpack`.
     """
     with contextlib.ExitStack() as opened:
-        with _reading_reported(path):
+        with _report_read_errors(path):
             file = opened.enter_context(open(path, "rb"))
         size = os.fstat(file.fileno()).st_size
-        yield opened.enter_context(_unpacked(file, size, path))
+        yield opened.enter_context(_open_stream(file, size, path))
 
 
 @contextlib.contextmanager
-def _unpacked(
+def _open_stream(
     file: io.BufferedReader, size: int, path: str | os.PathLike[str]
 ) -> Iterator[IO[bytes]]:
     name, suffix, head = printable(path), os.path.splitext(path)[1].lower(), file.peek(4)
@@ -146,16 +142,16 @@ def _unpacked(
         raise InputError(f"{name}: is empty; give a file with sentence pairs")
     with contextlib.ExitStack() as opened:
         stream: IO[bytes] = file
-        # The content counts too: a spreadsheet is a zip file whatever its name says.
+        # Look at the content too: spreadsheets are zip files with other suffixes.
         if suffix == ".zip" or head.startswith((b"PK\x03\x04", b"PK\x05\x06")):
-            opened.enter_context(_damage_reported(name))
+            opened.enter_context(_report_corruption(name))
             archive = opened.enter_context(zipfile.ZipFile(file))
             member = opened.enter_context(archive.open(_member_with_pairs(archive, name)))
-            stream = io.BufferedReader(_Bounded(member, size, name), _MEBIBYTE)
+            stream = io.BufferedReader(_SizeLimitedStream(member, size, name), _MEBIBYTE)
         elif suffix == ".gz" or head.startswith(b"\x1f\x8b"):
-            opened.enter_context(_damage_reported(name))
+            opened.enter_context(_report_corruption(name))
             unpacked = opened.enter_context(gzip.open(file))
-            stream = io.BufferedReader(_Bounded(unpacked, size, name), _MEBIBYTE)
+            stream = io.BufferedReader(_SizeLimitedStream(unpacked, size, name), _MEBIBYTE)
             if stream.peek(512)[257:262] == b"ustar":
                 raise InputError(
                     f"{name}: holds a tar archive; unpack it and give the file of pairs"
@@ -163,33 +159,33 @@ def _unpacked(
         yield stream
 
 
-class _Bounded(io.RawIOBase):
-    """A stream that refuses to unpack to far too much."""
+class _SizeLimitedStream(io.RawIOBase):
+    """A stream with a limit against decompression bombs."""
 
     def __init__(self, stream: Any, packed_size: int, name: str) -> None:
         self._stream, self._name, self._size = stream, name, 0
-        # The sizes in the headers may be lies.
+        # The sizes in the headers can be forged.
         self._limit = max(64 * _MEBIBYTE, 100 * packed_size)
 
     def readable(self) -> bool:
         return True
 
     def readinto(self, buffer: Any) -> int:
-        part = self._stream.read(len(buffer))
-        self._size += len(part)
+        block = self._stream.read(len(buffer))
+        self._size += len(block)
         if self._size > self._limit:
             raise InputError(
                 f"{self._name}: unpacks to more than {self._limit // _MEBIBYTE} MiB; refusing, "
                 "since text does not compress that well; unpack it and give the file of pairs"
             )
-        buffer[: len(part)] = part
-        return len(part)
+        buffer[: len(block)] = block
+        return len(block)
 
 
-def _visible_members(archive: zipfile.ZipFile, name: str) -> Iterator[zipfile.ZipInfo]:
-    """Yields the members that may be text; refuses an archive made to write outside its folder."""
+def _text_members(archive: zipfile.ZipFile, name: str) -> Iterator[zipfile.ZipInfo]:
+    """Yield the members that may be text; refuse archives with path traversal."""
     for member in archive.infolist():
-        # The name as it is in the archive, before zipfile makes it fit for this machine.
+        # The stored name, before zipfile adapts it to this platform.
         parts = re.split(r"[/\\]", member.orig_filename)
         if parts[0] == "" or re.match("[A-Za-z]:", parts[0]) or ".." in parts:
             raise InputError(
@@ -208,10 +204,10 @@ def _starts_with_pairs(head: bytes) -> bool:
 
 
 @contextlib.contextmanager
-def _damage_reported(name: str) -> Iterator[None]:
+def _report_corruption(name: str) -> Iterator[None]:
     try:
         yield
-    except InputError:  # is a ValueError too, and says more
+    except InputError:  # a ValueError with its own message
         raise
-    except _DAMAGE as error:
+    except _CORRUPTION_ERRORS as error:
         raise InputError(f"{name}: is cut off or damaged; get it again") from error

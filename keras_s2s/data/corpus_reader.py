@@ -1,4 +1,4 @@
-"""Corpora read a part at a time, however large they are."""
+"""Reading corpora in chunks of lines: files, archives, aligned files and built-in corpora."""
 
 import codecs
 import contextlib
@@ -18,7 +18,7 @@ from keras_s2s.data.line_parsing import (
     Row,
     aligned_names,
     aligned_rows,
-    check_as_long,
+    check_same_length,
     check_text,
     tab_separated_rows,
 )
@@ -26,13 +26,13 @@ from keras_s2s.utils.errors import printable
 
 
 class Chunk(NamedTuple):
-    """Lines of a corpus that follow each other.
+    """Consecutive lines of a corpus.
 
     Attributes:
-        first_line: the number of the first one.
-        num_lines: how many.
-        texts: the lines of the one file, or of the two that are aligned.
-        sha256: of the texts.
+        first_line: 1-based number of the first line.
+        num_lines: number of lines.
+        texts: the lines of the file, or of both aligned files.
+        sha256: checksum of the texts.
     """
 
     first_line: int
@@ -41,23 +41,23 @@ class Chunk(NamedTuple):
     sha256: str
 
 
-class CorpusStream:
-    """A corpus to be read a part at a time.
+class CorpusReader:
+    """A reader of a corpus in chunks.
 
     Args:
         name: as for `load_corpus`.
 
     Attributes:
-        sha256: of the text of each file, unpacked, once all chunks have been read.
+        sha256: checksum of each file's unpacked text, after all chunks have been read.
 
     Raises:
         InputError: there is no such corpus.
 
     Example:
 
-    >>> stream = CorpusStream("phrasebook")
-    >>> chunk = next(stream.chunks(1000))
-    >>> pairs = list(stream.pairs(chunk, stream.bad_lines()))
+    >>> reader = CorpusReader("phrasebook")
+    >>> chunk = next(reader.chunks(1000))
+    >>> pairs = list(reader.pairs(chunk, reader.malformed_lines()))
     >>> len(pairs), pairs[-1][0]
     (1000, 'The store is closed.')
     """
@@ -72,58 +72,63 @@ class CorpusStream:
             self._files = aligned_names(name)
 
     @property
-    def where(self) -> str:
-        """The file or files, as in a message."""
+    def display_name(self) -> str:
+        """The file or files, for messages."""
         return " and ".join(map(printable, self._files))
 
-    def bad_lines(self) -> MalformedLines:
-        """What collects the lines of this corpus that hold no pair."""
-        return MalformedLines(self.where, TAB_SEPARATED if len(self._files) == 1 else ALIGNED)
+    def malformed_lines(self) -> MalformedLines:
+        """Return an empty collection for the lines of this corpus that are not pairs."""
+        return MalformedLines(
+            self.display_name, TAB_SEPARATED if len(self._files) == 1 else ALIGNED
+        )
 
-    def chunks(self, num_lines: int) -> Iterator[Chunk]:
-        """All lines, so many at a time.
+    def chunks(self, num_lines: int | None = None) -> Iterator[Chunk]:
+        """Yield all lines in chunks.
+
+        Args:
+            num_lines: lines per chunk; None for a single chunk.
 
         Raises:
-            InputError: a file cannot be read, is damaged, or is no text; or two files are not
-                aligned. When parts of it have been read already, too.
+            InputError: a file cannot be read, is damaged or not text, or the files are not
+                aligned; possibly after the first chunks.
         """
         digests = [hashlib.sha256() for _ in self._files]
-        with contextlib.ExitStack() as opened:
-            streams = [opened.enter_context(self._opened(file)) for file in self._files]
+        with contextlib.ExitStack() as stack:
+            streams = [stack.enter_context(self._open(file)) for file in self._files]
             first_line = 1
             while True:
-                parts = [list(itertools.islice(stream, num_lines)) for stream in streams]
-                if len(parts) == 2 and len(parts[0]) != len(parts[1]):
-                    so_far = [first_line - 1 + len(part) for part in parts]
-                    rest = [sum(1 for _ in stream) for stream in streams]
-                    check_as_long(
-                        (self._files[0], self._files[1]), so_far[0] + rest[0], so_far[1] + rest[1]
-                    )
-                if not parts[0]:
-                    break
-                texts = [b"".join(part) for part in parts]
-                for text, digest in zip(texts, digests, strict=True):
-                    digest.update(text)
-                for number, (text, file) in enumerate(zip(texts, self._files, strict=True)):
-                    check_text(text, file) if first_line == 1 else _check_rest(text, file)
+                texts = [_read_lines(stream, num_lines) for stream in streams]
+                line_counts = [_count_lines(text) for text in texts]
+                for index, (text, file) in enumerate(zip(texts, self._files, strict=True)):
+                    digests[index].update(text)
+                    # Only at the beginning of a file are these bytes a byte order mark.
+                    check_text(text if first_line == 1 else b"\n" + text, file)
                     if first_line == 1:
-                        texts[number] = text.removeprefix(codecs.BOM_UTF8)
-                together = hashlib.sha256()
+                        texts[index] = text.removeprefix(codecs.BOM_UTF8)
+                if len(set(line_counts)) > 1:
+                    first, second = (
+                        first_line - 1 + count + sum(1 for _ in stream)
+                        for count, stream in zip(line_counts, streams, strict=True)
+                    )
+                    check_same_length((self._files[0], self._files[1]), first, second)
+                if not line_counts[0]:
+                    break
+                digest = hashlib.sha256()
                 for text in texts:
-                    together.update(b"%d " % len(text))
-                    together.update(text)
-                yield Chunk(first_line, len(parts[0]), tuple(texts), together.hexdigest())
-                first_line += len(parts[0])
+                    digest.update(b"%d " % len(text))
+                    digest.update(text)
+                yield Chunk(first_line, line_counts[0], tuple(texts), digest.hexdigest())
+                first_line += line_counts[0]
         self.sha256 = tuple(digest.hexdigest() for digest in digests)
 
     def pairs(
-        self, chunk: Chunk, bad: MalformedLines, skip_bad_lines: bool = False
+        self, chunk: Chunk, malformed: MalformedLines, skip_bad_lines: bool = False
     ) -> Iterator[tuple[str, str]]:
-        """The pairs of a chunk.
+        """Yield the pairs of a chunk.
 
         Args:
             chunk: one of `chunks`.
-            bad: takes the lines that hold none.
+            malformed: collects the lines that are not pairs.
             skip_bad_lines: see `load_corpus`.
 
         Raises:
@@ -136,17 +141,20 @@ class CorpusStream:
         else:
             names = self._files[0], self._files[1]
             rows = aligned_rows(lines[0], lines[1], names, skip_bad_lines, chunk.first_line)
-        for number, row in enumerate(rows, chunk.first_line):
-            pair = bad.pair(number, row)
+        for line_number, row in enumerate(rows, chunk.first_line):
+            pair = malformed.parse(line_number, row)
             if pair is not None:
                 yield pair
 
-    def _opened(self, file: str) -> contextlib.AbstractContextManager[IO[bytes]]:
+    def _open(self, file: str) -> contextlib.AbstractContextManager[IO[bytes]]:
         if file in BUILTIN_CORPORA:
             return io.BytesIO(read_text(file))
         return open_unpacked(file)
 
 
-def _check_rest(text: bytes, file: str) -> None:
-    # Only at the beginning of a file are the bytes of a byte order mark one.
-    check_text(b"\n" + text, file)
+def _read_lines(stream: IO[bytes], num_lines: int | None) -> bytes:
+    return stream.read() if num_lines is None else b"".join(itertools.islice(stream, num_lines))
+
+
+def _count_lines(text: bytes) -> int:
+    return text.count(b"\n") + (text != b"" and not text.endswith(b"\n"))

@@ -1,4 +1,4 @@
-"""Lines of a file to sentence pairs, and what to say of those that are none."""
+"""Parsing lines to sentence pairs, and reporting malformed lines."""
 
 import codecs
 import logging
@@ -10,38 +10,37 @@ from keras_s2s.utils.errors import InputError, printable
 _logger = logging.getLogger("keras_s2s")
 
 _SKIP = "pass --skip-bad-lines (skip_bad_lines=True)"
-# Of so many bad lines a message shows the beginning.
-_SHOWN = 3
+# Malformed lines that a message shows.
+_MAX_EXAMPLES = 3
 
-# What a line that holds no pair lacks.
+# What a malformed line lacks.
 TAB_SEPARATED = "tab-separated pair"
 ALIGNED = "sentence on one side"
 
-# A line as read: source, target, and the whole of it for messages, which is "" when it is blank.
+# Source, target, and the line for messages; the line is "" if it is blank.
 Row = tuple[str, str, str]
 _NOT_UTF8: Row = ("", "", "not UTF-8")
 
 
 def tab_separated_rows(
-    lines: Iterable[bytes], name: str, skip_bad_lines: bool, first: int = 1
+    lines: Iterable[bytes], name: str, skip_bad_lines: bool, first_line: int = 1
 ) -> Iterator[Row]:
-    """Rows of lines with source, target, and columns that are ignored.
+    """Yield rows of tab-separated lines; columns after the second are ignored.
 
     Args:
-        lines: without their LF.
-        name: of the file.
-        skip_bad_lines: whether a line that is not UTF-8 is a bad one, and no error.
-        first: the number of the first line.
+        lines: lines without line ends.
+        name: name of the file.
+        skip_bad_lines: whether a line that is not UTF-8 counts as malformed, not as an error.
+        first_line: number of the first line.
 
     Raises:
         InputError: a line is not UTF-8.
     """
-    for line in _decoded(lines, name, skip_bad_lines, first):
+    for line in _decoded(lines, name, skip_bad_lines, first_line):
         if line is None:
             yield _NOT_UTF8
         else:
-            source, _, rest = line.partition("\t")
-            target, _, _ = rest.partition("\t")
+            source, target = [*line.split("\t", 2), ""][:2]
             yield source, target, line if "\t" in line or line.strip() else ""
 
 
@@ -50,32 +49,32 @@ def aligned_rows(
     targets: Iterable[bytes],
     names: tuple[str, str],
     skip_bad_lines: bool,
-    first: int = 1,
+    first_line: int = 1,
 ) -> Iterator[Row]:
-    """Rows of the lines of two files; see `tab_separated_rows`."""
+    """Yield rows of the lines of two files; see `tab_separated_rows`."""
     for source, target in zip(
-        _decoded(sources, names[0], skip_bad_lines, first),
-        _decoded(targets, names[1], skip_bad_lines, first),
+        _decoded(sources, names[0], skip_bad_lines, first_line),
+        _decoded(targets, names[1], skip_bad_lines, first_line),
         strict=True,
     ):
         if source is None or target is None:
             yield _NOT_UTF8
         else:
-            blank = not source.strip() and not target.strip()
-            yield source, target, "" if blank else f"{source}\t{target}"
+            is_blank = not source.strip() and not target.strip()
+            yield source, target, "" if is_blank else f"{source}\t{target}"
 
 
 def _decoded(
-    lines: Iterable[bytes], name: str, skip_bad_lines: bool, first: int
+    lines: Iterable[bytes], name: str, skip_bad_lines: bool, first_line: int
 ) -> Iterator[str | None]:
-    """Yields each line as text, or None for one that is left out since it is not UTF-8."""
-    for number, line in enumerate(lines, first):
+    """Yield each line as text, or None for a skipped line that is not UTF-8."""
+    for line_number, line in enumerate(lines, first_line):
         try:
             yield line.removesuffix(b"\r").decode()
         except UnicodeDecodeError as error:
             if not skip_bad_lines:
                 raise InputError(
-                    f"{printable(name)}: line {number} is not UTF-8 "
+                    f"{printable(name)}: line {line_number} is not UTF-8 "
                     f"(byte 0x{line[error.start]:02x} at position {error.start + 1}); "
                     f"convert the file to UTF-8 or {_SKIP}"
                 ) from error
@@ -83,10 +82,10 @@ def _decoded(
 
 
 def check_text(content: bytes, name: str) -> None:
-    """Makes sure that the beginning of a file, or any part of it, may be UTF-8.
+    """Check that the beginning of a file, or a later part of it, may be UTF-8.
 
     Raises:
-        InputError: it looks like UTF-16, or like no text.
+        InputError: it looks like UTF-16 or binary data.
     """
     if content.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)):
         raise InputError(f"{printable(name)}: looks like UTF-16; convert it to UTF-8")
@@ -95,10 +94,10 @@ def check_text(content: bytes, name: str) -> None:
 
 
 def aligned_names(name: str) -> tuple[str, str]:
-    """The names of two aligned files, with a comma between them.
+    """Split the names of two aligned files at a comma.
 
     Raises:
-        InputError: they are not two.
+        InputError: there are not two names.
     """
     names = name.split(",")
     if len(names) != 2 or "" in names:
@@ -109,11 +108,11 @@ def aligned_names(name: str) -> tuple[str, str]:
     return names[0], names[1]
 
 
-def check_as_long(names: tuple[str, str], first: int, second: int) -> None:
-    """Makes sure that two aligned files have as many lines.
+def check_same_length(names: tuple[str, str], first: int, second: int) -> None:
+    """Check that two aligned files have the same number of lines.
 
     Raises:
-        InputError: they have not.
+        InputError: they do not.
     """
     if first != second:
         raise InputError(
@@ -123,63 +122,65 @@ def check_as_long(names: tuple[str, str], first: int, second: int) -> None:
 
 
 class MalformedLines:
-    """The lines that hold no pair.
+    """Lines of a corpus that are not pairs.
 
     Args:
-        where: the file or files, as in a message.
-        lacking: `TAB_SEPARATED` or `ALIGNED`.
+        files: the file or files, as in a message.
+        missing: `TAB_SEPARATED` or `ALIGNED`: what a malformed line lacks.
 
     Attributes:
-        number: how many there are.
-        first: the numbers and beginnings of the first ones.
+        num_lines: number of lines parsed.
+        count: number of malformed lines.
+        examples: number and beginning of the first ones.
     """
 
-    def __init__(self, where: str, lacking: str) -> None:
-        self._where = where
-        self._lacking = lacking
-        self.number = 0
-        self.first: list[tuple[int, str]] = []
+    def __init__(self, files: str, missing: str) -> None:
+        self._files = files
+        self._missing = missing
+        self.num_lines = self.count = 0
+        self.examples: list[tuple[int, str]] = []
 
-    def pair(self, number: int, row: Row) -> tuple[str, str] | None:
-        """The pair of a row; None when it is blank, or bad, which is remembered."""
+    def parse(self, line_number: int, row: Row) -> tuple[str, str] | None:
+        """Return the pair of a row, or None if it is blank or malformed; record the latter."""
+        self.num_lines += 1
         source, target, line = row
         if source.strip() and target.strip():
             # ASCII only: a no-break space at an end may be part of the typography.
             return source.strip(string.whitespace), target.strip(string.whitespace)
         if line:
-            self.add(1, [(number, line if len(line) <= 40 else line[:37] + "...")])
+            self.add(1, [(line_number, line if len(line) <= 40 else line[:37] + "...")])
         return None
 
-    def add(self, number: int, first: list[tuple[int, str]]) -> None:
-        """Takes in those of another part of the same file."""
-        self.number += number
-        self.first = (self.first + first)[:_SHOWN]
+    def add(self, count: int, examples: list[tuple[int, str]]) -> None:
+        """Add malformed lines of another chunk of the corpus."""
+        self.count += count
+        self.examples = (self.examples + examples)[:_MAX_EXAMPLES]
 
     def report(self, num_lines: int, num_pairs: int, skip_bad_lines: bool) -> None:
-        """Says what was wrong, once all is read.
+        """Log or raise what was malformed, after all lines have been read.
 
         Raises:
-            InputError: there are bad lines that are not to be skipped, or no pairs.
+            InputError: there are malformed lines that must not be skipped, or no pairs.
         """
-        if self.number and not skip_bad_lines:
-            excerpts = [f"line {at}: {line!r}" for at, line in self.first]
-            advice = f"mend {'it' if self.number == 1 else 'them'} or {_SKIP}"
+        if self.count and not skip_bad_lines:
+            excerpts = [f"line {line_number}: {line!r}" for line_number, line in self.examples]
+            advice = f"correct {'it' if self.count == 1 else 'them'} or {_SKIP}"
             if not num_pairs:
                 advice = "give a file with a sentence, a tab and its translation in each line"
-                if self._lacking == ALIGNED:
+                if self._missing == ALIGNED:
                     advice = "give two files with text in the same lines"
             raise InputError(
-                f"{self._where}: {self.number} of {num_lines} lines "
-                f"{'has' if self.number == 1 else 'have'} no {self._lacking} "
-                f"({', '.join(excerpts)}{', ...' if self.number > _SHOWN else ''}); {advice}"
+                f"{self._files}: {self.count} of {num_lines} lines "
+                f"{'has' if self.count == 1 else 'have'} no {self._missing} "
+                f"({', '.join(excerpts)}{', ...' if self.count > _MAX_EXAMPLES else ''}); {advice}"
             )
         if not num_pairs:
-            raise InputError(f"{self._where}: holds no pairs; give a file with sentence pairs")
-        if self.number:
+            raise InputError(f"{self._files}: holds no pairs; give a file with sentence pairs")
+        if self.count:
             _logger.warning(
-                "%s: left out %d of %d lines, which have no %s in UTF-8",
-                self._where,
-                self.number,
+                "%s: skipped %d of %d lines, which have no %s in UTF-8",
+                self._files,
+                self.count,
                 num_lines,
-                self._lacking,
+                self._missing,
             )

@@ -200,7 +200,7 @@ def test_bad_copy_in_the_cache_is_removed(catalog, tmp_path, content):
     path = put(tmp_path / "keras" / "keras_s2s" / "fra-eng.zip", content)
     text = message("fra-eng")
     assert text.startswith(f"{path}: is ")
-    assert text.endswith("it has been removed from the cache, so ask again to download it")
+    assert text.endswith("removed from the cache; try again to download it")
     assert not path.exists()
 
 
@@ -211,7 +211,7 @@ def test_bad_copy_in_a_cache_that_may_not_be_written(catalog, tmp_path, monkeypa
         raise PermissionError(13, "Permission denied", str(path))
 
     monkeypatch.setattr(Path, "unlink", refuse)
-    assert message("fra-eng").endswith("remove it from the cache and ask again to download it")
+    assert message("fra-eng").endswith("remove it from the cache and try again to download it")
 
 
 def test_unreadable_copy_in_the_cache_stays(catalog, tmp_path):
@@ -239,7 +239,7 @@ def test_bad_download_leaves_nothing_behind(catalog, tmp_path, content):
     put(tmp_path / "server" / "fra-eng.zip", content)
     text = message("fra-eng")
     assert text.startswith(f"{BUILTIN_CORPORA['fra-eng'].url}: is ")
-    assert "nothing was kept: ask again, or put fra-eng.zip into a folder" in text
+    assert "the download was deleted; try again, or put fra-eng.zip into a folder" in text
     assert "KERAS_S2S_DATA" in text
     assert files_under(tmp_path / "keras") == []
     assert locate("fra-eng").where == NOT_HERE

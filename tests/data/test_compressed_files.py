@@ -140,7 +140,7 @@ def test_encrypted_zip():
 @pytest.mark.parametrize("compression", [zipfile.ZIP_BZIP2, zipfile.ZIP_LZMA])
 def test_zip_method_that_cannot_be_bounded(compression):
     content = zipped({"pairs.txt": PAIRS}, compression)
-    assert "by a method that is not read here" in message(content, "pairs.zip")
+    assert "unsupported compression method" in message(content, "pairs.zip")
 
 
 LONG = "".join(f"Sentence {number}.\tPhrase {number * 7919}.\n" for number in range(2000))

@@ -224,14 +224,14 @@ def test_bad_lines_are_refused_with_their_numbers(file):
     assert text == (
         f"{path}: 6 of 8 lines have no tab-separated pair (line 3: 'no tab', "
         "line 4: '\\tno source', line 5: 'no target\\t  ', ...); "
-        "mend them or pass --skip-bad-lines (skip_bad_lines=True)"
+        "correct them or pass --skip-bad-lines (skip_bad_lines=True)"
     )
 
 
 def test_one_bad_line(file):
     text = message(file(PAIRS + "x" * 1000))
     assert "1 of 4 lines has no tab-separated pair (line 4: 'xxx" in text
-    assert "...'); mend it or pass" in text
+    assert "...'); correct it or pass" in text
     assert len(text) < 300
 
 
@@ -240,7 +240,7 @@ def test_bad_lines_are_skipped_on_request(file, caplog):
     with caplog.at_level(logging.WARNING, logger="keras_s2s"):
         assert load_corpus(path, skip_bad_lines=True).source == ["Go."]
     assert [record.getMessage() for record in caplog.records] == [
-        f"{path}: left out 7 of 9 lines, which have no tab-separated pair in UTF-8"
+        f"{path}: skipped 7 of 9 lines, which have no tab-separated pair in UTF-8"
     ]
 
 
@@ -337,11 +337,11 @@ def test_aligned_files_with_bad_lines(file, caplog):
     name = f"{english},{french}"
     assert f"{french}: line 4 is not UTF-8 (byte 0xe9 at position 1)" in message(name)
     assert load_corpus(name, skip_bad_lines=True).source == ["a"]
-    assert "left out 3 of 4 lines" in caplog.text
+    assert "skipped 3 of 4 lines" in caplog.text
     file(b"1\n2\n  \n4\n", "a.fr")
     assert (
         f"{english} and {french}: 2 of 4 lines have no sentence on one side "
-        "(line 2: '\\t2', line 3: 'c\\t  '); mend them"
+        "(line 2: '\\t2', line 3: 'c\\t  '); correct them"
     ) in message(name)
 
 

@@ -16,7 +16,7 @@ import pytest
 import tensorflow as tf
 
 import keras_s2s as s2s
-from keras_s2s.data.corpus_reader import CorpusStream
+from keras_s2s.data.corpus_reader import CorpusReader
 from keras_s2s.data.prepared import deduplication, shards, stages, statistics, tokenization
 from keras_s2s.data.prepared import prepare as prepare_module
 from keras_s2s.data.prepared.corpus import PreparedCorpus
@@ -198,8 +198,8 @@ def test_stream_equals_load_corpus(file_format, pairs_file, tmp_path):
             content = b"\n".join(pair[side].rstrip(b"\r") for pair in pairs)
             (tmp_path / f"{side}").write_bytes(content)
         path = f"{tmp_path / '0'},{tmp_path / '1'}"
-    stream, loaded = CorpusStream(str(path)), s2s.load_corpus(path)
-    bad = stream.bad_lines()
+    stream, loaded = CorpusReader(str(path)), s2s.load_corpus(path)
+    bad = stream.malformed_lines()
     result = [pair for chunk in stream.chunks(7) for pair in stream.pairs(chunk, bad)]
     assert result == list(zip(loaded.source, loaded.target, strict=True))
     assert len(stream.sha256) == (2 if file_format == "aligned" else 1)

@@ -11,7 +11,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from keras_s2s.data.corpus_reader import Chunk, CorpusStream
+from keras_s2s.data.corpus_reader import Chunk, CorpusReader
 from keras_s2s.data.parallel_corpus import split_for_hash, split_hash
 from keras_s2s.data.prepared.chunk_files import ChunkFiles, ChunkStats, encode_texts
 from keras_s2s.utils.files import atomic_write, write_json
@@ -60,7 +60,7 @@ class FilterTask(NamedTuple):
         work: folder of the intermediate files.
         chunk_index: index of the chunk among those of all corpora.
         corpus: index of the corpus.
-        name: of the corpus, see `CorpusStream`.
+        name: of the corpus, see `CorpusReader`.
         chunk: the text.
         config: which pairs are kept.
     """
@@ -80,14 +80,14 @@ def filter_chunk(task: FilterTask) -> ChunkStats:
         InputError: a line is not UTF-8.
     """
     stream, config, files = (
-        CorpusStream(task.name),
+        CorpusReader(task.name),
         task.config,
         ChunkFiles(task.work, task.chunk_index),
     )
     stats = files.read_stats()
     if stats and (stats.corpus, stats.sha256) == (task.corpus, task.chunk.sha256):
         return stats
-    bad = stream.bad_lines()
+    bad = stream.malformed_lines()
     identical = 0
     hashes: list[bytes] = []
     # The names of the columns are those of the arrays on disk.
@@ -140,8 +140,8 @@ def filter_chunk(task: FilterTask) -> ChunkStats:
         sha256=task.chunk.sha256,
         num_lines=task.chunk.num_lines,
         pairs=len(hashes),
-        bad=bad.number,
-        first_bad=bad.first,
+        bad=bad.count,
+        first_bad=bad.examples,
         identical=identical,
     )
     # Written last: its presence marks the chunk as complete.

@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from keras_s2s.data.corpus_reader import CorpusStream
+from keras_s2s.data.corpus_reader import CorpusReader
 from keras_s2s.data.prepared.corpus import load_tokenizers, tokenizer_files
 from keras_s2s.data.prepared.deduplication import deduplicate
 from keras_s2s.data.prepared.index import FORMAT, HELD_OUT_FILES, INDEX, SAMPLES
@@ -52,7 +52,7 @@ def prepare(
     """
     if processes is not None and processes < 1:
         raise InputError(f"processes is {processes}; give 1 or more")
-    streams = [CorpusStream(name) for name in spec.corpora]
+    streams = [CorpusReader(name) for name in spec.corpora]
     folder = OutputFolder(Path(output), spec)
     folder.open(overwrite)
     with GracefulShutdown("the chunks in progress") as shutdown:

@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import Any, TypeVar
 
-from keras_s2s.data.corpus_reader import CorpusStream
+from keras_s2s.data.corpus_reader import CorpusReader
 from keras_s2s.data.prepared.chunk_files import TEST, VALID, ChunkStats
 from keras_s2s.data.prepared.corpus import tokenizer_files
 from keras_s2s.data.prepared.filtering import FilterTask, filter_chunk
@@ -48,7 +48,7 @@ class Stages:
     """
 
     spec: PreparationSpec
-    streams: list[CorpusStream]
+    streams: list[CorpusReader]
     folder: OutputFolder
     pool: ProcessPool
     shutdown: GracefulShutdown
@@ -75,7 +75,7 @@ class Stages:
         _show_progress("reading", "lines", num_lines())
         for i, stream in enumerate(self.streams):
             chunks = [chunk for chunk in stats if chunk.corpus == i]
-            bad = stream.bad_lines()
+            bad = stream.malformed_lines()
             for chunk in chunks:
                 bad.add(chunk.bad, chunk.first_bad)
             bad.report(
@@ -106,7 +106,7 @@ class Stages:
         for stream, corpus in zip(self.streams, previous, strict=True):
             if list(stream.sha256) != corpus["sha256"]:
                 raise InputError(
-                    f"{stream.where}: differs from the text that {self.folder.path} was prepared "
+                    f"{stream.display_name}: differs from the text that {self.folder.path} was prepared "
                     "from; restore the old text, or pass --overwrite"
                 )
 

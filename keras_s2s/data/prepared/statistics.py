@@ -5,7 +5,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from keras_s2s.data.corpus_reader import CorpusStream
+from keras_s2s.data.corpus_reader import CorpusReader
 from keras_s2s.data.prepared.chunk_files import TEST, VALID, ChunkFiles, ChunkStats, HeldOut
 from keras_s2s.data.prepared.filtering import NUM_SAMPLES
 from keras_s2s.data.prepared.shards import ShardInfo
@@ -32,7 +32,7 @@ class TextSummary(NamedTuple):
 
 
 def summarize_texts(
-    streams: Sequence[CorpusStream],
+    streams: Sequence[CorpusReader],
     weights: Sequence[float],
     chunks: Iterable[tuple[ChunkStats, TextChunk]],
 ) -> TextSummary:
