@@ -11,14 +11,14 @@ REDUCTIONS = ("token_mean", "sequence_mean", "sum", "none")
 
 
 def sequence_mask(x: Any, valid_length: Any, value: float = 0) -> tf.Tensor:
-    """Replaces what lies past each row's valid length.
+    """Replace the values past each row's valid length.
 
     Sets `x[i, valid_length[i]:, ...] = value`.
 
     Args:
         x: tensor of any dtype, shape (batch, steps, ...), with two dimensions or more.
         valid_length: integer tensor, shape (batch,).
-        value: what to put there.
+        value: the replacement.
 
     Returns:
         A tensor like `x`.
@@ -42,7 +42,7 @@ def sequence_mask(x: Any, valid_length: Any, value: float = 0) -> tf.Tensor:
 
 
 def token_cross_entropy(labels: tf.Tensor, logits: tf.Tensor, valid_length: tf.Tensor) -> tf.Tensor:
-    """Cross-entropy of each token, zero past the valid length; see `MaskedSoftmaxCELoss`."""
+    """Compute each token's cross-entropy, zero past the valid length."""
     losses = tf.nn.sparse_softmax_cross_entropy_with_logits(
         tf.cast(labels, tf.int32), tf.cast(logits, tf.float32)
     )
@@ -52,42 +52,42 @@ def token_cross_entropy(labels: tf.Tensor, logits: tf.Tensor, valid_length: tf.T
 def label_smoothed_loss(
     labels: tf.Tensor, logits: tf.Tensor, smoothing: float
 ) -> tuple[tf.Tensor, tf.Tensor]:
-    """Cross-entropy with and without label smoothing.
+    """Compute cross-entropy with and without label smoothing.
 
-    Smoothed, the wanted distribution has `1 - smoothing` on the label and the rest spread evenly
-    over all of the vocabulary.
+    The smoothed target distribution has `1 - smoothing` on the label and `smoothing` spread
+    uniformly over the vocabulary.
 
     Args:
         labels: int32, (tokens,).
         logits: float32, (tokens, vocab_size).
-        smoothing: 0 or more and less than 1.
+        smoothing: in [0, 1).
 
     Returns:
-        The smoothed cross-entropy of each token and the plain one, both float32, (tokens,). Only
-        the first has a gradient.
+        The smoothed and the plain cross-entropy of each token, both float32, (tokens,). Only the
+        first has a gradient.
 
     Reference: Szegedy et al., 2016, "Rethinking the Inception Architecture".
     """
-    spread = smoothing / logits.shape[-1]
+    uniform = smoothing / logits.shape[-1]
 
     @tf.custom_gradient
     def run(logits: tf.Tensor) -> Any:
-        # TensorFlow's own cross-entropy of such labels takes four times as long as its softmax,
-        # and left to automatic differentiation all this would cost several more passes.
+        # TensorFlow's cross-entropy of dense labels takes four times as long as its softmax, and
+        # automatic differentiation would need several more passes over the logits.
         probabilities = tf.nn.softmax(logits)
-        positions = tf.stack([tf.range(tf.shape(labels)[0]), labels], axis=1)
-        of_labels = tf.gather_nd(logits, positions)
-        # The logarithm of the sum of all exponentials, by way of the largest: its probability is
-        # never so small that nothing remains of it.
-        losses = tf.reduce_max(logits, axis=1) - of_labels
+        indices = tf.stack([tf.range(tf.shape(labels)[0]), labels], axis=1)
+        label_logits = tf.gather_nd(logits, indices)
+        # logsumexp(logits) = max(logits) - log(max(softmax)): the largest probability is at least
+        # 1/vocab_size, so its logarithm is accurate.
+        losses = tf.reduce_max(logits, axis=1) - label_logits
         losses -= tf.math.log(tf.reduce_max(probabilities, axis=1))
         smoothed = losses
         if smoothing:
-            smoothed = losses + smoothing * of_labels - spread * tf.reduce_sum(logits, axis=1)
+            smoothed = losses + smoothing * label_logits - uniform * tf.reduce_sum(logits, axis=1)
 
         def backward(upstream: tf.Tensor, _: tf.Tensor) -> tf.Tensor:
-            total = (probabilities - spread) * upstream[:, None]
-            return tf.tensor_scatter_nd_sub(total, positions, (1 - smoothing) * upstream)
+            gradient = (probabilities - uniform) * upstream[:, None]
+            return tf.tensor_scatter_nd_sub(gradient, indices, (1 - smoothing) * upstream)
 
         return (smoothed, losses), backward
 
@@ -96,25 +96,24 @@ def label_smoothed_loss(
 
 @keras.saving.register_keras_serializable(package="keras_s2s")
 class MaskedSoftmaxCELoss(keras.losses.Loss):
-    """Softmax cross-entropy in which padding does not count.
+    """Softmax cross-entropy with padding masked.
 
     Args:
-        reduction: what is returned.
+        reduction: how to aggregate the losses of the tokens.
 
-            - `"token_mean"`: the sum over all valid tokens divided by their number, a scalar in
-              nats a token. Training minimises this.
+            - `"token_mean"`: mean over all valid tokens, a scalar in nats per token. Training
+              minimizes this.
             - `"sequence_mean"`: for each row the sum over its valid tokens divided by the number
-              of *all* steps, shape (batch,). This is the chapter's.
-            - `"sum"`: the sum over all valid tokens, a scalar.
-            - `"none"`: each token's, shape (batch, steps), zero past the valid length.
+              of *all* steps, shape (batch,), as in the chapter.
+            - `"sum"`: sum over all valid tokens, a scalar.
+            - `"none"`: loss of each token, shape (batch, steps), zero past the valid length.
 
-    Calling it takes `(labels, logits, valid_length)`, Keras's order. The chapter's order
-    `(logits, labels, valid_length)` works as well: logits have one dimension more, so that the
-    two cannot be confused.
+    Call it with `(labels, logits, valid_length)`, Keras's order, or with the chapter's order
+    `(logits, labels, valid_length)`; the number of dimensions distinguishes them.
 
     - labels: integer tensor, shape (batch, steps);
     - logits: float tensor, shape (batch, steps, vocab_size);
-    - valid_length: integer tensor, shape (batch,); all steps count when it is left out.
+    - valid_length: integer tensor, shape (batch,); None for no padding.
 
     Reference: Dive into Deep Learning, "Sequence to Sequence" (`MaskedSoftmaxCELoss`).
 
@@ -131,7 +130,7 @@ class MaskedSoftmaxCELoss(keras.losses.Loss):
     ) -> None:
         if reduction not in REDUCTIONS:
             raise ValueError(f"reduction is {reduction!r}; give one of {', '.join(REDUCTIONS)}")
-        # Keras's own reductions know nothing of valid lengths, so it gets none to do.
+        # Keras's reductions do not support valid lengths.
         super().__init__(name=name, reduction="none", **kwargs)
         self.token_reduction = reduction
 

@@ -1,4 +1,4 @@
-"""Metrics that are summed by token, so that the figure of an epoch is exact."""
+"""Metrics that are weighted by tokens, so that the value of an epoch is exact."""
 
 from typing import Any
 
@@ -10,8 +10,8 @@ import tensorflow as tf
 class TokenMean(keras.metrics.Metric):
     """A mean over tokens.
 
-    Keras's own metrics weight the batches of `fit` by their number of examples, though batches
-    with the same number of sentences hold different numbers of tokens.
+    Keras's metrics weight the batches of `fit` by their number of examples, but batches of equally
+    many sentences have different numbers of tokens.
 
     Example:
 
@@ -28,7 +28,7 @@ class TokenMean(keras.metrics.Metric):
         self.num_tokens = self.add_variable((), initializer="zeros", name="num_tokens")
 
     def update_state(self, total: Any, num_tokens: Any) -> None:
-        """Adds the sum of a quantity over `num_tokens` tokens."""
+        """Add the sum of a quantity over `num_tokens` tokens."""
         self.total.assign_add(tf.cast(total, self.dtype))
         self.num_tokens.assign_add(tf.cast(num_tokens, self.dtype))
 
@@ -40,7 +40,7 @@ class TokenMean(keras.metrics.Metric):
 
 @keras.saving.register_keras_serializable(package="keras_s2s")
 class Perplexity(TokenMean):
-    """The exponential of the mean loss of a token: `update_state` takes the sum of the losses.
+    """The exponential of the mean loss per token; `update_state` takes the sum of the losses.
 
     Example:
 

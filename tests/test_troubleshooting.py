@@ -102,9 +102,7 @@ WITHOUT_A_ROW = {
     "a corpus cannot be prepared with …; remove that option": PYTHON,
     "the history is empty; train for at least one epoch": PYTHON,
     "a version and a label exclude each other; give one of them": PYTHON,
-    "batch_tokens is …; it needs bucket_by_length, and room for a pair of num_steps (…) tokens": (
-        PYTHON
-    ),
+    "batch_tokens is …; give bucket_by_length too, and num_steps (…) or more": (PYTHON),
     "beam search is not to be had here; leave beam out": PYTHON,
     "cannot hold out valid=… and test=… of a corpus; give fractions of at least 0 that add up to "
     "less than 1": PYTHON,

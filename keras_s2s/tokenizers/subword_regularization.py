@@ -1,7 +1,7 @@
-"""Subwords drawn at random: ways to cut a text other than the most probable one.
+"""Subword regularization: random segmentations of words, in Python.
 
-SentencePiece draws too, but (as of its version 0.2.2) what a seed gives is another draw in each
-process; and TensorFlow Text's ops take no seed.
+WORKAROUND(sentencepiece<=0.2.2): its own sampling differs between processes for the same seed, and
+TensorFlow Text's ops take no seed.
 """
 
 import bisect
@@ -14,87 +14,87 @@ from collections.abc import Iterator, Sequence
 import sentencepiece
 from sentencepiece import sentencepiece_model_pb2
 
-SPACE = "▁"  # what SentencePiece writes for a space; a word begins with it
-# Only sentences of shorter words are cut at random: the time it takes grows with their square.
-LONGEST_WORD = 100
-# What SentencePiece takes off the least probable piece's score for an unknown character.
+SPACE_SYMBOL = "▁"  # SentencePiece's symbol for a space, at the beginning of words
+# Sentences with longer words are not sampled: the run time is quadratic in the word length.
+MAX_WORD_LENGTH = 100
+# SentencePiece scores an unknown character this much below the least probable piece.
 UNKNOWN_PENALTY = 10.0
 
 
-def draw_subwords(
+def sample_subwords(
     processor: sentencepiece.SentencePieceProcessor,
     texts: Sequence[bytes],
     seed: int,
     alpha: float,
 ) -> list[list[int]]:
-    """Cuts each text at random.
+    """Sample a segmentation of each text.
 
     Args:
-        processor: a model in SentencePiece.
+        processor: the SentencePiece model.
         texts: sentences, UTF-8.
-        seed: any whole number. The same one gives the same draw for the same texts.
+        seed: random seed, any integer.
         alpha: see `SentencePieceTokenizer.sample`.
 
     Returns:
         Ids of subwords for each text.
 
     Reference: Kudo, "Subword Regularization: Improving Neural Network Translation Models with
-    Multiple Subword Candidates", 2018 (drawing from all ways to cut); Provilkov, Emelianenko and
-    Voita, "BPE-Dropout: Simple and Effective Subword Regularization", 2020.
+    Multiple Subword Candidates", 2018 (sampling from the full lattice); Provilkov, Emelianenko
+    and Voita, "BPE-Dropout: Simple and Effective Subword Regularization", 2020.
     """
-    pieces = Pieces(processor)
-    sampler = (BpeSampler if pieces.merges else UnigramSampler)(pieces, seed, alpha)
+    pieces = PieceTable(processor)
+    sampler = (BpeSampler if pieces.is_bpe else UnigramSampler)(pieces, seed, alpha)
     rows = []
     for text, normalized in zip(texts, processor.normalize(texts), strict=True):
         words = list(pieces.words(normalized.decode("utf-8")))
-        if max(map(len, words), default=0) > LONGEST_WORD:
+        if max(map(len, words), default=0) > MAX_WORD_LENGTH:
             rows.append(processor.encode(text))
         else:
-            rows.append([number for word in words for number in sampler.draw(word)])
+            rows.append([piece_id for word in words for piece_id in sampler.sample(word)])
     return rows
 
 
-class Pieces:
-    """What a model knows of its pieces.
+class PieceTable:
+    """The pieces of a model.
 
     Attributes:
-        ids: the id of each piece that text can have.
-        scores: its score: a log-probability, or which merge comes first.
-        merges: whether the scores are those of merges (BPE).
+        ids: the id of each piece that can occur in text.
+        scores: its score: a log-probability (unigram), or minus the rank of its merge (BPE).
+        is_bpe: whether it is a BPE model.
     """
 
     def __init__(self, processor: sentencepiece.SentencePieceProcessor) -> None:
         model = sentencepiece_model_pb2.ModelProto.FromString(processor.serialized_model_proto())
-        kinds = sentencepiece_model_pb2.ModelProto.SentencePiece
-        self.merges = model.trainer_spec.model_type == model.trainer_spec.BPE
+        piece_types = sentencepiece_model_pb2.ModelProto.SentencePiece
+        self.is_bpe = model.trainer_spec.model_type == model.trainer_spec.BPE
         self.ids: dict[str, int] = {}
         self.scores: dict[str, float] = {}
-        self._bytes: list[int] = []
-        for number, piece in enumerate(model.pieces):
-            if piece.type in (kinds.NORMAL, kinds.USER_DEFINED):
-                self.ids[piece.piece] = number
+        self._byte_ids: list[int] = []
+        for piece_id, piece in enumerate(model.pieces):
+            if piece.type in (piece_types.NORMAL, piece_types.USER_DEFINED):
+                self.ids[piece.piece] = piece_id
                 self.scores[piece.piece] = piece.score
-            elif piece.type == kinds.BYTE:
-                self._bytes.append(number)
-        self._unknown = processor.unk_id()
-        self._across_words = any(SPACE in piece[1:] for piece in self.ids)
+            elif piece.type == piece_types.BYTE:
+                self._byte_ids.append(piece_id)
+        self._unknown_id = processor.unk_id()
+        self._crosses_words = any(SPACE_SYMBOL in piece[1:] for piece in self.ids)
 
     def words(self, normalized: str) -> Iterator[str]:
-        """The parts of a text that are cut independently of each other."""
-        first, *others = [normalized] if self._across_words else normalized.split(SPACE)
-        if first:
-            yield first
-        for other in others:
-            yield SPACE + other
+        """Yield the segments of a text that are segmented independently."""
+        segments = [normalized] if self._crosses_words else normalized.split(SPACE_SYMBOL)
+        if segments[0]:
+            yield segments[0]
+        for segment in segments[1:]:
+            yield SPACE_SYMBOL + segment
 
-    def code(self, part: str) -> int:
-        """The id of a piece; a negative number for a character that is none."""
-        return self.ids[part] if part in self.ids else -1 - ord(part)
+    def code(self, piece: str) -> int:
+        """Return the id of a piece, or a negative code for an unknown character."""
+        return self.ids[piece] if piece in self.ids else -1 - ord(piece)
 
-    def decoded(self, codes: list[int]) -> list[int]:
-        """Ids in place of codes: an unknown character is its bytes, or unknown.
+    def to_ids(self, codes: list[int]) -> list[int]:
+        """Replace the codes of unknown characters by their bytes, or by `<unk>`.
 
-        Unknown ones that follow each other are one.
+        Consecutive unknown characters become one `<unk>`.
         """
         if min(codes) >= 0:
             return codes
@@ -102,98 +102,101 @@ class Pieces:
         for code in codes:
             if code >= 0:
                 ids.append(code)
-            elif self._bytes:
-                ids += [self._bytes[byte] for byte in chr(-1 - code).encode("utf-8")]
-            elif ids[-1:] != [self._unknown]:
-                ids.append(self._unknown)
+            elif self._byte_ids:
+                ids += [self._byte_ids[byte] for byte in chr(-1 - code).encode("utf-8")]
+            elif ids[-1:] != [self._unknown_id]:
+                ids.append(self._unknown_id)
         return ids
 
 
 class UnigramSampler:
-    """Draws from all ways to cut a word, by their probability to the power of `alpha`.
+    """Samples segmentations with their probability to the power of `alpha`.
 
-    The words that were seen are kept as one graph. A node is a place in a word, and its edges are
-    the pieces that end there.
+    Forward filtering, backward sampling on the lattice of a word. The lattices of all words are
+    cached in one graph: its nodes are positions in a word, the edges into a node are the pieces
+    that end there.
     """
 
-    def __init__(self, pieces: Pieces, seed: int, alpha: float) -> None:
+    def __init__(self, pieces: PieceTable, seed: int, alpha: float) -> None:
         self._pieces, self._alpha = pieces, alpha
         self._random = random.Random(seed).random
-        self._longest = max(map(len, pieces.ids), default=1)
+        self._max_piece_length = max(map(len, pieces.ids), default=1)
         self._unknown_score = min(pieces.scores.values(), default=0.0) - UNKNOWN_PENALTY
-        self._ends: dict[str, int] = {}
-        # By node, with one more at the end: the first of its edges. None begins a word.
+        self._final_nodes: dict[str, int] = {}
+        # By node: the index of its first edge; a last element marks the end. A node without
+        # edges starts a word.
         self._first_edge = array("q", [0])
-        # By edge: the node where its piece begins, the piece's code, and how probable the edges
-        # of its node are up to this one.
-        self._begins = array("q")
+        # By edge: the node where its piece begins, the piece's code, and the cumulative
+        # probability among the edges of its node.
+        self._start_nodes = array("q")
         self._codes = array("q")
         self._cumulative = array("d")
 
-    def draw(self, word: str) -> list[int]:
-        """Ids of the subwords of one way to cut a word."""
-        node = self._ends[word] if word in self._ends else self._add(word)
+    def sample(self, word: str) -> list[int]:
+        """Sample a segmentation and return its ids."""
+        node = self._final_nodes[word] if word in self._final_nodes else self._add(word)
         first_edge, codes = self._first_edge, []
         low, high = first_edge[node], first_edge[node + 1]
         while low < high:
             edge = bisect.bisect(self._cumulative, self._random(), low, high - 1)
             codes.append(self._codes[edge])
-            node = self._begins[edge]
+            node = self._start_nodes[edge]
             low, high = first_edge[node], first_edge[node + 1]
         codes.reverse()
-        return self._pieces.decoded(codes)
+        return self._pieces.to_ids(codes)
 
     def _add(self, word: str) -> int:
-        """Adds the nodes of a word, and returns the last one."""
+        """Add the lattice of a word and return its final node."""
         scores, alpha = self._pieces.scores, self._alpha
-        begin = len(self._first_edge) - 1
+        start_node = len(self._first_edge) - 1
         self._first_edge.append(self._first_edge[-1])
-        totals = [0.0]  # the logarithm of the sum over all ways to get to a place
+        forward = [0.0]  # log-sum-exp of the scores of all paths to a position
         for end in range(1, len(word) + 1):
-            ways = []
-            for start in range(max(0, end - self._longest), end):
-                part = word[start:end]
-                if part in scores or start == end - 1:
-                    ways.append(totals[start] + alpha * scores.get(part, self._unknown_score))
-                    self._begins.append(begin + start)
-                    self._codes.append(self._pieces.code(part))
-            most = max(ways)
-            reached = list(itertools.accumulate(math.exp(way - most) for way in ways))
-            totals.append(most + math.log(reached[-1]))
-            self._cumulative.extend(value / reached[-1] for value in reached)
+            log_weights = []
+            for start in range(max(0, end - self._max_piece_length), end):
+                piece = word[start:end]
+                if piece in scores or start == end - 1:
+                    score = alpha * scores.get(piece, self._unknown_score)
+                    log_weights.append(forward[start] + score)
+                    self._start_nodes.append(start_node + start)
+                    self._codes.append(self._pieces.code(piece))
+            maximum = max(log_weights)
+            cumulative = list(itertools.accumulate(math.exp(w - maximum) for w in log_weights))
+            forward.append(maximum + math.log(cumulative[-1]))
+            self._cumulative.extend(value / cumulative[-1] for value in cumulative)
             self._first_edge.append(len(self._codes))
-        self._ends[word] = begin + len(word)
-        return begin + len(word)
+        self._final_nodes[word] = start_node + len(word)
+        return start_node + len(word)
 
 
 class BpeSampler:
-    """Merges the characters of a word, and leaves out each merge with probability `alpha`.
+    """Merges the characters of a word, and skips each merge with probability `alpha`.
 
-    As in SentencePiece, a pair that was left out stays so until one of the two is another.
+    As in SentencePiece, a skipped pair stays skipped until one of its pieces changes.
     """
 
-    def __init__(self, pieces: Pieces, seed: int, alpha: float) -> None:
+    def __init__(self, pieces: PieceTable, seed: int, alpha: float) -> None:
         self._pieces, self._alpha = pieces, alpha
         self._random = random.Random(seed).random
 
-    def draw(self, word: str) -> list[int]:
-        """Ids of the subwords of one way to cut a word."""
+    def sample(self, word: str) -> list[int]:
+        """Sample a segmentation and return its ids."""
         score = self._pieces.scores.get
-        parts = list(word)
-        # Of each part with the next one; None where they cannot be merged.
-        scores = [score(left + right) for left, right in itertools.pairwise(parts)]
+        symbols = list(word)
+        # Of each symbol and the next one; None if they cannot be merged.
+        scores = [score(left + right) for left, right in itertools.pairwise(symbols)]
         while True:
-            best, place = -math.inf, -1
-            for position, found in enumerate(scores):
-                if found is not None and found > best:
-                    best, place = found, position
-            if place < 0:
-                return self._pieces.decoded([self._pieces.code(part) for part in parts])
+            best_score, best = -math.inf, -1
+            for index, value in enumerate(scores):
+                if value is not None and value > best_score:
+                    best_score, best = value, index
+            if best < 0:
+                return self._pieces.to_ids([self._pieces.code(symbol) for symbol in symbols])
             if self._random() < self._alpha:
-                scores[place] = None
+                scores[best] = None
                 continue
-            parts[place : place + 2] = [parts[place] + parts[place + 1]]
-            del scores[place]
-            for left in (place - 1, place):
+            symbols[best : best + 2] = [symbols[best] + symbols[best + 1]]
+            del scores[best]
+            for left in (best - 1, best):
                 if 0 <= left < len(scores):
-                    scores[left] = score(parts[left] + parts[left + 1])
+                    scores[left] = score(symbols[left] + symbols[left + 1])

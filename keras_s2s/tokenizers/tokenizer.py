@@ -1,34 +1,44 @@
-"""Text to ids and back, as graph code: what all tokenizers share.
+"""The base class of tokenizers: text to ids and back, as graph code.
 
-One tokenizer object serves training, evaluation and the exported model, so that what a server
-does to a sentence is what training did to it.
+The same object serves training, evaluation and the exported model, so that a server preprocesses
+text exactly as training did.
 """
 
+import os
 from pathlib import Path
+from typing import Any
 
 import keras
 import tensorflow as tf
 
+from keras_s2s.utils.errors import InputError
+
 SPECIAL_TOKENS = ("<pad>", "<bos>", "<eos>", "<unk>")
 PAD, BOS, EOS, UNK = range(4)
 
-# Texts that are tokenized at a time where a whole corpus is: bounds the memory of the graph call.
-TEXTS_AT_A_TIME = 8192
+# Texts per graph call when a whole corpus is tokenized, to bound the memory.
+TOKENIZE_BATCH_SIZE = 8192
 
 
 class Tokenizer(keras.layers.Layer):
-    """What every tokenizer shares: padding, cutting, and the ids of the special tokens.
+    """The base class of tokenizers: padding, truncation, and the ids of the special tokens.
 
-    A subclass says how text becomes ids (`tokenize`) and ids become text (`detokenize`), what
-    each of them stands for (`vocabulary`, and `tokens_of` in the graph), and how its vocabulary
-    becomes a file (`save_assets` and `load_assets` for Keras, `as_asset` for a SavedModel).
-    The ids of `<pad>`, `<bos>`, `<eos>` and `<unk>` are 0, 1, 2 and 3 in all of them.
+    A subclass implements `tokenize` and `detokenize`, `tokens_of` (ids to tokens in the graph),
+    sets or overrides `vocabulary`, and writes the vocabulary to a file: `save_assets` and
+    `load_assets` for Keras, `as_asset` for a SavedModel. In all subclasses the ids of `<pad>`,
+    `<bos>`, `<eos>` and `<unk>` are 0, 1, 2 and 3.
 
     Attributes:
-        file_suffix: that of a vocabulary's file.
+        file_suffix: suffix of a vocabulary file.
     """
 
     file_suffix = ""
+
+    def __init__(self, **kwargs: Any) -> None:
+        super().__init__(**kwargs)
+        self.trainable = False
+        self.built = True
+        self._vocabulary: tuple[str, ...] = ()
 
     def tokenize(self, text: tf.Tensor) -> tf.RaggedTensor:
         raise NotImplementedError
@@ -37,7 +47,7 @@ class Tokenizer(keras.layers.Layer):
         raise NotImplementedError
 
     def tokens_of(self, ids: tf.Tensor) -> tf.Tensor:
-        """What each id stands for, the special tokens too; `<unk>` for what is no id.
+        """Return the token of each id, special tokens included; `<unk>` for an invalid id.
 
         Args:
             ids: integer tensor of any shape.
@@ -48,7 +58,7 @@ class Tokenizer(keras.layers.Layer):
         raise NotImplementedError
 
     def source_tokens(self, text: tf.Tensor, num_steps: int) -> tf.Tensor:
-        """What each id of `encode_source` stands for.
+        """Return the token of each id of `encode_source`.
 
         Args:
             text: string tensor, shape (batch,).
@@ -61,58 +71,56 @@ class Tokenizer(keras.layers.Layer):
         return tf.where(tf.sequence_mask(valid_length, num_steps), self.tokens_of(ids), "")
 
     def as_asset(self, path: Path) -> "Tokenizer":
-        """A copy that takes a file along into a SavedModel, as an asset.
+        """Return a copy whose vocabulary file becomes an asset of a SavedModel.
 
         Args:
-            path: the file, which is written. It ends in `file_suffix`.
+            path: the file to write, with the suffix `file_suffix`.
         """
         raise NotImplementedError
 
     @property
     def vocabulary(self) -> list[str]:
         """All tokens in the order of their ids."""
-        raise NotImplementedError
+        return list(self._vocabulary)
 
     def __len__(self) -> int:
-        raise NotImplementedError
+        return len(self._vocabulary)
 
     def __bool__(self) -> bool:
-        # Without this a tokenizer whose vocabulary is still to be loaded would count as false.
+        # Without this, a tokenizer whose vocabulary is not loaded yet would be false.
         return True
 
     def call(self, text: tf.Tensor) -> tf.RaggedTensor:
         return self.tokenize(text)
 
     def encode_source(self, text: tf.Tensor, num_steps: int) -> tuple[tf.Tensor, tf.Tensor]:
-        """Text as the encoder reads it: the tokens alone, cut or padded to `num_steps`.
+        """Encode text for the encoder: tokens, truncated or padded to `num_steps`.
 
         Args:
             text: string tensor, shape (batch,).
             num_steps: length of the rows.
 
         Returns:
-            Ids, int32 of shape (batch, num_steps), and how many of them are not padding, int32 of
-            shape (batch,).
+            Ids, int32 of shape (batch, num_steps), and valid lengths, int32 of shape (batch,).
         """
         return self.pad(self.tokenize(text), num_steps)
 
     def encode_target(self, text: tf.Tensor, num_steps: int) -> tuple[tf.Tensor, tf.Tensor]:
-        """Text as the decoder learns it: `<bos>`, tokens, `<eos>`, cut or padded to `num_steps`.
+        """Encode text for the decoder: `<bos>`, tokens, `<eos>`, padded to `num_steps`.
 
-        A sentence that is too long loses tokens at its end but keeps its `<eos>`.
+        A longer sentence is truncated but keeps its `<eos>`.
 
         Args:
             text: string tensor, shape (batch,).
             num_steps: length of the rows, 2 or more.
 
         Returns:
-            Ids, int32 of shape (batch, num_steps), and how many of them are not padding, int32 of
-            shape (batch,).
+            Ids, int32 of shape (batch, num_steps), and valid lengths, int32 of shape (batch,).
         """
         return self.frame(self.tokenize(text), num_steps)
 
     def frame(self, tokens: tf.RaggedTensor, num_steps: int) -> tuple[tf.Tensor, tf.Tensor]:
-        """Puts `<bos>` and `<eos>` around rows of ids; see `encode_target`."""
+        """Add `<bos>` and `<eos>` to rows of ids; see `encode_target`."""
         ids, length = self.pad(tokens, num_steps - 2)
         ids = tf.pad(ids, [[0, 0], [1, 1]], constant_values=PAD)
         position = tf.range(num_steps)
@@ -120,13 +128,13 @@ class Tokenizer(keras.layers.Layer):
         return tf.where(position == length[:, None] + 1, EOS, ids), length + 2
 
     def pad(self, tokens: tf.RaggedTensor, num_steps: int) -> tuple[tf.Tensor, tf.Tensor]:
-        """Cuts or pads rows of ids; see `encode_source`."""
+        """Truncate or pad rows of ids; see `encode_source`."""
         ids = tokens.to_tensor(default_value=PAD, shape=(None, num_steps))
         return ids, tf.cast(tf.minimum(tokens.row_lengths(), num_steps), tf.int32)
 
 
-def is_text(ids: tf.Tensor, valid_length: tf.Tensor) -> tf.Tensor:
-    """Which ids are to be seen in a text: valid ones but `<pad>`, `<bos>` and `<eos>`.
+def text_mask(ids: tf.Tensor, valid_length: tf.Tensor) -> tf.Tensor:
+    """Return which ids are part of the text: valid ones but `<pad>`, `<bos>` and `<eos>`.
 
     Args:
         ids: integer tensor, shape (batch, steps).
@@ -139,13 +147,27 @@ def is_text(ids: tf.Tensor, valid_length: tf.Tensor) -> tf.Tensor:
 
 
 def clean(text: tf.Tensor) -> tf.Tensor:
-    """Makes text of any bytes: what is not UTF-8 is replaced, control characters become spaces.
+    """Replace invalid UTF-8, and control characters by spaces.
 
     Args:
-        text: string tensor of any shape.
+        text: string tensor of any shape; any bytes.
 
     Returns:
         String tensor of the same shape; valid UTF-8.
     """
     text = tf.strings.unicode_transcode(text, "UTF-8", "UTF-8", errors="replace")
     return tf.strings.regex_replace(text, r"[[:cntrl:]]", " ")
+
+
+def read_vocabulary_file(path: str | os.PathLike[str], description: str) -> bytes:
+    """Return the content of a tokenizer's file.
+
+    Raises:
+        InputError: it cannot be read.
+    """
+    try:
+        return Path(path).read_bytes()
+    except OSError as error:
+        raise InputError(
+            f"{path}: cannot read the {description} ({error.strerror}); give an existing file"
+        ) from error

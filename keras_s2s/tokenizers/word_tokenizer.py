@@ -1,7 +1,4 @@
-"""The chapter's tokenizer: words, and their vocabulary.
-
-Only core TensorFlow string operations are used: any server and `saved_model_cli` run them.
-"""
+"""The chapter's word tokenizer, as graph code of core TensorFlow ops, which any server runs."""
 
 import collections
 import os
@@ -14,11 +11,12 @@ import tensorflow as tf
 
 from keras_s2s.tokenizers.tokenizer import (
     SPECIAL_TOKENS,
-    TEXTS_AT_A_TIME,
+    TOKENIZE_BATCH_SIZE,
     UNK,
     Tokenizer,
     clean,
-    is_text,
+    read_vocabulary_file,
+    text_mask,
 )
 from keras_s2s.utils.checks import check_int, check_texts
 from keras_s2s.utils.errors import InputError
@@ -29,18 +27,18 @@ from keras_s2s.utils.files import atomic_write, sha256_of
 class WordTokenizer(Tokenizer):
     """The chapter's tokenizer: lower-cased words and punctuation marks, split on spaces.
 
-    No-break spaces become spaces, text is lower-cased, a space is put before each `,` `!` and `.`
-    that has none (as the chapter does; not before `?`), and the rest is split on spaces. Control
-    characters count as spaces and invalid UTF-8 is replaced, so that any bytes give an answer.
-    Words that are not in the vocabulary, and words that look like a special token, get `<unk>`.
+    No-break spaces become spaces, text is lower-cased, a space is inserted before each `,` `!`
+    and `.` (as in the chapter; not before `?`), and the text is split on spaces. Control
+    characters count as spaces and invalid UTF-8 is replaced, so that any bytes are valid input.
+    Out-of-vocabulary words and words that look like a special token become `<unk>`.
 
     Args:
         vocabulary: all tokens in the order of their ids, beginning with `<pad>`, `<bos>`,
-            `<eos>`, `<unk>`. Left out only by Keras when it loads a saved tokenizer.
+            `<eos>`, `<unk>`. Keras omits it when it loads a saved tokenizer.
 
     Raises:
-        InputError: the vocabulary does not begin with the special tokens, repeats a token, or
-            holds one that is empty or contains a space or a line end.
+        InputError: the vocabulary does not begin with the special tokens, or has a duplicate or a
+            token that is empty or contains a space or a line end.
 
     Reference: Dive into Deep Learning, "Machine Translation and Data Sets" (`preprocess_raw`,
     `tokenize`, `Vocab`).
@@ -61,9 +59,6 @@ class WordTokenizer(Tokenizer):
 
     def __init__(self, vocabulary: Sequence[str] | None = None, **kwargs: Any) -> None:
         super().__init__(**kwargs)
-        self.trainable = False
-        self.built = True
-        self._vocabulary: tuple[str, ...] = ()
         if vocabulary is not None:
             self._set_vocabulary(check_vocabulary(vocabulary, "vocabulary"))
 
@@ -71,12 +66,12 @@ class WordTokenizer(Tokenizer):
     def fit(
         cls, texts: Iterable[str], min_freq: int = 1, max_tokens: int | None = None
     ) -> "WordTokenizer":
-        """Learns a vocabulary: the most frequent words first, ties in alphabetical order.
+        """Build a vocabulary in order of frequency; ties are in alphabetical order.
 
         Args:
             texts: sentences.
-            min_freq: words that occur less often are left out.
-            max_tokens: the size of the vocabulary at most, special tokens included.
+            min_freq: minimum frequency of a word.
+            max_tokens: maximum size of the vocabulary, special tokens included.
 
         Returns:
             A tokenizer.
@@ -90,10 +85,10 @@ class WordTokenizer(Tokenizer):
     def from_counts(
         cls, counts: Mapping[bytes, int], min_freq: int = 1, max_tokens: int | None = None
     ) -> "WordTokenizer":
-        """The same as `fit`, of words that are counted already.
+        """Build a vocabulary from word counts.
 
         Args:
-            counts: how often each word occurs, as from `count_words`.
+            counts: frequency of each word, as from `count_words`.
             min_freq: see `fit`.
             max_tokens: see `fit`.
 
@@ -102,20 +97,20 @@ class WordTokenizer(Tokenizer):
         """
         check_int("min_freq", min_freq)
         if max_tokens is not None:
-            least, why = len(SPECIAL_TOKENS), ", since the special tokens count"
-            check_int("max_tokens", max_tokens, least, why)
+            advice = ", since the special tokens count"
+            check_int("max_tokens", max_tokens, len(SPECIAL_TOKENS), advice)
         special = {token.encode() for token in SPECIAL_TOKENS}
-        counted = [
+        frequent = [
             item for item in counts.items() if item[1] >= min_freq and item[0] not in special
         ]
-        # UTF-8 sorts as code points do, so the bytes can be compared.
-        counted.sort(key=lambda item: (-item[1], item[0]))
-        learned = [token.decode("utf-8") for token, _ in counted]
-        return cls((list(SPECIAL_TOKENS) + learned)[:max_tokens])
+        # UTF-8 sorts in code point order, so bytes can be compared.
+        frequent.sort(key=lambda item: (-item[1], item[0]))
+        words = [word.decode("utf-8") for word, _ in frequent]
+        return cls((list(SPECIAL_TOKENS) + words)[:max_tokens])
 
     @classmethod
     def load(cls, path: str | os.PathLike[str]) -> "WordTokenizer":
-        """Reads a vocabulary file: UTF-8, a token a line, in the order of the ids.
+        """Read a vocabulary file: UTF-8, one token per line, in the order of the ids.
 
         Raises:
             InputError: the file is missing, not UTF-8, or not a vocabulary.
@@ -123,20 +118,12 @@ class WordTokenizer(Tokenizer):
         return cls(read_vocabulary(path))
 
     def save(self, path: str | os.PathLike[str]) -> None:
-        """Writes the vocabulary as a plain file that `load` reads."""
-        with atomic_write(path) as aside:
-            aside.write_bytes("".join(f"{token}\n" for token in self._vocabulary).encode())
-
-    @property
-    def vocabulary(self) -> list[str]:
-        """All tokens in the order of their ids."""
-        return list(self._vocabulary)
-
-    def __len__(self) -> int:
-        return len(self._vocabulary)
+        """Write the vocabulary to a text file that `load` reads."""
+        with atomic_write(path) as temporary:
+            temporary.write_bytes("".join(f"{token}\n" for token in self._vocabulary).encode())
 
     def tokenize(self, text: tf.Tensor) -> tf.RaggedTensor:
-        """Ids of the words of each text.
+        """Return the ids of the words of each text.
 
         Args:
             text: string tensor, shape (batch,); any bytes.
@@ -146,44 +133,44 @@ class WordTokenizer(Tokenizer):
         """
         words = split_words(text)
         ids = tf.cast(self._ids_of_tokens.lookup(words.values), tf.int32)
-        # A user who types "<eos>" means these five characters, not the end of the sentence.
+        # "<eos>" in the input is text, not the end of the sentence.
         return words.with_values(tf.where(ids < len(SPECIAL_TOKENS), UNK, ids))
 
     def detokenize(self, ids: tf.Tensor, valid_length: tf.Tensor) -> tf.Tensor:
-        """Words joined by spaces, without `<pad>`, `<bos>` and `<eos>`.
+        """Join the words of each row by spaces, without `<pad>`, `<bos>` and `<eos>`.
 
         Args:
             ids: int32 tensor, shape (batch, steps).
-            valid_length: int32 tensor, shape (batch,): ids from this position on are left out.
+            valid_length: int32 tensor, shape (batch,): ids from this position on are ignored.
 
         Returns:
             String tensor, shape (batch,).
         """
-        return self.join(self.tokens_of(ids), is_text(ids, valid_length))
+        return self.join(self.tokens_of(ids), text_mask(ids, valid_length))
 
-    def join(self, words: tf.Tensor, kept: tf.Tensor) -> tf.Tensor:
-        """Puts words together to texts.
+    def join(self, words: tf.Tensor, mask: tf.Tensor) -> tf.Tensor:
+        """Join words to texts.
 
         Args:
             words: string tensor, shape (batch, steps).
-            kept: bool tensor, shape (batch, steps): which of them are in the text.
+            mask: bool tensor, shape (batch, steps): True for words of the text.
 
         Returns:
             String tensor, shape (batch,).
         """
-        words = tf.where(kept, " " + words, "")
+        words = tf.where(mask, " " + words, "")
         return tf.strings.strip(tf.strings.reduce_join(words, axis=-1))
 
     def source_tokens(self, text: tf.Tensor, num_steps: int) -> tf.Tensor:
-        # The words themselves, also those that are not in the vocabulary.
+        # The words themselves, including those that are not in the vocabulary.
         return split_words(text).to_tensor(default_value="", shape=(None, num_steps))
 
     def tokens_of(self, ids: tf.Tensor) -> tf.Tensor:
         return self._tokens_of_ids.lookup(tf.cast(ids, tf.int64))
 
     def as_asset(self, path: Path) -> "WordTokenizer":
-        # A table that is filled from a file takes the file along; one that is filled from Python
-        # writes its words into the graph.
+        # A table initialized from a file makes the file an asset; one initialized from tensors
+        # stores its words in the graph.
         self.save(path)
         copy = WordTokenizer()
         copy._set_vocabulary(read_vocabulary(path), file=path)
@@ -196,7 +183,7 @@ class WordTokenizer(Tokenizer):
         self._set_vocabulary(read_vocabulary(Path(dir_path) / "vocabulary.txt"))
 
     def get_config(self) -> dict[str, Any]:
-        # The vocabulary is a file beside the configuration, see `save_assets`.
+        # The vocabulary is stored as a file, see `save_assets`.
         config = super().get_config()
         config.pop("vocabulary", None)
         return config
@@ -209,31 +196,30 @@ class WordTokenizer(Tokenizer):
             ids_of_tokens = tf.lookup.KeyValueTensorInitializer(tokens, ids)
             tokens_of_ids = tf.lookup.KeyValueTensorInitializer(ids, tokens)
         else:
-            line, number = tf.lookup.TextFileIndex.WHOLE_LINE, tf.lookup.TextFileIndex.LINE_NUMBER
-            ids_of_tokens = _VocabularyFile(file, tf.string, line, tf.int64, number)
-            tokens_of_ids = _VocabularyFile(file, tf.int64, number, tf.string, line)
+            line, index = tf.lookup.TextFileIndex.WHOLE_LINE, tf.lookup.TextFileIndex.LINE_NUMBER
+            ids_of_tokens = _FileInitializer(file, tf.string, line, tf.int64, index)
+            tokens_of_ids = _FileInitializer(file, tf.int64, index, tf.string, line)
         self._ids_of_tokens = tf.lookup.StaticHashTable(ids_of_tokens, default_value=UNK)
         self._tokens_of_ids = tf.lookup.StaticHashTable(tokens_of_ids, SPECIAL_TOKENS[UNK])
 
 
-class _VocabularyFile(tf.lookup.TextFileInitializer):
-    """Fills a table from a file, and names the table after the file's content.
+class _FileInitializer(tf.lookup.TextFileInitializer):
+    """A table initializer that names its table by the file's content.
 
-    TensorFlow names it after the file's path, which then stands in every SavedModel.
+    TensorFlow's shared name contains the file's path, which would be part of every SavedModel.
     """
 
     def __init__(self, file: Path, key_dtype: Any, key: str, value_dtype: Any, value: str) -> None:
-        content = sha256_of(file)
-        self._name_of_table = f"{file.stem}_{key_dtype.name}_{content[:16]}"
+        self._table_name = f"{file.stem}_{key_dtype.name}_{sha256_of(file)[:16]}"
         super().__init__(str(file), key_dtype, key, value_dtype, value)
 
     @property
     def _shared_name(self) -> str:
-        return self._name_of_table
+        return self._table_name
 
 
 def split_words(text: tf.Tensor) -> tf.RaggedTensor:
-    """Normalises as the chapter does and splits on spaces.
+    """Normalize text as in the chapter and split it on spaces.
 
     Args:
         text: string tensor, shape (batch,); any bytes.
@@ -242,8 +228,8 @@ def split_words(text: tf.Tensor) -> tf.RaggedTensor:
         Ragged string tensor, shape (batch, (words)); valid UTF-8.
     """
     text = tf.strings.regex_replace(clean(text), r"[\x{A0}\x{202F}]", " ")
-    # Lower-casing UTF-8 follows the locale of the process, where "I" may become a dotless "ı".
-    # What any locale treats in its own way is lower-cased beforehand: the ASCII letters and these.
+    # UTF-8 lower-casing depends on the locale of the process ("I" may become a dotless "ı"), so
+    # lower-case the letters that differ between locales first: ASCII and these.
     text = tf.strings.lower(text)
     for letter in "İÌÍĨĮ":
         text = tf.strings.regex_replace(text, letter, letter.lower())
@@ -253,50 +239,50 @@ def split_words(text: tf.Tensor) -> tf.RaggedTensor:
 
 
 def count_words(texts: Iterable[str]) -> collections.Counter[bytes]:
-    """How often each word occurs in some sentences, in UTF-8."""
+    """Return the frequency of each word, in UTF-8, in some sentences."""
     counts: collections.Counter[bytes] = collections.Counter()
-    listed = check_texts("texts", texts)
-    for start in range(0, len(listed), TEXTS_AT_A_TIME):
-        words = split_words(tf.constant(listed[start : start + TEXTS_AT_A_TIME]))
+    sentences = check_texts("texts", texts)
+    for start in range(0, len(sentences), TOKENIZE_BATCH_SIZE):
+        words = split_words(tf.constant(sentences[start : start + TOKENIZE_BATCH_SIZE]))
         counts.update(words.flat_values.numpy().tolist())
     return counts
 
 
-def check_vocabulary(vocabulary: Sequence[str], where: str) -> Sequence[str]:
-    """Returns the vocabulary, or raises an `InputError` that names the entry that is wrong."""
+def check_vocabulary(vocabulary: Sequence[str], name: str) -> Sequence[str]:
+    """Return a valid vocabulary.
+
+    Raises:
+        InputError: an entry is invalid; the message has its position and `name`.
+    """
     if tuple(vocabulary[: len(SPECIAL_TOKENS)]) != SPECIAL_TOKENS:
         raise InputError(
-            f"{where}: the first {len(SPECIAL_TOKENS)} entries must be {' '.join(SPECIAL_TOKENS)}; "
+            f"{name}: the first {len(SPECIAL_TOKENS)} entries must be {' '.join(SPECIAL_TOKENS)}; "
             "put them there"
         )
     first_seen: dict[str, int] = {}
-    for number, token in enumerate(vocabulary, start=1):
-        # TensorFlow's reader of vocabulary files drops each "\r".
+    for index, token in enumerate(vocabulary, start=1):
+        # TensorFlow's reader of vocabulary files drops "\r".
         if not token or not set(token).isdisjoint(" \r\n"):
-            raise InputError(f"{where}, entry {number}: {token!r} is not a token; remove it")
+            raise InputError(f"{name}, entry {index}: {token!r} is not a token; remove it")
         if token in first_seen:
             raise InputError(
-                f"{where}, entry {number}: {token!r} stands at entry {first_seen[token]} already; "
+                f"{name}, entry {index}: {token!r} is a duplicate of entry {first_seen[token]}; "
                 "remove one"
             )
-        first_seen[token] = number
+        first_seen[token] = index
     return vocabulary
 
 
 def read_vocabulary(path: str | os.PathLike[str]) -> list[str]:
-    """Reads and checks a vocabulary file; see `WordTokenizer.load`."""
+    """Read and check a vocabulary file; see `WordTokenizer.load`."""
     try:
-        text = Path(path).read_bytes().decode("utf-8")
-    except OSError as error:
-        raise InputError(
-            f"{path}: cannot read the vocabulary ({error.strerror}); give a file that is there"
-        ) from error
+        text = read_vocabulary_file(path, "vocabulary").decode("utf-8")
     except UnicodeDecodeError as error:
         line = error.object.count(b"\n", 0, error.start) + 1
         raise InputError(
             f"{path}: line {line} is not UTF-8; convert the file, or give another"
         ) from error
-    # Only "\n" ends a line here and in TensorFlow's reader; str.splitlines knows more ends.
+    # Only "\n" ends a line in TensorFlow's reader, unlike in str.splitlines.
     vocabulary = text.removesuffix("\n").split("\n")
     check_vocabulary(vocabulary, str(path))
     return vocabulary

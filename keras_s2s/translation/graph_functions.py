@@ -7,7 +7,7 @@ from keras_s2s.decoding.config import SearchConfig
 from keras_s2s.decoding.greedy_search import greedy_search, score_targets
 from keras_s2s.decoding.unknown_replacement import replace_unknown
 from keras_s2s.models.seq2seq import Seq2Seq
-from keras_s2s.tokenizers.tokenizer import Tokenizer, is_text
+from keras_s2s.tokenizers.tokenizer import Tokenizer, text_mask
 
 Outputs = dict[str, tf.Tensor]
 
@@ -167,7 +167,7 @@ class GraphFunctions:
                 tf.reshape(attention, (rows, self.num_steps, source_steps)),
                 tf.repeat(valid_length, answers),
             )
-            texts = self.target_tokenizer.join(tokens, is_text(ids, lengths))
+            texts = self.target_tokenizer.join(tokens, text_mask(ids, lengths))
         else:
             texts = self.target_tokenizer.detokenize(ids, lengths)
         return tf.reshape(texts, (-1, answers))

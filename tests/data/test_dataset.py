@@ -142,7 +142,7 @@ def test_drop_long_leaves_out_just_what_would_be_cut(pairs, tokenizers):
 
 
 def test_a_corpus_tokenized_in_parts_gives_the_same(pairs, tokenizers, batches, monkeypatch):
-    monkeypatch.setattr(pipeline, "TEXTS_AT_A_TIME", 5)
+    monkeypatch.setattr(pipeline, "TOKENIZE_BATCH_SIZE", 5)
     data = s2s.make_dataset(pairs, *tokenizers, batch_size=4, num_steps=8)
     assert rows(data) == rows(batches)
 
@@ -347,10 +347,10 @@ def test_drawn_subwords_are_cut_as_others_are_and_fit_the_batch(subwords):
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"batch_tokens": 100}, "batch_tokens is 100; it needs bucket_by_length, and room for a"),
+        ({"batch_tokens": 100}, "batch_tokens is 100; give bucket_by_length too"),
         (
             {"batch_tokens": 9, "bucket_by_length": True},
-            r"batch_tokens is 9; .* room for a pair of num_steps \(10\) tokens",
+            r"batch_tokens is 9; .*num_steps \(10\)",
         ),
         ({"subword_sampling": 0.1}, "subword_sampling needs shuffle and bucket_by_length"),
         (

@@ -19,7 +19,8 @@ from holder import Holder
 import keras_s2s as s2s
 from keras_s2s.serving.contract import inspect_export
 from keras_s2s.serving.session import SavedModelSession, tensorflow_text_libraries
-from keras_s2s.tokenizers import sentence_piece_tokenizer as module
+from keras_s2s.tokenizers import sentence_piece_model
+from keras_s2s.tokenizers.sentence_piece_model import MODEL_TYPES
 from keras_s2s.tokenizers.tokenizer import SPECIAL_TOKENS, UNK
 
 FITS = {
@@ -85,7 +86,7 @@ class TestIds:
         assert ids.to_list() == plain.encode(texts)
         assert tokenizer.vocabulary == [plain.id_to_piece(number) for number in range(len(plain))]
 
-    @pytest.mark.parametrize("model_type", module.MODEL_TYPES)
+    @pytest.mark.parametrize("model_type", MODEL_TYPES)
     @pytest.mark.parametrize("side", [0, 1])
     def test_are_those_of_sentencepiece_on_real_lines(self, fra_eng, model_type, side, tmp_path):
         texts = [line.split("\t")[side] for line in fra_eng[::40]]
@@ -121,7 +122,7 @@ class TestIds:
 
     def test_special_tokens_are_not_learned(self):
         texts = ["ab<eos>cd ef<eos>gh", "mn<pad>op qr<eos>st", "aa<unk>bb cc<bos>dd"] * 50
-        for model_type in module.MODEL_TYPES:
+        for model_type in MODEL_TYPES:
             tokenizer = s2s.SentencePieceTokenizer.fit(texts, 200, model_type)
             assert tokenizer.vocabulary[:4] == list(SPECIAL_TOKENS)
             assert not [token for token in tokenizer.vocabulary[4:] if "eos>" in token]
@@ -232,7 +233,7 @@ def test_tokens_of_ids(tokenizer):
 class TestFit:
     def test_vocab_size_is_an_upper_bound(self):
         texts = ["Go.", "Go!", "I won!", "I know.", "You won."] * 3
-        for model_type in module.MODEL_TYPES:
+        for model_type in MODEL_TYPES:
             sizes = [
                 len(s2s.SentencePieceTokenizer.fit(texts, size, model_type))
                 for size in (15, 17, 8000)
@@ -244,7 +245,7 @@ class TestFit:
         ("options", "message"),
         [
             ({"vocab_size": 4}, "vocab_size is 4; give 5 or more, since the special tokens count"),
-            ({"vocab_size": 8}, "vocab_size is 8; give 10 or more, since every character and"),
+            ({"vocab_size": 8}, "vocab_size is 8; give 10 or more, one for each character and"),
             ({"vocab_size": 100, "byte_fallback": True}, "give 266 or more"),
             ({"model_type": "word"}, "model_type is 'word'; give unigram or bpe"),
             ({"normalization": "none"}, "give nfkc, or none with lowercase=False"),
@@ -259,7 +260,7 @@ class TestFit:
         assert str(caught.value).isprintable(), "an error is one line"
 
     @pytest.mark.parametrize("texts", [[], [""], [" \t"], ["\u200b"], ["\u3000▁"], ["a" * 5000]])
-    @pytest.mark.parametrize("model_type", module.MODEL_TYPES)
+    @pytest.mark.parametrize("model_type", MODEL_TYPES)
     def test_nothing_to_learn_from(self, texts, model_type):
         with pytest.raises(s2s.InputError, match="no text to learn subwords from; give sentences"):
             s2s.SentencePieceTokenizer.fit(iter(texts), model_type=model_type)
@@ -377,9 +378,9 @@ class TestFiles:
         assert empty, "Keras drops what counts as false while it loads"
 
     def test_tensorflow_text_is_not_installed(self, monkeypatch):
-        monkeypatch.setattr(module.importlib.util, "find_spec", lambda name: None)
+        monkeypatch.setattr(sentence_piece_model.importlib.util, "find_spec", lambda name: None)
         with pytest.raises(s2s.InputError, match="pip install tensorflow-text"):
-            module._ops.__wrapped__()
+            sentence_piece_model.sentencepiece_ops.__wrapped__()
 
 
 def new_translator(source, target):

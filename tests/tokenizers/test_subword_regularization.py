@@ -9,11 +9,11 @@ import pytest
 import sentencepiece
 
 from keras_s2s.tokenizers.subword_regularization import (
-    LONGEST_WORD,
+    MAX_WORD_LENGTH,
     BpeSampler,
-    Pieces,
+    PieceTable,
     UnigramSampler,
-    draw_subwords,
+    sample_subwords,
 )
 
 
@@ -61,7 +61,7 @@ def all_ways(word, pieces):
 
 @pytest.mark.parametrize("alpha", [0, 0.2, 0.5, 1])
 def test_ways_are_drawn_by_their_probability(unigram, alpha):
-    pieces = Pieces(unigram)
+    pieces = PieceTable(unigram)
     weights = {
         tuple(pieces.ids[part] for part in way): math.exp(
             alpha * sum(pieces.scores[part] for part in way)
@@ -71,7 +71,7 @@ def test_ways_are_drawn_by_their_probability(unigram, alpha):
     assert len(weights) >= 5
     sampler = UnigramSampler(pieces, seed=0, alpha=alpha)
     draws = 20_000
-    drawn = collections.Counter(tuple(sampler.draw("▁vous")) for _ in range(draws))
+    drawn = collections.Counter(tuple(sampler.sample("▁vous")) for _ in range(draws))
     assert drawn.keys() <= weights.keys()
     for way, weight in weights.items():
         probability = weight / sum(weights.values())
@@ -82,12 +82,12 @@ def test_ways_are_drawn_by_their_probability(unigram, alpha):
 
 def test_merges_are_left_out_by_chance():
     processor = learn(["aab"] * 20, 9, model_type="bpe", add_dummy_prefix=False)
-    pieces = Pieces(processor)
+    pieces = PieceTable(processor)
     assert {"aa", "ab", "aab"} <= pieces.ids.keys()
     ways = sorted([("aa", "b"), ("a", "ab")], key=lambda way: -pieces.scores[max(way, key=len)])
     sampler = BpeSampler(pieces, seed=0, alpha=0.3)
     draws = 20_000
-    drawn = collections.Counter(tuple(sampler.draw("aab")) for _ in range(draws))
+    drawn = collections.Counter(tuple(sampler.sample("aab")) for _ in range(draws))
     for way, probability in {
         ways[0]: 0.7 * 0.3,
         ways[1]: 0.3 * 0.7 * 0.3,
@@ -101,7 +101,7 @@ def test_merges_are_left_out_by_chance():
 @pytest.mark.parametrize("alpha", [0.1, 0.3, 0.7])
 def test_as_sentencepiece_draws(processor, texts, alpha):
     """On average: its own draws cannot be made the same ones."""
-    ours = draw_subwords(processor, texts, seed=0, alpha=alpha)
+    ours = sample_subwords(processor, texts, seed=0, alpha=alpha)
     theirs = processor.encode(texts, enable_sampling=True, alpha=alpha, nbest_size=-1)
     assert sum(map(len, ours)) == pytest.approx(sum(map(len, theirs)), rel=0.05)
     best = processor.encode(texts)
@@ -111,7 +111,7 @@ def test_as_sentencepiece_draws(processor, texts, alpha):
 
 
 def test_nothing_left_out_is_the_best_way(bpe, texts):
-    assert draw_subwords(bpe, texts, seed=0, alpha=0) == bpe.encode(texts)
+    assert sample_subwords(bpe, texts, seed=0, alpha=0) == bpe.encode(texts)
 
 
 @pytest.mark.parametrize("byte_fallback", [False, True])
@@ -121,31 +121,31 @@ def test_unknown_characters(texts, model_type, byte_fallback):
     odd = ["漢字 a漢b 🙂🙃", "", "漢" * 50, "▁ ▁a"]
     odd = [text.encode() for text in odd]
     # Nothing but unknown characters can be cut in one way only.
-    assert draw_subwords(processor, odd[1:3], 0, 0.5) == processor.encode(odd[1:3])
+    assert sample_subwords(processor, odd[1:3], 0, 0.5) == processor.encode(odd[1:3])
     for seed in range(20):
-        drawn = draw_subwords(processor, odd, seed, 0.5)
+        drawn = sample_subwords(processor, odd, seed, 0.5)
         assert processor.decode(drawn) == processor.decode(processor.encode(odd))
 
 
 def test_sentences_with_endless_words_are_cut_in_the_best_way(processor, texts):
-    endless = [b"go " + b"on" * LONGEST_WORD, b"x" * 100_000]
-    assert draw_subwords(processor, endless, 0, 0.5) == processor.encode(endless)
-    long_enough = [b"on" * (LONGEST_WORD // 2 - 1)]
-    assert draw_subwords(processor, long_enough, 0, 0.2) != processor.encode(long_enough)
+    endless = [b"go " + b"on" * MAX_WORD_LENGTH, b"x" * 100_000]
+    assert sample_subwords(processor, endless, 0, 0.5) == processor.encode(endless)
+    long_enough = [b"on" * (MAX_WORD_LENGTH // 2 - 1)]
+    assert sample_subwords(processor, long_enough, 0, 0.2) != processor.encode(long_enough)
 
 
 def test_pieces_that_go_across_words(texts):
     processor = learn(texts, 400, split_by_whitespace=False, max_sentencepiece_length=30)
-    pieces = Pieces(processor)
+    pieces = PieceTable(processor)
     assert [piece for piece in pieces.ids if "▁" in piece[1:]], "or this proves nothing"
     assert list(pieces.words("▁go▁on")) == ["▁go▁on"]
-    drawn = draw_subwords(processor, texts, 0, 0.5)
+    drawn = sample_subwords(processor, texts, 0, 0.5)
     assert processor.decode(drawn) == processor.decode(processor.encode(texts))
     assert any("▁" in processor.id_to_piece(number)[1:] for row in drawn for number in row)
 
 
 def test_words(unigram):
-    pieces = Pieces(unigram)
+    pieces = PieceTable(unigram)
     for normalized, words in {
         "": [],
         "▁go▁on.": ["▁go", "▁on."],

@@ -130,7 +130,7 @@ def test_ties_are_in_the_order_of_code_points():
 def test_fit_takes_any_iterable_in_parts(monkeypatch):
     texts = ["b a", "b", "", "a b c"]
     whole = s2s.WordTokenizer.fit(texts)
-    monkeypatch.setattr(module, "TEXTS_AT_A_TIME", 2)
+    monkeypatch.setattr(module, "TOKENIZE_BATCH_SIZE", 2)
     assert s2s.WordTokenizer.fit(iter(texts)).vocabulary == whole.vocabulary
     assert whole.vocabulary[4:] == ["b", "a", "c"]
     assert s2s.WordTokenizer.fit([]).vocabulary == list(SPECIAL_TOKENS)
@@ -272,8 +272,8 @@ def test_as_asset_looks_up_the_same_in_a_file(tmp_path, odd):
         (b"", "the first 4 entries must be <pad> <bos> <eos> <unk>"),
         (b"a\nb\n", "the first 4 entries must be <pad> <bos> <eos> <unk>"),
         (b"<pad>\n<eos>\n<bos>\n<unk>\n", "the first 4 entries must be"),
-        (SPECIALS + b"\na\nb\na\n", "entry 7: 'a' stands at entry 5 already; remove one"),
-        (SPECIALS + b"\n<eos>\n", "entry 5: '<eos>' stands at entry 3 already; remove one"),
+        (SPECIALS + b"\na\nb\na\n", "entry 7: 'a' is a duplicate of entry 5; remove one"),
+        (SPECIALS + b"\n<eos>\n", "entry 5: '<eos>' is a duplicate of entry 3; remove one"),
         (SPECIALS + b"\na\n\nb\n", "entry 6: '' is not a token; remove it"),
         (SPECIALS + b"\na\n\n", "entry 6: '' is not a token; remove it"),
         (SPECIALS + b"\na b\n", "entry 5: 'a b' is not a token; remove it"),
@@ -300,7 +300,7 @@ def test_missing_vocabulary_file_is_named(tmp_path):
 def test_bad_vocabulary_in_python_is_refused():
     with pytest.raises(s2s.InputError, match=r"^vocabulary: the first 4 entries must be"):
         s2s.WordTokenizer(["a"])
-    with pytest.raises(s2s.InputError, match=r"^vocabulary, entry 6: 'a' stands at entry 5"):
+    with pytest.raises(s2s.InputError, match="^vocabulary, entry 6: 'a' is a duplicate"):
         s2s.WordTokenizer([*SPECIAL_TOKENS, "a", "a"])
 
 

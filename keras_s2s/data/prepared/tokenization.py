@@ -15,7 +15,7 @@ from keras_s2s.data.prepared.corpus import load_tokenizers
 from keras_s2s.data.prepared.deduplication import read_duplicate_mask
 from keras_s2s.data.prepared.shards import Block, ShardInfo, concatenate, write_shard
 from keras_s2s.data.vocabulary import make_tokenizers
-from keras_s2s.tokenizers.tokenizer import TEXTS_AT_A_TIME, Tokenizer
+from keras_s2s.tokenizers.tokenizer import TOKENIZE_BATCH_SIZE, Tokenizer
 from keras_s2s.tokenizers.word_tokenizer import WordTokenizer, count_words
 
 # Pairs that subwords are learned from, about; a random sample of larger corpora.
@@ -151,9 +151,9 @@ def make_shard(task: ShardTask) -> ShardInfo:
     limits = (num_steps, num_steps - 2)
     too_long = length_ratio = cut = 0
     blocks = [Block(*(np.zeros(0, np.int64) for _ in Block._fields))]
-    for start in range(0, len(sources), TEXTS_AT_A_TIME):
+    for start in range(0, len(sources), TOKENIZE_BATCH_SIZE):
         sides = [
-            tokenizer.tokenize(tf.constant(texts[start : start + TEXTS_AT_A_TIME]))
+            tokenizer.tokenize(tf.constant(texts[start : start + TOKENIZE_BATCH_SIZE]))
             for tokenizer, texts in zip(tokenizers, (sources, targets), strict=True)
         ]
         lengths = [side.row_lengths().numpy() for side in sides]
