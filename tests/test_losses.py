@@ -1,4 +1,4 @@
-"""The losses: the chapter's figures, padding that neither counts nor learns, label smoothing."""
+"""Losses: the chapter's values, masking of padding, label smoothing."""
 
 import keras
 import numpy as np
@@ -18,7 +18,7 @@ def batch():
 
 
 def losses_in_numpy(labels, logits):
-    """Each token's cross-entropy, zero at padding."""
+    """Compute each token's cross-entropy, zero at padding."""
     exponentials = np.exp(logits.astype("float64"))
     chosen = np.take_along_axis(exponentials, labels[..., None], axis=-1)[..., 0]
     losses = np.log(exponentials.sum(axis=-1)) - np.log(chosen)
@@ -27,31 +27,31 @@ def losses_in_numpy(labels, logits):
 
 @pytest.mark.parametrize("shape", [(3, 4), (3, 4, 2), (3, 4, 2, 5)])
 @pytest.mark.parametrize(("dtype", "value"), [("int32", 0), ("int64", -7), ("float32", -1e6)])
-def test_sequence_mask_fills_what_is_past_the_valid_length(shape, dtype, value):
+def test_sequence_mask(shape, dtype, value):
     x = (np.arange(np.prod(shape)).reshape(shape) + 1).astype(dtype)
     expected = x.copy()
     for row, length in enumerate(VALID_LENGTH):
         expected[row, length:] = value
-    found = s2s.sequence_mask(x, VALID_LENGTH, value)
-    assert found.dtype == dtype
-    np.testing.assert_array_equal(found, expected)
+    result = s2s.sequence_mask(x, VALID_LENGTH, value)
+    assert result.dtype == dtype
+    np.testing.assert_array_equal(result, expected)
 
 
-def test_sequence_mask_takes_infinity_and_shapes_known_only_when_run():
+def test_sequence_mask_with_infinity_and_dynamic_shapes():
     @tf.function(
         input_signature=[tf.TensorSpec([None, None, None]), tf.TensorSpec([None], "int64")]
     )
     def mask(x, valid_length):
         return s2s.sequence_mask(x, valid_length, value=-np.inf)
 
-    found = mask(tf.ones((2, 3, 1)), tf.constant([1, 3], tf.int64))
-    assert found.numpy()[..., 0].tolist() == [[1, -np.inf, -np.inf], [1, 1, 1]]
+    result = mask(tf.ones((2, 3, 1)), tf.constant([1, 3], tf.int64))
+    assert result.numpy()[..., 0].tolist() == [[1, -np.inf, -np.inf], [1, 1, 1]]
 
 
-def test_the_chapters_figures():
+def test_values_of_the_chapter():
     loss = s2s.MaskedSoftmaxCELoss(reduction="sequence_mean")
-    found = loss(tf.ones((3, 4), tf.int32), tf.ones((3, 4, 10)), VALID_LENGTH)
-    np.testing.assert_allclose(found, [2.3026, 1.1513, 0], atol=5e-5)
+    result = loss(tf.ones((3, 4), tf.int32), tf.ones((3, 4, 10)), VALID_LENGTH)
+    np.testing.assert_allclose(result, [2.3026, 1.1513, 0], atol=5e-5)
 
 
 @pytest.mark.parametrize(
@@ -71,21 +71,21 @@ def test_reductions_in_both_orders_of_arguments(batch, reduction, reduced):
     np.testing.assert_allclose(loss(logits, labels, VALID_LENGTH), expected, rtol=1e-5)
 
 
-def test_the_token_mean_is_the_default(batch):
+def test_default_reduction(batch):
     assert s2s.MaskedSoftmaxCELoss()(*batch) == s2s.MaskedSoftmaxCELoss("token_mean")(*batch)
 
 
-def test_all_steps_count_without_valid_lengths(batch):
+def test_without_valid_lengths(batch):
     for reduction in ("none", "token_mean"):
         loss = s2s.MaskedSoftmaxCELoss(reduction)
         np.testing.assert_array_equal(loss(*batch), loss(*batch, [4, 4, 4]))
 
 
-def test_a_batch_of_padding_alone_costs_nothing(batch):
+def test_loss_of_padding_is_zero(batch):
     assert s2s.MaskedSoftmaxCELoss()(*batch, [0, 0, 0]) == 0
 
 
-def test_the_gradient_at_padding_is_zero(batch):
+def test_gradient_at_padding_is_zero(batch):
     labels, logits = batch
     logits = tf.constant(logits)
     with tf.GradientTape() as tape:
@@ -100,22 +100,22 @@ def test_the_gradient_at_padding_is_zero(batch):
     np.testing.assert_allclose(gradient[valid], expected[valid], atol=1e-6)
 
 
-def test_half_precision_logits_are_reduced_in_full_precision():
+def test_half_precision_logits_are_summed_in_full_precision():
     labels, logits = np.zeros((64, 200), "int32"), np.ones((64, 200, 10), "float16")
-    found = s2s.MaskedSoftmaxCELoss("sum")(labels, logits)
-    # 64 × 200 × ln 10 is near half of what float16 can hold, where it has steps of 16.
-    assert found.dtype == "float32"
-    np.testing.assert_allclose(found, 64 * 200 * np.log(10), rtol=1e-5)
+    result = s2s.MaskedSoftmaxCELoss("sum")(labels, logits)
+    # 64 × 200 × ln 10 is near half of float16's maximum, where its spacing is 16.
+    assert result.dtype == "float32"
+    np.testing.assert_allclose(result, 64 * 200 * np.log(10), rtol=1e-5)
 
 
-def test_saved_and_restored(batch):
+def test_serialization(batch):
     loss = s2s.MaskedSoftmaxCELoss("sequence_mean", name="mine")
     restored = keras.saving.deserialize_keras_object(keras.saving.serialize_keras_object(loss))
     assert restored.name == "mine"
     np.testing.assert_array_equal(restored(*batch, VALID_LENGTH), loss(*batch, VALID_LENGTH))
 
 
-def test_unknown_reductions_are_refused():
+def test_unknown_reduction():
     with pytest.raises(
         ValueError, match="reduction is 'mean'; give one of token_mean, sequence_mea"
     ):
@@ -126,10 +126,10 @@ def test_unknown_reductions_are_refused():
 
 
 def dense_loss(labels, logits, smoothing):
-    """Cross-entropy with the whole distribution that is wanted, written out."""
+    """Compute cross-entropy with the dense target distribution."""
     size = logits.shape[1]
-    wanted = (1 - smoothing) * tf.one_hot(labels, size) + smoothing / size
-    return tf.nn.softmax_cross_entropy_with_logits(wanted, logits)
+    target = (1 - smoothing) * tf.one_hot(labels, size) + smoothing / size
+    return tf.nn.softmax_cross_entropy_with_logits(target, logits)
 
 
 @pytest.mark.parametrize("smoothing", [0.0, 0.1, 0.9])
@@ -148,16 +148,16 @@ def test_label_smoothing_equals_a_dense_computation(smoothing, run):
             total = tf.reduce_sum(weights * losses[0])
         return *losses, tape.gradient(total, logits)
 
-    found = of(lambda: label_smoothed_loss(labels, logits, smoothing))
+    result = of(lambda: label_smoothed_loss(labels, logits, smoothing))
     plain = tf.nn.sparse_softmax_cross_entropy_with_logits(labels, logits)
     expected = of(lambda: (dense_loss(labels, logits, smoothing), plain))
-    for part, wanted in zip(found, expected, strict=True):
-        np.testing.assert_allclose(part, wanted, rtol=1e-5, atol=1e-5)
-    assert (np.abs(found[0] - found[1]).max() > 0.01) == (smoothing > 0)
+    for actual, desired in zip(result, expected, strict=True):
+        np.testing.assert_allclose(actual, desired, rtol=1e-5, atol=1e-5)
+    assert (np.abs(result[0] - result[1]).max() > 0.01) == (smoothing > 0)
 
 
 @pytest.mark.parametrize("smoothing", [0.0, 0.1])
-def test_what_is_reported_has_no_gradient(smoothing):
+def test_reported_loss_has_no_gradient(smoothing):
     logits = tf.random.stateless_normal((5, 7), (0, 0))
     with tf.GradientTape() as tape:
         tape.watch(logits)
@@ -168,7 +168,7 @@ def test_what_is_reported_has_no_gradient(smoothing):
 
 
 @pytest.mark.parametrize("smoothing", [0.0, 0.1])
-def test_no_token_at_all(smoothing):
+def test_no_tokens(smoothing):
     logits = tf.zeros((0, 7))
     with tf.GradientTape() as tape:
         tape.watch(logits)
@@ -179,20 +179,20 @@ def test_no_token_at_all(smoothing):
 
 
 def test_the_least_likely_label_has_a_finite_loss():
-    # Its probability is too small for a float32.
+    # Its probability underflows in float32.
     logits = tf.constant([[1000.0, 0.0, -500.0]] * 3)
     smoothed, losses = label_smoothed_loss(tf.range(3), logits, 0.0)
     np.testing.assert_allclose(losses, [0, 1000, 1500])
     np.testing.assert_array_equal(smoothed, losses)
 
 
-def test_shapes_that_do_not_belong_together(batch):
+def test_incompatible_shapes(batch):
     labels, logits = batch
     loss = s2s.MaskedSoftmaxCELoss()
     for wrong in ((labels, labels), (labels, logits[:, 1:]), (labels[:, 0], logits)):
         with pytest.raises(s2s.InputError, match=r"give \(batch, steps\) and \(batch, steps, voc"):
             loss(*wrong)
-    # A length for all rows together would be taken for that of each.
+    # A scalar length would be broadcast.
     with pytest.raises(s2s.InputError, match=r"valid_length \(1,\); give"):
         loss(labels, logits, [2])
     with pytest.raises(s2s.InputError, match=r"x has the shape \(3,\)"):

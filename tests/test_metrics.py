@@ -1,4 +1,4 @@
-"""The figures of an epoch: exact by token, and the time they took."""
+"""Metrics of an epoch: weighted by tokens, and throughput."""
 
 import types
 
@@ -12,7 +12,7 @@ from keras_s2s.tokenizers.tokenizer import PAD
 
 
 def figures_in_numpy(model, data):
-    """Each batch's number of target tokens, sum of their losses, and number predicted right."""
+    """Return the number of target tokens, the sum of losses and of correct tokens per batch."""
     figures = []
     for element in data:
         _, (target_ids, target_valid_length) = element
@@ -32,11 +32,11 @@ def fit(model, data, **options):
 
 @pytest.fixture
 def still(make_model):
-    """A model that does not learn, so that an epoch is measured with one set of weights."""
+    """A model with a learning rate of zero, so that its weights are constant."""
 
     def make(**options):
         model = make_model()
-        # Zero biases and small weights would predict all words alike.
+        # Zero biases and small weights would predict all words equally.
         rng = np.random.default_rng(0)
         model.set_weights([rng.normal(0, 0.7, weight.shape) for weight in model.get_weights()])
         model.compile(keras.optimizers.SGD(0.0), **options)
@@ -47,7 +47,7 @@ def still(make_model):
 
 @pytest.fixture
 def clock(monkeypatch):
-    """Makes each look at the clock a second later than the one before."""
+    """Make the clock advance one second per call."""
     seconds = iter(range(1000))
     fake = types.SimpleNamespace(perf_counter=lambda: float(next(seconds)))
     monkeypatch.setattr(metrics, "time", fake)
@@ -71,11 +71,11 @@ def test_perplexity_is_the_exponential_of_the_mean_loss():
     assert float(metric.result()) == pytest.approx(2 ** (6 / 4))
 
 
-def test_figures_of_an_epoch_are_exact_by_token(still, batches):
+def test_metrics_of_an_epoch_are_weighted_by_tokens(still, batches):
     model = still()
     num_tokens, losses, right = figures_in_numpy(model, batches)
     loss = losses.sum() / num_tokens.sum()
-    # These are what Keras's own averages would give.
+    # Keras's averages over batches or sentences.
     assert abs(loss - (losses / num_tokens).mean()) > 1e-3
     assert abs(loss - np.average(losses / num_tokens, weights=[4, 4, 4, 1])) > 1e-3
     assert 0 < right.sum() < num_tokens.sum()
@@ -91,7 +91,7 @@ def test_figures_of_an_epoch_are_exact_by_token(still, batches):
 
 
 @pytest.mark.parametrize("jit_compile", [False, True])
-def test_padding_told_at_padding_is_no_merit(still, batches, jit_compile):
+def test_padding_predicted_at_padding_does_not_count(still, batches, jit_compile):
     model = still(jit_compile=jit_compile)
     model.decoder.dense.bias.assign(np.eye(model.decoder.vocab_size)[PAD] * 100)
     for element in batches:
@@ -99,21 +99,21 @@ def test_padding_told_at_padding_is_no_merit(still, batches, jit_compile):
     assert float(model.accuracy_metric.result()) == 0
 
 
-def test_validation_has_figures_of_its_own(still, batches):
+def test_validation_metrics(still, batches):
     model = still()
     history = fit(model, batches, validation_data=batches.take(1))
     expected = model.evaluate(batches.take(1), verbose=0, return_dict=True)
-    found = {name: history[f"val_{name}"][0] for name in expected}
-    assert found == pytest.approx(expected, rel=1e-6)
+    result = {name: history[f"val_{name}"][0] for name in expected}
+    assert result == pytest.approx(expected, rel=1e-6)
     assert history["loss"][0] != pytest.approx(history["val_loss"][0], rel=1e-3)
 
 
 @pytest.mark.parametrize("validated", [False, True])
 @pytest.mark.parametrize(("steps_per_execution", "seconds"), [(1, 4), (4, 1)])
-def test_tokens_per_second_are_of_training_alone(
+def test_throughput_excludes_validation(
     still, batches, clock, validated, steps_per_execution, seconds
 ):
-    # The clock is looked at as an epoch begins and after each execution.
+    # The clock is read at the beginning of an epoch and after each execution.
     model = still(steps_per_execution=steps_per_execution)
     num_tokens, _, _ = figures_in_numpy(model, batches)
     validation = {"validation_data": batches.take(1)} if validated else {}
@@ -122,7 +122,7 @@ def test_tokens_per_second_are_of_training_alone(
     assert "val_tokens_per_second" not in history
 
 
-def test_all_callbacks_see_the_tokens_per_second(still, batches, clock):
+def test_all_callbacks_see_the_throughput(still, batches, clock):
     seen = []
     callback = keras.callbacks.LambdaCallback(
         on_epoch_end=lambda epoch, logs: seen.append(logs["tokens_per_second"])
@@ -132,7 +132,7 @@ def test_all_callbacks_see_the_tokens_per_second(still, batches, clock):
     assert seen == history["tokens_per_second"] + history_again["tokens_per_second"]
 
 
-def test_keras_s_bar_has_the_speed_and_the_time_that_is_left(still, batches, capsys):
+def test_keras_progress_bar_has_throughput_and_remaining_time(still, batches, capsys):
     seen = []
     callback = keras.callbacks.LambdaCallback(
         on_train_batch_end=lambda batch, logs: seen.append(logs["tokens_per_second"])
@@ -142,7 +142,7 @@ def test_keras_s_bar_has_the_speed_and_the_time_that_is_left(still, batches, cap
     assert min(seen) > 0
     shown = capsys.readouterr().out
     first, last = shown.split("1/4")[1].split("2/4")[0], shown.rpartition("4/4")[2]
-    assert "/step" in first, "what a batch takes, after how long the rest will"
+    assert "/step" in first, "time per batch, after the remaining time"
     for name in ("loss", "accuracy", "tokens_per_second"):
         assert f"{name}: " in first
         assert f"{name}: " in last

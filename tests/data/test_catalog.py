@@ -1,4 +1,4 @@
-"""Where the corpora of the catalog are found, and what is refused on the way."""
+"""Built-in corpora: location, download, verification."""
 
 import dataclasses
 import hashlib
@@ -39,7 +39,7 @@ OTHER = zipped(OTHER_TEXT)
 
 
 def message(name: str) -> str:
-    """Returns what `read_text` says when it refuses `name`."""
+    """Return the error message of `read_text`."""
     with pytest.raises(InputError) as caught:
         read_text(name)
     text = str(caught.value)
@@ -49,7 +49,7 @@ def message(name: str) -> str:
 
 @pytest.fixture
 def catalog(tmp_path, monkeypatch):
-    """A `fra-eng` with two pairs that is nowhere yet; returns its archive for the test to put."""
+    """Replace `fra-eng` by a corpus of two pairs, not on disk, and return its archive."""
     monkeypatch.setenv("KERAS_HOME", str(tmp_path / "keras"))
     monkeypatch.setenv("KERAS_S2S_DATA", str(tmp_path / "data"))
     (tmp_path / "data").mkdir()
@@ -84,7 +84,7 @@ def test_catalog_entries():
         assert entry.license
 
 
-def test_unknown_name_lists_the_catalog():
+def test_unknown_name():
     text = str(unknown_name("klingon"))
     assert text.startswith("klingon: no such file, and not in the catalog (phrasebook, fra-eng)")
     assert "did you mean" not in text
@@ -116,13 +116,13 @@ def test_load_corpus_by_name(catalog, tmp_path, monkeypatch):
     assert load_corpus("./fra-eng").source == ["from"]
 
 
-def test_located_in_turn(catalog, tmp_path, monkeypatch):
+def test_order_of_locations(catalog, tmp_path, monkeypatch):
     assert locate("fra-eng") == (NOT_HERE, None)
     cached = put(tmp_path / "keras" / "keras_s2s" / "fra-eng.zip", catalog)
     assert locate("fra-eng") == (IN_CACHE, cached)
     assert read_text("fra-eng") == TEXT
-    given = put(tmp_path / "data" / "fra-eng.zip", catalog)
-    assert locate("fra-eng") == (IN_DATA_FOLDER, given)
+    in_data_folder = put(tmp_path / "data" / "fra-eng.zip", catalog)
+    assert locate("fra-eng") == (IN_DATA_FOLDER, in_data_folder)
     assert read_text("fra-eng") == TEXT
     monkeypatch.delenv("KERAS_S2S_DATA")
     assert locate("fra-eng").where == IN_CACHE
@@ -133,7 +133,7 @@ def test_located_in_turn(catalog, tmp_path, monkeypatch):
     assert locate("fra-eng") == (IN_CACHE, cached)
 
 
-def test_file_of_another_program_in_the_datasets_of_keras(catalog, tmp_path):
+def test_foreign_file_in_the_datasets_of_keras_is_ignored(catalog, tmp_path):
     foreign = put(tmp_path / "keras" / "datasets" / "fra-eng.zip", OTHER)
     assert locate("fra-eng") == (NOT_HERE, None)
     assert "cannot be downloaded" in message("fra-eng")
@@ -143,25 +143,25 @@ def test_file_of_another_program_in_the_datasets_of_keras(catalog, tmp_path):
     assert locate("fra-eng") == (IN_CACHE, tmp_path / "keras" / "keras_s2s" / "fra-eng.zip")
 
 
-@pytest.mark.parametrize("given", ["daat", "file"])
-def test_data_folder_that_is_none(catalog, tmp_path, monkeypatch, given):
+@pytest.mark.parametrize("folder", ["daat", "file"])
+def test_data_folder_does_not_exist(catalog, tmp_path, monkeypatch, folder):
     put(tmp_path / "file", catalog)
     put(tmp_path / "server" / "fra-eng.zip", catalog)
-    monkeypatch.setenv("KERAS_S2S_DATA", str(tmp_path / given))
+    monkeypatch.setenv("KERAS_S2S_DATA", str(tmp_path / folder))
     expected = (
-        f"{tmp_path / given}: no such folder, though KERAS_S2S_DATA names it; "
+        f"{tmp_path / folder}: no such folder, though KERAS_S2S_DATA names it; "
         "name the one that holds fra-eng.zip, or unset KERAS_S2S_DATA"
     )
     assert message("fra-eng") == expected
     assert files_under(tmp_path / "keras") == []
     with pytest.raises(InputError, match="no such folder"):
         load_corpus("fra-eng")
-    # For a list of what is here, it is not worth a failure.
+    # A listing does not fail.
     assert locate("fra-eng") == (NOT_HERE, None)
     put(tmp_path / "keras" / "keras_s2s" / "fra-eng.zip", catalog)
     assert locate("fra-eng").where == IN_CACHE
     assert message("fra-eng") == expected
-    # What is bundled is not looked for there.
+    # A bundled corpus does not need the folder.
     path = put(tmp_path / "bundled.tsv", TEXT)
     entry = dataclasses.replace(BUILTIN_CORPORA["phrasebook"], file_name=str(path))
     monkeypatch.setitem(BUILTIN_CORPORA, "phrasebook", entry)
@@ -170,7 +170,7 @@ def test_data_folder_that_is_none(catalog, tmp_path, monkeypatch, given):
     assert read_text("fra-eng") == TEXT
 
 
-def test_data_folder_in_the_home(catalog, tmp_path, monkeypatch):
+def test_data_folder_with_a_tilde(catalog, tmp_path, monkeypatch):
     monkeypatch.setenv("HOME", str(tmp_path))
     monkeypatch.setenv("USERPROFILE", str(tmp_path))
     monkeypatch.setenv("KERAS_S2S_DATA", os.path.join("~", "data"))
@@ -189,14 +189,14 @@ def test_another_release_in_the_data_folder(catalog, tmp_path):
     assert load_corpus(path) == ParallelCorpus(["Go."], ["Allez !"], str(path))
 
 
-def test_damage_in_the_data_folder(catalog, tmp_path):
+def test_damaged_file_in_the_data_folder(catalog, tmp_path):
     path = put(tmp_path / "data" / "fra-eng.zip", catalog[:-30])
     assert f"{path}: is cut off or damaged" in message("fra-eng")
     assert path.exists()
 
 
 @pytest.mark.parametrize("content", [OTHER, OTHER[:-30], b"<html>"])
-def test_bad_copy_in_the_cache_is_removed(catalog, tmp_path, content):
+def test_damaged_file_in_the_cache_is_removed(catalog, tmp_path, content):
     path = put(tmp_path / "keras" / "keras_s2s" / "fra-eng.zip", content)
     text = message("fra-eng")
     assert text.startswith(f"{path}: is ")
@@ -204,7 +204,7 @@ def test_bad_copy_in_the_cache_is_removed(catalog, tmp_path, content):
     assert not path.exists()
 
 
-def test_bad_copy_in_a_cache_that_may_not_be_written(catalog, tmp_path, monkeypatch):
+def test_damaged_file_in_a_read_only_cache(catalog, tmp_path, monkeypatch):
     put(tmp_path / "keras" / "keras_s2s" / "fra-eng.zip", OTHER)
 
     def refuse(path):
@@ -214,7 +214,7 @@ def test_bad_copy_in_a_cache_that_may_not_be_written(catalog, tmp_path, monkeypa
     assert message("fra-eng").endswith("remove it from the cache and try again to download it")
 
 
-def test_unreadable_copy_in_the_cache_stays(catalog, tmp_path):
+def test_unreadable_file_in_the_cache_stays(catalog, tmp_path):
     path = tmp_path / "keras" / "keras_s2s" / "fra-eng.zip"
     path.mkdir(parents=True)
     assert f"{path}: is a folder" in message("fra-eng")
@@ -229,7 +229,7 @@ def test_download(catalog, tmp_path, capsys):
     cached = tmp_path / "keras" / "keras_s2s" / "fra-eng.zip"
     assert files_under(tmp_path / "keras") == [cached]
     assert list(cached.parent.iterdir()) == [cached]
-    # From now on it comes from the cache.
+    # The second time it is in the cache.
     (tmp_path / "server" / "fra-eng.zip").unlink()
     assert read_text("fra-eng") == TEXT
 

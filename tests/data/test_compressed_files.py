@@ -1,4 +1,4 @@
-"""Text out of plain, zip and gz files, and what is refused."""
+"""Text from plain, zip and gzip files, and refused archives."""
 
 import gzip
 import io
@@ -24,7 +24,7 @@ def zipped(members: dict[str, str | bytes], compression=zipfile.ZIP_DEFLATED) ->
 
 
 def message(content, name) -> str:
-    """Returns what `unpack` says when it refuses `content`."""
+    """Return the error message of `unpack`."""
     with pytest.raises(InputError) as caught:
         unpack(content, name)
     text = str(caught.value)
@@ -35,12 +35,12 @@ def message(content, name) -> str:
 # Reading
 
 
-def test_file_is_read_as_it_is(tmp_path):
+def test_read_bytes(tmp_path):
     (tmp_path / "pairs.gz").write_bytes(b"\xff\r\n")
     assert read_bytes(tmp_path / "pairs.gz") == b"\xff\r\n"
 
 
-def test_file_that_may_not_be_read(tmp_path, monkeypatch):
+def test_unreadable_file(tmp_path, monkeypatch):
     def refuse(path, mode):  # real permissions do not stop the superuser
         raise PermissionError(13, "Permission denied", path)
 
@@ -57,11 +57,11 @@ def test_name_with_a_nul_character():
 # Unpacking
 
 
-def test_plain_text_stays_as_it_is():
+def test_plain_text_is_unchanged():
     assert unpack(b"\xff\r\nany", "pairs.tsv") == b"\xff\r\nany"
 
 
-def test_zip_with_what_real_ones_hold_besides():
+def test_zip_with_other_members():
     content = zipped(
         {
             "fra-eng/": "",
@@ -125,7 +125,7 @@ def test_zip_with_several_files_of_pairs():
         "__MACOSX/../pairs.txt",
     ],
 )
-def test_zip_that_points_outside_is_refused(name):
+def test_zip_with_path_traversal_is_refused(name):
     text = message(zipped({"fra.txt": PAIRS, name: PAIRS}), "pairs.zip")
     assert f"refused, since the member {name!r} points outside" in text
 
@@ -138,7 +138,7 @@ def test_encrypted_zip():
 
 
 @pytest.mark.parametrize("compression", [zipfile.ZIP_BZIP2, zipfile.ZIP_LZMA])
-def test_zip_method_that_cannot_be_bounded(compression):
+def test_unsupported_compression_method(compression):
     content = zipped({"pairs.txt": PAIRS}, compression)
     assert "unsupported compression method" in message(content, "pairs.zip")
 
@@ -156,13 +156,13 @@ def test_damaged_archives(name):
 
 
 @pytest.mark.parametrize("name", ["pairs.zip", "pairs.gz"])
-def test_damage_never_ends_in_a_traceback(name):
+def test_any_damage_is_an_input_error(name):
     whole = zipped({"pairs.txt": LONG}) if name.endswith("zip") else gzip.compress(LONG.encode())
     generator = random.Random(0)
     refused = 0
     for _ in range(300):
         content = bytearray(whole)
-        # Most of what can go wrong is in the headers, at the two ends.
+        # Most failures are in the headers, at both ends.
         at = generator.choice([generator.randrange(40), -1 - generator.randrange(100)])
         content[at] = generator.randrange(256)
         try:
@@ -181,14 +181,14 @@ def test_gz_with_a_tar_inside():
     assert "holds a tar archive; unpack it" in message(buffer.getvalue(), "pairs.tar.gz")
 
 
-def test_bombs_are_refused(tmp_path):
+def test_decompression_bombs_are_refused(tmp_path):
     zeros = b"\0" * (1 << 20)
     zip_path, gz_path = tmp_path / "bomb.zip", tmp_path / "bomb.gz"
     with (
         zipfile.ZipFile(zip_path, "w", zipfile.ZIP_DEFLATED, compresslevel=1) as archive,
         archive.open("pairs.txt", "w") as member,
     ):
-        member.write(PAIRS.encode() + b"\n" * (1 << 16))  # past what is looked at first
+        member.write(PAIRS.encode() + b"\n" * (1 << 16))  # beyond the bytes that are inspected
         for _ in range(200):
             member.write(zeros)
     with gzip.open(gz_path, "wb", compresslevel=1) as stream:
@@ -199,14 +199,14 @@ def test_bombs_are_refused(tmp_path):
         assert f"unpacks to more than {limit} MiB; refusing" in message(path.read_bytes(), path)
 
 
-def test_bomb_with_a_lie_in_its_header():
+def test_decompression_bomb_with_a_forged_header():
     content = bytearray(zipped({"pairs.txt": PAIRS + "\n" * (70 << 20)}))
     directory = content.index(b"PK\x01\x02")
     content[directory + 24 : directory + 28] = (1000).to_bytes(4, "little")
     assert "cut off or damaged" in message(bytes(content), "pairs.zip")
 
 
-def test_repetitive_text_within_the_bound_is_read():
+def test_repetitive_text_within_the_limit_is_read():
     text = PAIRS.encode() * 20_000  # compresses more than a hundredfold, but is small
     content = gzip.compress(text)
     assert len(text) > 100 * len(content)

@@ -1,4 +1,4 @@
-"""Batches: what is in them, how long an epoch is, and in which order it comes."""
+"""Datasets: content, length and order of epochs."""
 
 import keras
 import numpy as np
@@ -7,13 +7,13 @@ import tensorflow as tf
 
 import keras_s2s as s2s
 from keras_s2s.data import batching
-from keras_s2s.data import dataset as pipeline
+from keras_s2s.data import dataset as dataset_module
 from keras_s2s.data.batching import DataPosition
 from keras_s2s.tokenizers.sentence_piece_tokenizer import SentencePieceTokenizer
 
 
 def rows(data):
-    """All pairs of an epoch, each as nested lists."""
+    """Return all pairs of an epoch as nested lists."""
     return [
         (source.tolist(), int(source_length), target.tolist(), int(target_length))
         for (sources, source_lengths), (targets, target_lengths) in data.as_numpy_iterator()
@@ -24,7 +24,7 @@ def rows(data):
 
 
 def sentences(data):
-    """All pairs of an epoch without their padding, batch by batch."""
+    """Return the pairs of each batch of an epoch without padding."""
     return [
         [
             (tuple(source[:source_length]), tuple(target[:target_length]))
@@ -41,7 +41,7 @@ def in_any_order(batches):
 
 
 def padding_shares(data):
-    """The share of the places that is padding, of the sources and of the targets."""
+    """Return the fraction of padding in the sources and the targets."""
     sizes = np.sum(
         [[(ids.size, length.sum()) for ids, length in batch] for batch in data.as_numpy_iterator()],
         axis=0,
@@ -51,7 +51,7 @@ def padding_shares(data):
 
 @pytest.fixture(scope="module")
 def book(phrasebook):
-    """Two or three windows of pairs to be sorted, and tokenizers for them."""
+    """Pairs for two or three windows, and their tokenizers."""
     return phrasebook, *(
         s2s.WordTokenizer.fit(texts) for texts in (phrasebook.source, phrasebook.target)
     )
@@ -59,7 +59,7 @@ def book(phrasebook):
 
 @pytest.fixture
 def bucketed(book, monkeypatch):
-    """Batches by length, few enough sorted together for the corpus to have several windows."""
+    """Bucketed batches, with windows small enough for the corpus to have several."""
     monkeypatch.setattr(batching, "WINDOW_BATCHES", 20)
 
     def make(**options):
@@ -76,23 +76,23 @@ def shuffled(pairs, tokenizers):
     )
 
 
-def test_elements_are_int32_of_known_length(batches):
+def test_element_spec_and_cardinality(batches):
     ids, length = tf.TensorSpec([None, 8], tf.int32), tf.TensorSpec([None], tf.int32)
     assert batches.element_spec == ((ids, length), (ids, length))
-    # Keras shows the length of an epoch from the start when it knows it.
+    # Keras shows the number of batches if it is known.
     assert int(batches.cardinality()) == 4
 
 
-def test_rows_are_what_the_tokenizers_give(pairs, tokenizers, batches):
+def test_rows_equal_the_tokenizers_output(pairs, tokenizers, batches):
     source, target = tokenizers
     source_rows = source.encode_source(tf.constant(pairs.source), 8)
     target_rows = target.encode_target(tf.constant(pairs.target), 8)
-    found = [np.concatenate(part) for part in zip(*map(tf.nest.flatten, batches), strict=True)]
-    for part, expected in zip(found, [*source_rows, *target_rows], strict=True):
-        np.testing.assert_array_equal(part, expected)
+    result = [np.concatenate(part) for part in zip(*map(tf.nest.flatten, batches), strict=True)]
+    for actual, expected in zip(result, [*source_rows, *target_rows], strict=True):
+        np.testing.assert_array_equal(actual, expected)
 
 
-def test_the_last_batch_holds_what_is_left(batches):
+def test_last_batch_is_smaller(batches):
     assert [len(length) for (_, length), _ in batches] == [4, 4, 4, 1]
 
 
@@ -107,7 +107,7 @@ def test_an_epoch_of_the_chapter_has_4437_target_tokens(chapter_pairs):
     assert int(data.cardinality()) == 16
 
 
-def test_shuffling_mixes_all_pairs_anew_in_each_epoch(shuffled, batches):
+def test_reshuffled_each_epoch(shuffled, batches):
     data = shuffled(seed=1)
     first, second, in_order = rows(data), rows(data), rows(batches)
     assert sorted(first) == sorted(second) == sorted(in_order)
@@ -116,14 +116,14 @@ def test_shuffling_mixes_all_pairs_anew_in_each_epoch(shuffled, batches):
     assert [len(length) for (_, length), _ in data] == [4, 4, 4, 1]
 
 
-def test_a_seed_gives_the_same_orders_again(shuffled):
+def test_seed_reproduces_the_orders(shuffled):
     one, again, other = shuffled(seed=1), shuffled(seed=1), shuffled(seed=2)
     orders = [[rows(data) for _ in range(3)] for data in (one, again, other)]
     assert orders[0] == orders[1]
     assert orders[0] != orders[2]
 
 
-def test_drop_long_leaves_out_just_what_would_be_cut(pairs, tokenizers):
+def test_drop_long_drops_what_would_be_truncated(pairs, tokenizers):
     source, target = tokenizers
     data = s2s.make_dataset(pairs, source, target, num_steps=6, drop_long=True)
     fitting = [
@@ -141,13 +141,13 @@ def test_drop_long_leaves_out_just_what_would_be_cut(pairs, tokenizers):
     assert 0 < len(expected) < len(everything)
 
 
-def test_a_corpus_tokenized_in_parts_gives_the_same(pairs, tokenizers, batches, monkeypatch):
-    monkeypatch.setattr(pipeline, "TOKENIZE_BATCH_SIZE", 5)
+def test_tokenized_in_batches(pairs, tokenizers, batches, monkeypatch):
+    monkeypatch.setattr(dataset_module, "TOKENIZE_BATCH_SIZE", 5)
     data = s2s.make_dataset(pairs, *tokenizers, batch_size=4, num_steps=8)
     assert rows(data) == rows(batches)
 
 
-def test_sizes_that_make_no_sense_are_refused(pairs, tokenizers):
+def test_invalid_sizes(pairs, tokenizers):
     with pytest.raises(s2s.InputError, match="batch_size is 0; give 1 or more"):
         s2s.make_dataset(pairs, *tokenizers, batch_size=0)
     with pytest.raises(s2s.InputError, match="num_steps is 2; give 3 or more"):
@@ -155,7 +155,7 @@ def test_sizes_that_make_no_sense_are_refused(pairs, tokenizers):
     assert int(s2s.make_dataset(pairs, *tokenizers, num_steps=3).cardinality()) == 1
 
 
-def test_no_pair_left_is_an_error_that_names_the_corpus(tokenizers):
+def test_error_without_pairs_names_the_corpus(tokenizers):
     long = s2s.ParallelCorpus(["go go go go go"], ["va"], name="long pairs")
     with pytest.raises(
         s2s.InputError, match="long pairs: no pair has at most 4 source tokens and 2 target tokens"
@@ -165,12 +165,12 @@ def test_no_pair_left_is_an_error_that_names_the_corpus(tokenizers):
         s2s.make_dataset(s2s.ParallelCorpus([], [], name="nothing"), *tokenizers)
 
 
-# Batches by length
+# Bucketing by length
 
 
 @pytest.mark.parametrize("shuffle", [False, True])
 @pytest.mark.parametrize("batch_tokens", [None, 200])
-def test_by_length_each_pair_comes_once_an_epoch(book, bucketed, shuffle, batch_tokens):
+def test_bucketed_epoch_has_each_pair_once(book, bucketed, shuffle, batch_tokens):
     expected = in_any_order(sentences(s2s.make_dataset(*book, num_steps=20)))
     data = bucketed(shuffle=shuffle, batch_tokens=batch_tokens, seed=0 if shuffle else None)
     for _ in range(2):
@@ -179,20 +179,20 @@ def test_by_length_each_pair_comes_once_an_epoch(book, bucketed, shuffle, batch_
 
 
 @pytest.mark.parametrize("batch_tokens", [None, 200])
-def test_by_length_the_order_and_who_meets_whom_change_each_epoch(bucketed, batch_tokens):
+def test_bucketed_batches_and_their_order_change_each_epoch(bucketed, batch_tokens):
     data = bucketed(shuffle=True, seed=1, batch_tokens=batch_tokens)
     first, second = sentences(data), sentences(data)
     assert first != second
     together = [{tuple(sorted(batch)) for batch in epoch} for epoch in (first, second)]
     assert len(together[0] & together[1]) < 0.2 * len(together[0])
-    # And the batches of an epoch do not come from the shortest to the longest.
+    # The batches of an epoch are not sorted by length.
     lengths = [len(batch[0][1]) for batch in first]
     changes = np.sign(np.diff(lengths))
     assert 0.3 < (changes > 0).sum() / (changes != 0).sum() < 0.7
 
 
 @pytest.mark.parametrize("batch_tokens", [None, 200])
-def test_by_length_a_seed_gives_the_same_epochs_again(bucketed, batch_tokens):
+def test_bucketed_seed_reproduces_the_epochs(bucketed, batch_tokens):
     def epochs(seed):
         data = bucketed(shuffle=True, seed=seed, batch_tokens=batch_tokens)
         return [sentences(data) for _ in range(3)]
@@ -200,27 +200,27 @@ def test_by_length_a_seed_gives_the_same_epochs_again(bucketed, batch_tokens):
     one = epochs(1)
     assert epochs(1) == one
     assert epochs(2) != one
-    # As a training run goes through them, and one that goes on with another.
+    # One iterator over several epochs, as in training, and new ones.
     for skipped in (0, len(one[0]) + 2):
         data = bucketed(shuffle=True, seed=1, batch_tokens=batch_tokens).repeat(3).skip(skipped)
         assert sentences(data) == [batch for epoch in one for batch in epoch][skipped:]
 
 
 @pytest.mark.parametrize("bucket_by_length", [False, True])
-def test_nothing_sleeps_that_the_end_of_a_training_would_wait_for(book, bucket_by_length):
+def test_autotuner_is_disabled(book, bucket_by_length):
     options = s2s.make_dataset(*book, bucket_by_length=bucket_by_length).options()
     assert options.autotune.enabled is False
 
 
-def test_by_length_there_is_little_padding(book, bucketed):
+def test_bucketed_batches_have_little_padding(book, bucketed):
     assert min(padding_shares(s2s.make_dataset(*book, batch_size=16, num_steps=20))) > 0.4
-    # The last pairs of one length of targets meet the first ones of the next: were the sources of
-    # both groups sorted the same way, a quarter more of the sources' places would be padding.
+    # A batch can span two target lengths: with the sources of both sorted in the same direction,
+    # the sources would have a quarter more padding.
     for data, most in (bucketed(), (0.035, 0.03)), (bucketed(shuffle=True, seed=0), (0.13, 0.05)):
         assert (padding_shares(data) < most).all()
 
 
-def test_by_length_a_batch_is_as_wide_as_its_longest_pair(bucketed):
+def test_bucketed_batch_is_padded_to_its_longest_pair(bucketed):
     data = bucketed(shuffle=True, seed=0)
     ids, length = tf.TensorSpec([None, None], tf.int32), tf.TensorSpec([None], tf.int32)
     assert data.element_spec == ((ids, length), (ids, length))
@@ -233,7 +233,7 @@ def test_by_length_a_batch_is_as_wide_as_its_longest_pair(bucketed):
     assert len(widths) > 5
 
 
-def test_by_length_batches_are_full_but_the_last(book, bucketed):
+def test_bucketed_batches_are_full_but_the_last(book, bucketed):
     for data in (bucketed(), bucketed(shuffle=True, seed=0)):
         sizes = sorted((len(batch) for batch in sentences(data)), reverse=True)
         full, rest = divmod(len(book[0]), 16)
@@ -243,7 +243,7 @@ def test_by_length_batches_are_full_but_the_last(book, bucketed):
 
 @pytest.mark.parametrize("shuffle", [False, True])
 @pytest.mark.parametrize("batch_tokens", [20, 77, 500])
-def test_no_batch_has_more_tokens_than_told(bucketed, shuffle, batch_tokens):
+def test_batch_tokens_is_an_upper_bound(bucketed, shuffle, batch_tokens):
     data = bucketed(shuffle=shuffle, seed=0, batch_tokens=batch_tokens)
     sizes = [int(tf.size(ids)) for _, (ids, _) in data]
     assert max(sizes) <= batch_tokens
@@ -253,14 +253,14 @@ def test_no_batch_has_more_tokens_than_told(bucketed, shuffle, batch_tokens):
 
 
 @pytest.mark.parametrize("shuffle", [False, True])
-def test_each_epoch_has_as_many_batches_of_so_many_tokens(bucketed, shuffle):
-    # Keras takes the number of the first epoch for that of all.
+def test_epochs_have_equal_numbers_of_token_batches(bucketed, shuffle):
+    # Keras assumes that all epochs are as long as the first.
     data = bucketed(shuffle=shuffle, seed=0, batch_tokens=60)
     for _ in range(3):
         assert len(sentences(data)) == int(data.cardinality())
 
 
-def test_by_length_empty_sentences_are_no_trouble(pairs, tokenizers):
+def test_bucketed_empty_sentences(pairs, tokenizers):
     for options in ({"batch_size": 1}, {"batch_tokens": 8}):
         data = s2s.make_dataset(
             *[pairs, *tokenizers], num_steps=8, bucket_by_length=True, **options
@@ -270,7 +270,7 @@ def test_by_length_empty_sentences_are_no_trouble(pairs, tokenizers):
         assert len(in_any_order(sentences(data))) == len(pairs)
 
 
-def test_by_length_long_pairs_are_left_out_or_cut(pairs, tokenizers):
+def test_bucketed_long_pairs_are_dropped_or_truncated(pairs, tokenizers):
     for drop_long in (False, True):
         options = {"num_steps": 6, "drop_long": drop_long}
         plain = s2s.make_dataset(pairs, *tokenizers, **options)
@@ -278,7 +278,7 @@ def test_by_length_long_pairs_are_left_out_or_cut(pairs, tokenizers):
         assert in_any_order(sentences(data)) == in_any_order(sentences(plain))
 
 
-# Subwords drawn anew
+# Subword regularization
 
 
 @pytest.fixture(scope="module")
@@ -289,7 +289,7 @@ def subwords(phrasebook):
     )
 
 
-def test_subwords_are_others_in_each_epoch_and_the_texts_the_same(subwords):
+def test_segmentations_change_each_epoch_and_texts_do_not(subwords):
     both = subwords[1:]
 
     def make(seed, **options):
@@ -320,7 +320,7 @@ def test_subwords_are_others_in_each_epoch_and_the_texts_the_same(subwords):
     assert sentences(make(2, subword_sampling=0.2)) != epochs[0]
 
 
-def test_drawn_subwords_are_cut_as_others_are_and_fit_the_batch(subwords):
+def test_sampled_subwords_are_truncated_and_fit_the_batch(subwords):
     data = s2s.make_dataset(
         *subwords,
         num_steps=12,
@@ -340,7 +340,7 @@ def test_drawn_subwords_are_cut_as_others_are_and_fit_the_batch(subwords):
         assert max(int(tf.size(ids)) for _, (ids, _) in epoch) <= 100
         for _, (ids, length) in epoch:
             ends = tf.gather(ids, length - 1, batch_dims=1)
-            assert set(ends.numpy().tolist()) == {2}, "what is cut still ends with <eos>"
+            assert set(ends.numpy().tolist()) == {2}, "truncated targets end with <eos>"
             assert set(ids[:, 0].numpy().tolist()) == {1}
 
 
@@ -367,7 +367,7 @@ def test_drawn_subwords_are_cut_as_others_are_and_fit_the_batch(subwords):
         ),
     ],
 )
-def test_options_that_make_no_sense_are_refused(pairs, tokenizers, options, message):
+def test_invalid_options(pairs, tokenizers, options, message):
     with pytest.raises(s2s.InputError, match=message):
         s2s.make_dataset(pairs, *tokenizers, **options)
 
@@ -382,13 +382,13 @@ def test_options_that_make_no_sense_are_refused(pairs, tokenizers, options, mess
     ],
     ids=["in pairs", "by length", "in tokens", "drawn anew"],
 )
-def test_an_endless_dataset_can_begin_anywhere(pairs, options):
-    # The orders follow from the global seed too; with some of them two epochs are the same.
+def test_endless_dataset_from_any_position(pairs, options):
+    # The orders depend on the global seed too; for some seeds two epochs are equal.
     keras.utils.set_random_seed(0)
     source, target = (
         SentencePieceTokenizer.fit(texts, vocab_size=60) for texts in (pairs.source, pairs.target)
     )
-    tokenized = pipeline.TokenizedPairs(pairs, source, target, num_steps=20, drop_long=False)
+    tokenized = dataset_module.TokenizedPairs(pairs, source, target, num_steps=20, drop_long=False)
     options = {"batch_size": 4, "shuffle": True, "seed": 3, **options}
     size = sum(1 for _ in tokenized.batches(**options))
     if "batch_tokens" not in options:
@@ -419,9 +419,9 @@ def test_an_endless_dataset_can_begin_anywhere(pairs, options):
         ({"num_steps": 4.5}, "num_steps is 4.5; give an integer"),
     ],
 )
-def test_arguments_of_a_wrong_kind(change, message):
+def test_invalid_types(change, message):
     corpus = s2s.ParallelCorpus(["Go."], ["Va !"])
     tokenizer = s2s.WordTokenizer.fit(["go va"])
-    given = {"corpus": corpus, "source_tokenizer": tokenizer, "target_tokenizer": tokenizer}
+    arguments = {"corpus": corpus, "source_tokenizer": tokenizer, "target_tokenizer": tokenizer}
     with pytest.raises(s2s.InputError, match=message):
-        s2s.make_dataset(**{**given, **change})
+        s2s.make_dataset(**{**arguments, **change})

@@ -1,4 +1,4 @@
-"""Sentence pairs from files, and their division by source."""
+"""Loading parallel corpora, and splitting them by source."""
 
 import dataclasses
 import gzip
@@ -20,7 +20,7 @@ TARGETS = ["Va !", "Salut !", "Cours !"]
 
 @pytest.fixture
 def file(tmp_path):
-    """Writes a file and returns its path."""
+    """Write a file and return its path."""
 
     def write(content: str | bytes, name: str = "pairs.tsv") -> Path:
         path = tmp_path / name
@@ -31,7 +31,7 @@ def file(tmp_path):
 
 
 def message(corpus, **options) -> str:
-    """Returns what `load_corpus` says when it refuses `corpus`."""
+    """Return the error message of `load_corpus`."""
     with pytest.raises(InputError) as caught:
         load_corpus(corpus, **options)
     text = str(caught.value)
@@ -39,15 +39,15 @@ def message(corpus, **options) -> str:
     return text
 
 
-# The corpus itself
+# ParallelCorpus
 
 
-def test_sides_of_unequal_length_are_refused():
+def test_sides_of_unequal_length():
     with pytest.raises(InputError, match="mine: 2 source sentences but 1 target"):
         ParallelCorpus(["a", "b"], ["c"], "mine")
 
 
-def test_corpus_is_frozen_and_prints_in_one_short_line():
+def test_corpus_is_frozen_and_has_a_short_repr():
     corpus = ParallelCorpus(SOURCES, TARGETS, "mine")
     assert len(corpus) == 3
     assert repr(corpus) == "ParallelCorpus('mine', 3 pairs)"
@@ -55,13 +55,13 @@ def test_corpus_is_frozen_and_prints_in_one_short_line():
         corpus.name = "yours"
 
 
-def test_reverse_swaps_the_sides():
+def test_reverse():
     corpus = ParallelCorpus(SOURCES, TARGETS, "mine")
     assert corpus.reverse() == ParallelCorpus(TARGETS, SOURCES, "mine")
     assert corpus.reverse().reverse() == corpus
 
 
-def test_fingerprint_tells_pairs_apart():
+def test_fingerprint():
     corpora = [
         ParallelCorpus(["ab"], ["c"]),
         ParallelCorpus(["a"], ["bc"]),
@@ -73,12 +73,12 @@ def test_fingerprint_tells_pairs_apart():
     ]
     assert len({corpus.fingerprint() for corpus in corpora}) == len(corpora)
     assert corpora[0].fingerprint() == ParallelCorpus(["ab"], ["c"], "renamed").fingerprint()
-    # Written into run.json, so it may not change from one release to the next.
+    # Pinned: run.json files have it.
     expected = hashlib.sha256(b"2 1 abc3 4 Go.Va !").hexdigest()
     assert ParallelCorpus(["ab", "Go."], ["c", "Va !"]).fingerprint() == expected
 
 
-def test_references_are_grouped_in_order_of_first_appearance():
+def test_references():
     corpus = ParallelCorpus(["b", "a", "b", "B"], ["1", "2", "3", "4"])
     assert corpus.references() == (["b", "a", "B"], [["1", "3"], ["2"], ["4"]])
 
@@ -92,7 +92,7 @@ def many():
     return ParallelCorpus(sources, [str(number) for number in range(4000)], "many")
 
 
-def test_split_divides_all_pairs_and_keeps_their_order(many):
+def test_split_keeps_all_pairs_and_their_order(many):
     splits = many.split(valid=0.1, test=0.2)
     found = [int(target) for part in splits for target in part.target]
     assert sorted(found) == list(range(4000))
@@ -105,7 +105,7 @@ def test_split_divides_all_pairs_and_keeps_their_order(many):
     assert 0.17 < len(set(splits.test.source)) / 3000 < 0.23
 
 
-def test_no_source_stands_in_two_parts(many):
+def test_no_source_is_in_two_splits(many):
     train, valid, test = (set(part.source) for part in many.split(0.2, 0.2))
     assert train.isdisjoint(valid | test)
     assert valid.isdisjoint(test)
@@ -122,7 +122,7 @@ VARIANTS = [
 
 
 @pytest.mark.parametrize("variants", VARIANTS)
-def test_case_and_spacing_do_not_move_a_source(variants):
+def test_split_ignores_case_and_spacing(variants):
     corpus = ParallelCorpus(variants, variants)
     for seed in range(20):  # by chance alone, all would agree in few of them
         parts = [part for part in corpus.split(0.4, 0.4, seed=seed) if len(part)]
@@ -137,8 +137,8 @@ def test_split_does_not_depend_on_size_or_order(many):
     assert set(some.split(0.1, 0.1).valid.source) == valid & set(some.source)
 
 
-def test_split_is_the_same_everywhere():
-    # Pinned: another division would let models be tested on what they were trained on.
+def test_split_is_pinned():
+    # Pinned: with other splits, earlier models would be tested on their training data.
     corpus = ParallelCorpus([str(number) for number in range(40)], [""] * 40)
     splits = corpus.split(0.1, 0.2)
     assert splits.valid.source == ["17"]
@@ -147,11 +147,11 @@ def test_split_is_the_same_everywhere():
     assert corpus.split(0.1, 0.2, seed=1) != splits
 
 
-def test_test_part_does_not_depend_on_valid(many):
+def test_test_split_does_not_depend_on_valid(many):
     assert many.split(0, 0.1).test == many.split(0.3, 0.1).test
 
 
-def test_nothing_held_out_leaves_everything_for_training(many):
+def test_split_without_held_out_pairs(many):
     splits = many.split(valid=0, test=0)
     assert splits.train == many
     assert len(splits.valid) == len(splits.test) == 0
@@ -160,7 +160,7 @@ def test_nothing_held_out_leaves_everything_for_training(many):
 @pytest.mark.parametrize(
     ("valid", "test"), [(-0.1, 0), (0, -0.1), (0.5, 0.5), (1, 0), (0, 2), (float("nan"), 0)]
 )
-def test_impossible_fractions_are_refused(many, valid, test):
+def test_invalid_fractions(many, valid, test):
     with pytest.raises(InputError, match=f"valid={valid} and test={test}"):
         many.split(valid, test)
 
@@ -168,9 +168,9 @@ def test_impossible_fractions_are_refused(many, valid, test):
 # Files of tab-separated pairs
 
 
-@pytest.mark.parametrize("kind", [str, Path])
-def test_tab_separated_file(file, kind):
-    path = kind(file(PAIRS))
+@pytest.mark.parametrize("path_type", [str, Path])
+def test_tab_separated_file(file, path_type):
+    path = path_type(file(PAIRS))
     corpus = load_corpus(path)
     assert corpus == ParallelCorpus(SOURCES, TARGETS, str(path))
     assert load_corpus(path, reverse=True) == corpus.reverse()
@@ -181,19 +181,17 @@ def test_columns_after_the_second_are_ignored(file):
     assert load_corpus(path).target == ["Va !", "Salut !"]
 
 
-def test_max_pairs_takes_the_first_pairs(file):
+def test_max_pairs(file):
     path = file("\n" + PAIRS + "no pair")
-    for count in (1, 2, 3):  # and does not look at what comes after them
+    for count in (1, 2, 3):  # later lines are not checked
         assert load_corpus(path, max_pairs=count).source == SOURCES[:count]
     assert len(load_corpus(path, max_pairs=99, skip_bad_lines=True)) == 3
     assert load_corpus(path, max_pairs=1, reverse=True).source == TARGETS[:1]
 
 
 @pytest.mark.parametrize("count", [0, -1])
-def test_max_pairs_must_be_at_least_one(file, count):
-    assert f"max_pairs is {count}; give 1 or more, or nothing" in message(
-        file(PAIRS), max_pairs=count
-    )
+def test_max_pairs_is_positive(file, count):
+    assert f"max_pairs is {count}; give 1 or more" in message(file(PAIRS), max_pairs=count)
 
 
 def test_line_endings_byte_order_mark_and_blank_lines(file):
@@ -202,7 +200,7 @@ def test_line_endings_byte_order_mark_and_blank_lines(file):
     assert load_corpus(file(content)).target == TARGETS
 
 
-def test_unicode_line_separators_stay_inside_of_a_sentence(file):
+def test_unicode_line_separators_do_not_end_lines(file):
     sides = ["One\u2028two\x85three\x0bfour\x1cfive", "Un\u2029deux"]
     corpus = load_corpus(file("\t".join(sides) + "\n"))
     assert (corpus.source, corpus.target) == ([sides[0]], [sides[1]])
@@ -218,7 +216,7 @@ BAD = (
 )
 
 
-def test_bad_lines_are_refused_with_their_numbers(file):
+def test_malformed_lines_are_reported(file):
     path = file(BAD)
     text = message(path)
     assert text == (
@@ -228,14 +226,14 @@ def test_bad_lines_are_refused_with_their_numbers(file):
     )
 
 
-def test_one_bad_line(file):
+def test_one_malformed_line(file):
     text = message(file(PAIRS + "x" * 1000))
     assert "1 of 4 lines has no tab-separated pair (line 4: 'xxx" in text
     assert "...'); correct it or pass" in text
     assert len(text) < 300
 
 
-def test_bad_lines_are_skipped_on_request(file, caplog):
+def test_skip_bad_lines(file, caplog):
     path = file(BAD.encode() + b"caf\xe9\tcaf\xe9\n")
     with caplog.at_level(logging.WARNING, logger="keras_s2s"):
         assert load_corpus(path, skip_bad_lines=True).source == ["Go."]
@@ -244,12 +242,12 @@ def test_bad_lines_are_skipped_on_request(file, caplog):
     ]
 
 
-def test_nothing_is_logged_when_nothing_is_skipped(file, caplog):
+def test_no_log_without_skipped_lines(file, caplog):
     load_corpus(file(PAIRS), skip_bad_lines=True)
     assert not caplog.records
 
 
-def test_file_that_is_not_utf8(file):
+def test_file_is_not_utf8(file):
     path = file(PAIRS.encode() + "Caf\u00e9.\tCaf\u00e9.\n".encode("latin-1"))
     text = message(path)
     assert f"{path}: line 4 is not UTF-8 (byte 0xe9 at position 4); convert" in text
@@ -294,7 +292,7 @@ def test_file_without_pairs(file, content):
     assert "pairs.tsv: holds no pairs" in message(file(content))
 
 
-def test_file_with_bad_lines_only(file):
+def test_file_with_malformed_lines_only(file):
     assert "holds no pairs" in message(file("no pair\n"), skip_bad_lines=True)
 
 
@@ -309,7 +307,7 @@ def test_pipe():
         os.close(reading)
 
 
-# Two aligned files
+# Aligned files
 
 
 def test_aligned_files(file):
@@ -332,7 +330,7 @@ def test_aligned_files_of_unequal_length(file):
     assert f"{english} has 3 lines but {french} has 2" in text
 
 
-def test_aligned_files_with_bad_lines(file, caplog):
+def test_aligned_files_with_malformed_lines(file, caplog):
     english, french = file("a\n\nc\nd\n", "a.en"), file(b"1\n2\n  \n\xe9\n", "a.fr")
     name = f"{english},{french}"
     assert f"{french}: line 4 is not UTF-8 (byte 0xe9 at position 1)" in message(name)
@@ -350,13 +348,13 @@ def test_aligned_files_must_be_two(name):
     assert f"{name}: not the names of two files; give exactly two" in message(name)
 
 
-def test_aligned_file_that_is_missing(file):
+def test_missing_aligned_file(file):
     path = file(PAIRS)
     assert "nowhere.fr: no such file" in message(f"{path},nowhere.fr")
     assert "nowhere.en: no such file" in message(f"nowhere.en,{path}")
 
 
-def test_aligned_file_that_is_empty(file):
+def test_empty_aligned_file(file):
     assert "a.fr: is empty" in message(f"{file(PAIRS)},{file('', 'a.fr')}")
 
 
@@ -364,7 +362,7 @@ def test_file_with_a_comma_in_its_name(file):
     assert load_corpus(file(PAIRS, "go, went.tsv")).source == SOURCES
 
 
-# Archives; more in test_archives.py
+# Archives; more in test_compressed_files.py
 
 
 def test_archives(file, tmp_path):
@@ -379,7 +377,7 @@ def test_archives(file, tmp_path):
     assert f"{path}: is cut off or damaged" in message(path)
 
 
-# The catalogue; more in test_catalogue.py
+# Built-in corpora; more in test_catalog.py
 
 
 @pytest.fixture(scope="module")
@@ -399,7 +397,7 @@ def test_real_archive(real):
     assert (chapter.source, chapter.target) == (real.source[:1001], real.target[:1001])
 
 
-def test_real_archive_divides_without_leaks(real):
+def test_real_archive_is_split_without_leaks(real):
     splits = real.split()
     train, valid, test = ({source.casefold() for source in part.source} for part in splits)
     assert train.isdisjoint(valid | test)
@@ -408,8 +406,8 @@ def test_real_archive_divides_without_leaks(real):
     assert 0.045 < len(splits.test) / len(real) < 0.055
 
 
-def test_what_is_no_corpus():
-    with pytest.raises(InputError, match=r"^corpus is \['a.en', 'a.fr'\], no name; give a file"):
+def test_invalid_types():
+    with pytest.raises(InputError, match=r"^corpus is \['a.en', 'a.fr'\]; give a file"):
         load_corpus(["a.en", "a.fr"])
     with pytest.raises(InputError, match="max_pairs is '3'; give an integer"):
         load_corpus("phrasebook", max_pairs="3")

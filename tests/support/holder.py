@@ -1,11 +1,11 @@
-"""A model that holds a tokenizer, to save it in."""
+"""A model with a tokenizer, to save it in."""
 
 import keras
 
 
 @keras.saving.register_keras_serializable(package="tests")
 class Holder(keras.Model):
-    """The least model that a tokenizer can be saved in."""
+    """A minimal model to save a tokenizer in."""
 
     def __init__(self, tokenizer, **kwargs):
         super().__init__(**kwargs)

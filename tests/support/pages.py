@@ -1,4 +1,4 @@
-"""The code on the pages of the documentation: found, and run as a reader would.
+"""The code blocks of the documentation, extracted and run.
 
 A block is run unless a comment stands before it, `<!-- not run: reason -->`, or at the top of its
 page, `<!-- nothing here is run: reason -->`. What is not run is at least parsed.
@@ -27,7 +27,7 @@ ROOT = Path(__file__).parents[2]
 BLOCK_MARK = re.compile(r"<!-- not run: (.+) -->")
 PAGE_MARK = re.compile(r"<!-- nothing here is run: (.+) -->")
 
-# A training on a page is run with all that the page says, and is over in seconds.
+# Training runs of a page with all its options, shortened to seconds.
 SHORT = (
     *("--epochs=1", "--embed-size=8", "--num-hiddens=8", "--num-layers=1", "--batch-size=64"),
     "--precision=float32",
@@ -35,7 +35,7 @@ SHORT = (
 
 
 class Block(NamedTuple):
-    """A block of code; `reason` is why it is not run, if it is not."""
+    """A code block; `reason` is why it is not run, or empty."""
 
     language: str
     code: str
@@ -48,12 +48,12 @@ class Block(NamedTuple):
 
 
 def tokens(text: str) -> list[Token]:
-    """A page as markdown-it reads it."""
+    """Parse a page with markdown-it."""
     return MarkdownIt().enable("table").parse(text)
 
 
 def links(text: str) -> list[str]:
-    """What the links and images of a page point to."""
+    """Return the targets of the links and images of a page."""
     return [
         str(child.attrs["href" if child.type == "link_open" else "src"])
         for token in tokens(text)
@@ -63,7 +63,7 @@ def links(text: str) -> list[str]:
 
 
 def headings(text: str) -> list[tuple[int, str]]:
-    """The headings of a page: level and text."""
+    """Return level and text of the headings of a page."""
     page = tokens(text)
     return [
         (int(token.tag[1]), following.content)
@@ -73,7 +73,7 @@ def headings(text: str) -> list[tuple[int, str]]:
 
 
 def anchors(path: Path) -> set[str]:
-    """What links to a page may have after `#`."""
+    """Return the anchors of a page."""
     text = path.read_text(encoding="utf-8")
     for included in re.findall(r'^--8<-- "(.+)"$', text, re.MULTILINE):
         text += (ROOT / included).read_text(encoding="utf-8")
@@ -82,8 +82,8 @@ def anchors(path: Path) -> set[str]:
 
 
 def blocks(path: Path) -> list[Block]:
-    """The blocks of a page, in order."""
-    found: list[Block] = []
+    """Return the code blocks of a page, in order."""
+    blocks: list[Block] = []
     page_reason = block_reason = None
     for token in tokens(path.read_text(encoding="utf-8")):
         if token.type == "html_block":
@@ -95,13 +95,13 @@ def blocks(path: Path) -> list[Block]:
         if token.type == "fence" and token.map:
             language = token.info.partition(" ")[0]
             reason = block_reason or page_reason
-            found.append(Block(language, token.content, token.map[0] + 1, reason))
+            blocks.append(Block(language, token.content, token.map[0] + 1, reason))
         block_reason = None
-    return found
+    return blocks
 
 
 def commands(code: str) -> Iterator[str]:
-    """The commands of a block; one may go over several lines, after a backslash or in quotes."""
+    """Return the commands of a block; backslashes and quotes continue lines."""
     command = ""
     for line in code.replace("\\\n", " ").splitlines():
         command += line
@@ -131,7 +131,7 @@ def _without_redirections(arguments: list[str]) -> tuple[list[str], dict[str, st
 
 
 def check(command: str) -> None:
-    """Whether a command would be understood; knows those of this repository."""
+    """Check the syntax of a command; knows those of this repository."""
     arguments, _ = _without_redirections(_arguments(command))
     if arguments[0] == "keras-s2s":
         parse(arguments[1:])
@@ -150,7 +150,7 @@ def check(command: str) -> None:
 
 
 def run(command: str, folder: Path) -> None:
-    """Runs a command of a page in the current folder, those of the package in this process."""
+    """Run a command in the current folder; those of the package in this process."""
     arguments, places = _without_redirections(_arguments(command))
     check(command)
     if arguments[0] in ("make", "pip"):
@@ -181,7 +181,7 @@ def _standard_input(path: Path) -> Iterator[None]:
 
 
 def check_page(path: Path) -> None:
-    """Whether all blocks of a page would be understood."""
+    """Check the syntax of all blocks of a page."""
     for block in blocks(path):
         where = f"{path.relative_to(ROOT)}, line {block.line}"
         if block.language == "python":
@@ -197,13 +197,13 @@ def check_page(path: Path) -> None:
 
 
 def run_page(path: Path, folder: Path) -> None:
-    """Runs the blocks of a page one after the other in a folder, the current one."""
+    """Run the blocks of a page in order in a folder, as the current folder."""
     names: dict[str, object] = {"__name__": "page"}
     for block in blocks(path):
         if block.reason is not None or not block.runs:
             continue
         if block.language == "python":
-            # Empty lines before it, so that a traceback names the line of the page.
+            # Leading empty lines, so that line numbers in tracebacks are those of the page.
             exec(compile("\n" * block.line + block.code, os.fspath(path), "exec"), names)
         else:
             for command in commands(block.code):

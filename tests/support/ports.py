@@ -1,4 +1,4 @@
-"""Ports for servers that take no port 0, so that they are told some that were free just now."""
+"""Free ports for servers that do not support port 0."""
 
 import contextlib
 import socket

@@ -1,4 +1,4 @@
-"""Subwords: those of SentencePiece itself, the same in Python, in files and on a server's path."""
+"""The subword tokenizer: equal to SentencePiece, in Python, in files and in exports."""
 
 import hashlib
 import json
@@ -67,19 +67,19 @@ def tokenizer(fitted, request):
 
 @pytest.fixture
 def plain(tokenizer, tmp_path):
-    """The same model in SentencePiece itself."""
+    """The same model in plain SentencePiece."""
     tokenizer.save(tmp_path / "subwords.model")
     return sentencepiece.SentencePieceProcessor(model_file=str(tmp_path / "subwords.model"))
 
 
 def texts_of(tokenizer, rows):
-    """What rows of ids say."""
+    """Return the texts of rows of ids."""
     ids, valid_length = tokenizer.pad(tf.ragged.constant(rows, dtype=tf.int32), max(map(len, rows)))
     return [text.decode("utf-8") for text in tokenizer.detokenize(ids, valid_length).numpy()]
 
 
-class TestIds:
-    def test_are_those_of_sentencepiece(self, tokenizer, plain, texts):
+class TestTokenize:
+    def test_equals_sentencepiece(self, tokenizer, plain, texts):
         texts = [*ODD, *texts]
         ids = tokenizer.tokenize(tf.constant(texts))
         assert ids.dtype == tf.int32
@@ -88,7 +88,7 @@ class TestIds:
 
     @pytest.mark.parametrize("model_type", MODEL_TYPES)
     @pytest.mark.parametrize("side", [0, 1])
-    def test_are_those_of_sentencepiece_on_real_lines(self, fra_eng, model_type, side, tmp_path):
+    def test_equals_sentencepiece_on_real_lines(self, fra_eng, model_type, side, tmp_path):
         texts = [line.split("\t")[side] for line in fra_eng[::40]]
         tokenizer = s2s.SentencePieceTokenizer.fit(texts[::2], 1500, model_type)
         assert len(tokenizer) == 1500
@@ -108,13 +108,13 @@ class TestIds:
             (b"a \xed\xa0\x80 b", "a b"),
         ],
     )
-    def test_of_bytes_that_are_no_text(self, fitted, raw, cleaned):
+    def test_invalid_utf8_and_control_characters(self, fitted, raw, cleaned):
         tokenizer = fitted["unigram"]
         ids = tokenizer.tokenize(tf.constant([raw, cleaned])).to_list()
         assert ids[0] == ids[1]
 
     @pytest.mark.parametrize("typed", [*SPECIAL_TOKENS, "a<eos>b", "<EOS>", "<0x41>"])
-    def test_what_looks_like_a_special_token_is_its_characters(self, tokenizer, typed):
+    def test_text_of_a_special_token_is_its_characters(self, tokenizer, typed):
         ids = tokenizer.tokenize(tf.constant([f"go {typed} go"])).to_list()[0]
         assert min(ids) >= UNK
         tokens = [tokenizer.vocabulary[number] for number in ids]
@@ -127,7 +127,7 @@ class TestIds:
             assert tokenizer.vocabulary[:4] == list(SPECIAL_TOKENS)
             assert not [token for token in tokenizer.vocabulary[4:] if "eos>" in token]
 
-    def test_framed_and_padded_as_words_are(self, fitted):
+    def test_encode_target(self, fitted):
         tokenizer = fitted["unigram"]
         [[first, *others]] = tokenizer.tokenize(tf.constant(["Go on!"])).to_list()
         ids, valid_length = tokenizer.encode_target(tf.constant(["Go on!", ""]), 4)
@@ -140,8 +140,8 @@ class TestIds:
         eager = tokenizer.encode_target(tf.constant(texts), 9)
         data = tf.data.Dataset.from_tensor_slices(texts).batch(3)
         mapped = next(iter(data.map(lambda text: tokenizer.encode_target(text, 9))))
-        for found, expected in zip(mapped, eager, strict=True):
-            assert found.numpy().tolist() == expected.numpy().tolist()
+        for result, expected in zip(mapped, eager, strict=True):
+            assert result.numpy().tolist() == expected.numpy().tolist()
 
         @tf.function(input_signature=[tf.TensorSpec([None], tf.string)])
         def round_trip(text):
@@ -149,7 +149,7 @@ class TestIds:
 
         assert round_trip(tf.constant(texts)).numpy().tolist() == [b"go.", b"", b"i won!"]
 
-    def test_of_an_empty_batch(self, fitted):
+    def test_empty_batch(self, fitted):
         tokenizer = fitted["unigram"]
         none = tf.constant([], tf.string)
         assert tokenizer.tokenize(none).to_list() == []
@@ -158,32 +158,32 @@ class TestIds:
         assert tokenizer.detokenize(ids, valid_length).shape == (0,)
         assert tokenizer.detokenize(ids[:, :0], valid_length).shape == (0,)
 
-    def test_outlive_a_cleared_session(self, texts):
-        # What TensorFlow Text's own class makes does not.
+    def test_after_clear_session(self, texts):
+        # TensorFlow Text's own class fails here.
         tokenizer = s2s.SentencePieceTokenizer.fit(texts, vocab_size=300)
         before = tokenizer.tokenize(tf.constant(["Go on!"])).to_list()
         keras.utils.clear_session()
         assert tokenizer.tokenize(tf.constant(["Go on!"])).to_list() == before
 
 
-class TestTexts:
-    def test_come_back_as_they_were_normalized(self, fitted, texts):
+class TestDetokenize:
+    def test_restores_normalized_text(self, fitted, texts):
         def expected(text, lower=True, rule="NFKC"):
             text = unicodedata.normalize(rule, text)
             return " ".join((text.lower() if lower else text).split())
 
-        for name, found in {
+        for name, result in {
             "unigram": [expected(text) for text in texts],
             "bpe bytes": [expected(text) for text in texts],
             "cased": [expected(text, lower=False) for text in texts],
         }.items():
             rows = fitted[name].tokenize(tf.constant(texts)).to_list()
-            assert texts_of(fitted[name], rows) == found
+            assert texts_of(fitted[name], rows) == result
         untouched = ["Oui…  ½\u00a0ﬁn  ", "ÉTÉ"]
         rows = fitted["as it is"].tokenize(tf.constant(untouched)).to_list()
         alphabet = set("".join(fitted["as it is"].vocabulary[4:]))
         spaced = [" ".join(filter(None, text.split(" "))) for text in untouched]
-        # Characters that follow each other are one unknown piece.
+        # Consecutive unknown characters are one piece.
         assert texts_of(fitted["as it is"], rows) == [
             re.sub("\0+", "<unk>", "".join(c if c in {*alphabet, " "} else "\0" for c in text))
             for text in spaced
@@ -200,23 +200,23 @@ class TestTexts:
             rows = fitted[name].tokenize(text).to_list()
             assert texts_of(fitted[name], rows) == [expected]
 
-    def test_of_any_ids_are_a_line_of_utf8(self, tokenizer, plain):
+    def test_any_ids_give_one_line_of_utf8(self, tokenizer, plain):
         choice = random.Random(0)
         ids = [[choice.randrange(len(tokenizer)) for _ in range(30)] for _ in range(300)]
-        # Where there are bytes, mostly these.
+        # Mostly byte pieces, for models that have them.
         ids += [[choice.randrange(4, 260) for _ in range(30)] for _ in range(300)]
-        found = texts_of(tokenizer, ids)
-        assert len(set(found)) == len(ids)
-        assert not any(re.search(r"[\x00-\x1f\x7f]|^ | $", text) for text in found)
+        result = texts_of(tokenizer, ids)
+        assert len(set(result)) == len(ids)
+        assert not any(re.search(r"[\x00-\x1f\x7f]|^ | $", text) for text in result)
         texts = plain.decode([[number for number in row if number > 2] for row in ids])
-        assert found == [re.sub(r"[\x00-\x1f\x7f]", " ", text).strip(" ") for text in texts]
+        assert result == [re.sub(r"[\x00-\x1f\x7f]", " ", text).strip(" ") for text in texts]
 
-    def test_leave_out_special_tokens_and_what_is_past_the_valid_length(self, fitted):
+    def test_ignores_special_tokens_and_padding(self, fitted):
         tokenizer = fitted["unigram"]
         [[go]] = tokenizer.tokenize(tf.constant(["go"])).to_list()
         ids = tf.constant([[1, go, 3, 2, go, 0], [9999, -1, go, go, go, go]])
-        found = tokenizer.detokenize(ids, tf.constant([6, 3])).numpy().tolist()
-        assert found == [b"go<unk> go", b"<unk><unk> go"]
+        result = tokenizer.detokenize(ids, tf.constant([6, 3])).numpy().tolist()
+        assert result == [b"go<unk> go", b"<unk><unk> go"]
 
 
 def test_tokens_of_ids(tokenizer):
@@ -254,7 +254,7 @@ class TestFit:
             ({"max_sentences": 0}, "max_sentences is 0; give 1 or more"),
         ],
     )
-    def test_values_that_make_no_sense(self, options, message):
+    def test_invalid_options(self, options, message):
         with pytest.raises(s2s.InputError, match=re.escape(message)) as caught:
             s2s.SentencePieceTokenizer.fit(["Go on.", "I go."], **options)
         assert str(caught.value).isprintable(), "an error is one line"
@@ -265,7 +265,7 @@ class TestFit:
         with pytest.raises(s2s.InputError, match="no text to learn subwords from; give sentences"):
             s2s.SentencePieceTokenizer.fit(iter(texts), model_type=model_type)
 
-    def test_a_draw_of_the_sentences(self):
+    def test_max_sentences(self):
         texts = [chr(ord("a") + number) * 3 for number in range(26)]
         learned = [
             s2s.SentencePieceTokenizer.fit(texts, max_sentences=5, seed=seed).vocabulary
@@ -276,14 +276,14 @@ class TestFit:
         assert learned[0] == learned[1]
         assert letters[0] != letters[2]
 
-    def test_says_nothing(self, capfd):
+    def test_prints_nothing(self, capfd):
         s2s.SentencePieceTokenizer.fit(["Go on.", "I go."], vocab_size=20)
         assert capfd.readouterr() == ("", "")
 
 
-class TestSamples:
+class TestSample:
     @pytest.mark.parametrize("name", ["unigram", "bpe", "unigram bytes"])
-    def test_are_other_ways_to_write_the_same(self, fitted, texts, name):
+    def test_other_segmentations_of_the_same_text(self, fitted, texts, name):
         tokenizer, texts = fitted[name], ["", *texts[::5]]
         best = tokenizer.tokenize(tf.constant(texts)).to_list()
         drawn = tokenizer.sample(texts, seed=1)
@@ -297,7 +297,7 @@ class TestSamples:
         assert ids.shape == (len(texts), 6)
         assert valid_length[0] == 2
 
-    def test_follow_from_the_seed(self, fitted, texts):
+    def test_seed(self, fitted, texts):
         tokenizer = fitted["unigram"]
 
         def draw(seed):
@@ -315,14 +315,14 @@ class TestSamples:
 
         best = {name: len(fitted[name].tokenize(tf.constant(texts)).flat_values) for name in FITS}
         assert count("bpe", 0) == best["bpe"] < count("bpe", 0.1) < count("bpe", 1)
-        # With all merges left out, characters remain.
+        # Without any merge, characters remain.
         assert count("bpe", 1) == sum(len(text) + 1 for text in map(str.strip, texts))
         assert best["unigram"] < count("unigram", 1) < count("unigram", 0.2) < count("unigram", 0)
         for alpha in (-0.1, 1.1, float("nan")):
             with pytest.raises(s2s.InputError, match="give 0 to 1"):
                 count("unigram", alpha)
 
-    def test_of_nothing(self, fitted):
+    def test_no_texts(self, fitted):
         assert fitted["unigram"].sample([], seed=0).to_list() == []
 
 
@@ -333,7 +333,7 @@ class TestFiles:
         assert loaded.vocabulary == tokenizer.vocabulary
         assert loaded.tokenize(tf.constant(ODD)).to_list() == plain.encode(ODD)
 
-    def test_bad_files_are_refused(self, fitted, tmp_path):
+    def test_invalid_files(self, fitted, tmp_path):
         path = tmp_path / "subwords.model"
         fitted["unigram"].save(path)
         whole = path.read_bytes()
@@ -359,7 +359,7 @@ class TestFiles:
         with pytest.raises(s2s.InputError, match=r"none: cannot read the model \(No such file"):
             s2s.SentencePieceTokenizer.load(tmp_path / "none")
 
-    def test_keras_files_hold_the_model_as_an_asset(self, fitted, tmp_path):
+    def test_keras_file_has_the_model_as_an_asset(self, fitted, tmp_path):
         tokenizer = fitted["bpe bytes"]
         Holder(tokenizer).save(tmp_path / "holder.keras")
         with zipfile.ZipFile(tmp_path / "holder.keras") as archive:
@@ -372,10 +372,10 @@ class TestFiles:
         ids = tokenizer.tokenize(tf.constant(ODD)).to_list()
         assert loaded.tokenize(tf.constant(ODD)).to_list() == ids
 
-    def test_a_tokenizer_that_keras_has_yet_to_fill_counts_as_true(self):
+    def test_tokenizer_without_model_is_true(self):
         empty = s2s.SentencePieceTokenizer()
         assert len(empty) == 0
-        assert empty, "Keras drops what counts as false while it loads"
+        assert empty, "Keras drops objects that are false while it loads"
 
     def test_tensorflow_text_is_not_installed(self, monkeypatch):
         monkeypatch.setattr(sentence_piece_model.importlib.util, "find_spec", lambda name: None)
@@ -384,7 +384,7 @@ class TestFiles:
 
 
 def new_translator(source, target):
-    """A small one that has learned nothing."""
+    """A small untrained model."""
     keras.utils.set_random_seed(0)
     sizes = {"embed_size": 24, "num_hiddens": 24, "num_layers": 1}
     model = s2s.Seq2Seq(
@@ -395,7 +395,7 @@ def new_translator(source, target):
 
 @pytest.fixture(scope="module")
 def joint(phrasebook, fitted):
-    """One with one vocabulary for both sides, which does not always say the same."""
+    """A translator with a joint vocabulary and diverse outputs."""
     tokenizer = fitted["unigram bytes"]
     translator = new_translator(tokenizer, tokenizer)
     data = s2s.make_dataset(phrasebook, tokenizer, tokenizer, num_steps=12, shuffle=True, seed=0)
@@ -409,7 +409,7 @@ def joint(phrasebook, fitted):
 
 @pytest.fixture(scope="module")
 def export(joint, tmp_path_factory):
-    """An export of it, proven with sentences made up of its subwords. Not to be changed."""
+    """Its export, verified with random sentences of its subwords. Read only."""
     return joint.export(tmp_path_factory.mktemp("models") / "en-fr")
 
 
@@ -424,12 +424,12 @@ class TestExport:
             vocabulary = [processor.id_to_piece(number) for number in range(len(processor))]
             assert vocabulary == joint.source_tokenizer.vocabulary
 
-    def test_made_up_sentences_are_words(self, export):
+    def test_verification_sentences_are_words(self, export):
         record = json.loads((export / "assets.extra" / "proof.json").read_text(encoding="utf-8"))
         assert len(record["answers"]) == 50
         assert not any("▁" in answer["text"] for answer in record["answers"])
 
-    def test_keeps_the_contract(self, export):
+    def test_contract(self, export):
         inspection = inspect_export(export)
         assert inspection.passed, inspection.report()
         assert inspection.versions["minimum_server"] == "2.12"
@@ -444,15 +444,15 @@ class TestExport:
             assert str(place).encode() + b"/" not in graph
         assert b"/tmp/" not in graph
 
-    def test_a_server_answers_as_python_does(self, export, joint, phrasebook):
+    def test_served_output_equals_python_output(self, export, joint, phrasebook):
         texts = ["", "  ", b"\xff\xfe", "\0", "<eos>", *phrasebook.source[::7]]
         expected = joint.translate(texts)
         assert expected[:4] == [""] * 4
         assert len(set(expected)) > 20, "a model that always says the same proves nothing"
         with SavedModelSession(export, op_libraries=tensorflow_text_libraries()) as session:
-            found = session.run(text=texts)["translation"]
+            result = session.run(text=texts)["translation"]
             assert session.run(text=[])["translation"].shape == (0,)
-        assert [text.decode() for text in found] == expected
+        assert [text.decode() for text in result] == expected
 
     def test_saved_model_cli(self, export, joint):
         tool = [sys.executable, "-m", "tensorflow.python.tools.saved_model_cli"]
@@ -473,7 +473,7 @@ class TestExport:
 
     @pytest.mark.slow
     @pytest.mark.parametrize("subword_side", ["source", "target"])
-    def test_words_on_the_other_side(self, phrasebook, fitted, tmp_path, subword_side):
+    def test_words_on_one_side(self, phrasebook, fitted, tmp_path, subword_side):
         sides = {
             side: s2s.WordTokenizer.fit(getattr(phrasebook, side), min_freq=2)
             for side in ("source", "target")
@@ -489,7 +489,7 @@ class TestExport:
         assert exported.translate(sentences) == translator.translate(sentences)
 
 
-def test_a_translator_with_one_vocabulary_for_both_sides_in_a_file(joint, phrasebook, tmp_path):
+def test_saved_translator_with_a_joint_vocabulary(joint, phrasebook, tmp_path):
     joint.save(tmp_path / "en-fr.keras")
     loaded = s2s.Translator.load(tmp_path / "en-fr.keras")
     for tokenizer in (loaded.source_tokenizer, loaded.target_tokenizer):
@@ -498,8 +498,8 @@ def test_a_translator_with_one_vocabulary_for_both_sides_in_a_file(joint, phrase
     assert loaded.translate(sentences) == joint.translate(sentences)
 
 
-def test_the_same_in_a_fresh_process(export, joint, fitted, texts, fresh_python, tmp_path):
-    """What no test in this process would find: it has all ops already, and a seed of its own."""
+def test_fresh_process(export, joint, fitted, texts, fresh_python, tmp_path):
+    """In this process all ops are loaded already and the hash seed is fixed."""
     (tmp_path / "texts.json").write_text(json.dumps(texts), encoding="utf-8")
     code = """
 import hashlib, json, sys
@@ -507,24 +507,24 @@ import keras_s2s as s2s
 loaded = [name for name in sys.modules if name.startswith("tensorflow_text")]
 answers = s2s.ExportedTranslator(sys.argv[1]).translate(["Go.", "I won!", ""])
 texts = json.load(open(sys.argv[2], encoding="utf-8"))
-found = {"loaded": loaded, "answers": answers}
+result = {"loaded": loaded, "answers": answers}
 for name, options in json.loads(sys.argv[3]).items():
     tokenizer = s2s.SentencePieceTokenizer.fit(texts, **options)
     tokenizer.save(sys.argv[4])
     digest = hashlib.sha256(open(sys.argv[4], "rb").read()).hexdigest()
-    found[name] = [digest, tokenizer.sample(texts[:50], seed=7).to_list()]
-print(json.dumps(found))
+    result[name] = [digest, tokenizer.sample(texts[:50], seed=7).to_list()]
+print(json.dumps(result))
 """
     names = ("unigram", "bpe")
     options = json.dumps({name: FITS[name] for name in names})
     model = tmp_path / "subwords.model"
-    found = json.loads(fresh_python(code, export, tmp_path / "texts.json", options, model))
-    assert found["loaded"] == [], "importing it takes 0.2 s, and words do without"
-    assert found["answers"] == joint.translate(["Go.", "I won!", ""])
+    result = json.loads(fresh_python(code, export, tmp_path / "texts.json", options, model))
+    assert result["loaded"] == [], "importing it takes 0.2 s, and words do not need it"
+    assert result["answers"] == joint.translate(["Go.", "I won!", ""])
     for name in names:
         fitted[name].save(model)
         digest = hashlib.sha256(model.read_bytes()).hexdigest()
-        assert found[name] == [digest, fitted[name].sample(texts[:50], seed=7).to_list()]
+        assert result[name] == [digest, fitted[name].sample(texts[:50], seed=7).to_list()]
 
 
 def test_inspect(command, export):

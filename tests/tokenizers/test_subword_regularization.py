@@ -1,4 +1,4 @@
-"""Subwords drawn at random: as often as they should be, and as SentencePiece draws them."""
+"""Subword regularization: probabilities, and agreement with SentencePiece."""
 
 import collections
 import io
@@ -50,37 +50,37 @@ def bpe(texts):
     return learn(texts, 400, model_type="bpe")
 
 
-def all_ways(word, pieces):
-    """Every way to cut a word into pieces."""
+def all_segmentations(word, pieces):
+    """Yield all segmentations of a word."""
     for cuts in itertools.product([False, True], repeat=len(word) - 1):
-        places = [0, *(place for place, cut in enumerate(cuts, start=1) if cut), len(word)]
-        way = [word[start:end] for start, end in itertools.pairwise(places)]
-        if all(part in pieces.ids for part in way):
-            yield way
+        boundaries = [0, *(i for i, cut in enumerate(cuts, start=1) if cut), len(word)]
+        segmentation = [word[start:end] for start, end in itertools.pairwise(boundaries)]
+        if all(piece in pieces.ids for piece in segmentation):
+            yield segmentation
 
 
 @pytest.mark.parametrize("alpha", [0, 0.2, 0.5, 1])
-def test_ways_are_drawn_by_their_probability(unigram, alpha):
+def test_unigram_probabilities(unigram, alpha):
     pieces = PieceTable(unigram)
     weights = {
-        tuple(pieces.ids[part] for part in way): math.exp(
-            alpha * sum(pieces.scores[part] for part in way)
+        tuple(pieces.ids[piece] for piece in segmentation): math.exp(
+            alpha * sum(pieces.scores[piece] for piece in segmentation)
         )
-        for way in all_ways("▁vous", pieces)
+        for segmentation in all_segmentations("▁vous", pieces)
     }
     assert len(weights) >= 5
     sampler = UnigramSampler(pieces, seed=0, alpha=alpha)
     draws = 20_000
     drawn = collections.Counter(tuple(sampler.sample("▁vous")) for _ in range(draws))
     assert drawn.keys() <= weights.keys()
-    for way, weight in weights.items():
+    for segmentation, weight in weights.items():
         probability = weight / sum(weights.values())
         # Five standard deviations.
         allowed = 5 * math.sqrt(probability * (1 - probability) / draws)
-        assert drawn[way] / draws == pytest.approx(probability, abs=max(allowed, 1e-9))
+        assert drawn[segmentation] / draws == pytest.approx(probability, abs=max(allowed, 1e-9))
 
 
-def test_merges_are_left_out_by_chance():
+def test_bpe_dropout_probabilities():
     processor = learn(["aab"] * 20, 9, model_type="bpe", add_dummy_prefix=False)
     pieces = PieceTable(processor)
     assert {"aa", "ab", "aab"} <= pieces.ids.keys()
@@ -88,19 +88,19 @@ def test_merges_are_left_out_by_chance():
     sampler = BpeSampler(pieces, seed=0, alpha=0.3)
     draws = 20_000
     drawn = collections.Counter(tuple(sampler.sample("aab")) for _ in range(draws))
-    for way, probability in {
+    for segmentation, probability in {
         ways[0]: 0.7 * 0.3,
         ways[1]: 0.3 * 0.7 * 0.3,
         ("a", "a", "b"): 0.3 * 0.3,
         ("aab",): 0.7 * 0.7 + 0.3 * 0.7 * 0.7,
     }.items():
-        ids = tuple(pieces.ids[part] for part in way)
+        ids = tuple(pieces.ids[piece] for piece in segmentation)
         assert drawn[ids] / draws == pytest.approx(probability, abs=0.015)
 
 
 @pytest.mark.parametrize("alpha", [0.1, 0.3, 0.7])
-def test_as_sentencepiece_draws(processor, texts, alpha):
-    """On average: its own draws cannot be made the same ones."""
+def test_agrees_with_sentencepiece(processor, texts, alpha):
+    """On average, since its samples cannot be reproduced."""
     ours = sample_subwords(processor, texts, seed=0, alpha=alpha)
     theirs = processor.encode(texts, enable_sampling=True, alpha=alpha, nbest_size=-1)
     assert sum(map(len, ours)) == pytest.approx(sum(map(len, theirs)), rel=0.05)
@@ -110,7 +110,7 @@ def test_as_sentencepiece_draws(processor, texts, alpha):
     assert processor.decode(ours) == processor.decode(best)
 
 
-def test_nothing_left_out_is_the_best_way(bpe, texts):
+def test_without_dropout(bpe, texts):
     assert sample_subwords(bpe, texts, seed=0, alpha=0) == bpe.encode(texts)
 
 
@@ -120,21 +120,21 @@ def test_unknown_characters(texts, model_type, byte_fallback):
     processor = learn(texts, 700, model_type=model_type, byte_fallback=byte_fallback)
     odd = ["漢字 a漢b 🙂🙃", "", "漢" * 50, "▁ ▁a"]
     odd = [text.encode() for text in odd]
-    # Nothing but unknown characters can be cut in one way only.
+    # A text of unknown characters has one segmentation.
     assert sample_subwords(processor, odd[1:3], 0, 0.5) == processor.encode(odd[1:3])
     for seed in range(20):
         drawn = sample_subwords(processor, odd, seed, 0.5)
         assert processor.decode(drawn) == processor.decode(processor.encode(odd))
 
 
-def test_sentences_with_endless_words_are_cut_in_the_best_way(processor, texts):
+def test_sentences_with_long_words_are_not_sampled(processor, texts):
     endless = [b"go " + b"on" * MAX_WORD_LENGTH, b"x" * 100_000]
     assert sample_subwords(processor, endless, 0, 0.5) == processor.encode(endless)
     long_enough = [b"on" * (MAX_WORD_LENGTH // 2 - 1)]
     assert sample_subwords(processor, long_enough, 0, 0.2) != processor.encode(long_enough)
 
 
-def test_pieces_that_go_across_words(texts):
+def test_pieces_that_cross_words(texts):
     processor = learn(texts, 400, split_by_whitespace=False, max_sentencepiece_length=30)
     pieces = PieceTable(processor)
     assert [piece for piece in pieces.ids if "▁" in piece[1:]], "or this proves nothing"

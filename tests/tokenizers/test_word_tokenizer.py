@@ -1,4 +1,4 @@
-"""Words as the chapter makes them, whatever the bytes, the locale and the place they run in."""
+"""The word tokenizer: equal to the chapter's, for any bytes, in any locale, in graphs and files."""
 
 import collections
 import json
@@ -22,7 +22,7 @@ def words(*texts):
 
 
 def chapter_lines(lines):
-    """Both sides of each line as lists of tokens, by the chapter's own rules."""
+    """Tokenize both sides of each line with the chapter's code."""
     text = "\n".join(lines).replace("\u202f", " ").replace("\xa0", " ")
     lower = text.lower()
     assert len(lower) == len(text), "the chapter looks up a position of one in the other"
@@ -41,7 +41,7 @@ def tokenizer():
 # Words
 
 
-def test_words_are_the_chapters_on_all_real_lines(fra_eng):
+def test_words_equal_the_chapters_on_all_real_lines(fra_eng):
     assert len(fra_eng) == 167_130
     expected = chapter_lines(fra_eng)
     sides_with_empty_tokens = 0
@@ -50,9 +50,9 @@ def test_words_are_the_chapters_on_all_real_lines(fra_eng):
         for side in (0, 1):
             reference = [line[side] for line in expected[start : start + 8192]]
             sides_with_empty_tokens += sum("" in row for row in reference)
-            found = words(*(line.split("\t")[side] for line in chunk))
-            assert found == [[word for word in row if word] for row in reference]
-    # The one difference, which is meant: two spaces in a row make no word.
+            result = words(*(line.split("\t")[side] for line in chunk))
+            assert result == [[word for word in row if word] for row in reference]
+    # The only difference, which is intended: two spaces do not enclose an empty word.
     assert sides_with_empty_tokens == 17
 
 
@@ -74,7 +74,7 @@ def test_words_are_the_chapters_on_all_real_lines(fra_eng):
         (b"caf\xe9!", ["caf\ufffd", "!"]),
         (b"\xff\xfe", ["\ufffd\ufffd"]),
         (b"cut \xe2\x80", ["cut", "\ufffd"]),
-        # Overlong and surrogate codes are not UTF-8 either; how many signs replace them is open.
+        # Overlong and surrogate codes are invalid; the number of replacement characters is open.
         (b"a \xc0\x80", ["a", "\ufffd\ufffd"]),
     ],
 )
@@ -82,7 +82,7 @@ def test_words_of_a_text(text, expected):
     assert words(text) == [expected]
 
 
-def test_any_bytes_become_utf8():
+def test_any_bytes_become_valid_utf8():
     everything = [bytes([first, second]) for first in range(256) for second in range(256)]
     for row in split_words(tf.constant(everything)).to_list():
         for word in row:
@@ -91,13 +91,13 @@ def test_any_bytes_become_utf8():
 
 @pytest.mark.parametrize("locale", ["tr_TR.UTF-8", "lt_LT.UTF-8"])
 def test_words_do_not_depend_on_the_locale(locale, fresh_python):
-    # Turkish lower-cases I and İ, Lithuanian the others, in a way of its own.
+    # Turkish has its own lower-casing of I and İ, Lithuanian of the others.
     text = "I TITLE İstanbul I\u0307 J\u0301 Ì Í Ĩ Į\u0300"
     code = (
         "import json, sys, tensorflow as tf\n"
         "from keras_s2s.tokenizers.word_tokenizer import split_words\n"
-        "found = split_words(tf.constant([json.loads(sys.argv[1])]))\n"
-        "print(json.dumps([word.decode() for word in found.to_list()[0]]))\n"
+        "result = split_words(tf.constant([json.loads(sys.argv[1])]))\n"
+        "print(json.dumps([word.decode() for word in result.to_list()[0]]))\n"
         "print(tf.strings.lower('I Ì', encoding='utf-8') == 'i ì')"
     )
     words_there, plain = fresh_python(code, json.dumps(text), LC_ALL=locale).splitlines()
@@ -121,13 +121,13 @@ def test_vocabulary_on_the_chapters_pairs(chapter_pairs, fra_eng):
         assert len(tokenizer) == size
 
 
-def test_ties_are_in_the_order_of_code_points():
-    # By UTF-16 units, as some libraries compare, the emoji would come before the ligature.
+def test_ties_are_in_code_point_order():
+    # In UTF-16 order the emoji would precede the ligature.
     fitted = s2s.WordTokenizer.fit(["twice twice 🙂 ﬀ é z a"])
     assert fitted.vocabulary[4:] == ["twice", "a", "z", "é", "ﬀ", "🙂"]
 
 
-def test_fit_takes_any_iterable_in_parts(monkeypatch):
+def test_fit_takes_iterables_in_batches(monkeypatch):
     texts = ["b a", "b", "", "a b c"]
     whole = s2s.WordTokenizer.fit(texts)
     monkeypatch.setattr(module, "TOKENIZE_BATCH_SIZE", 2)
@@ -136,7 +136,7 @@ def test_fit_takes_any_iterable_in_parts(monkeypatch):
     assert s2s.WordTokenizer.fit([]).vocabulary == list(SPECIAL_TOKENS)
 
 
-def test_limits_of_a_vocabulary():
+def test_limits_of_the_vocabulary():
     texts = ["a a a b b c"]
     assert s2s.WordTokenizer.fit(texts, min_freq=2).vocabulary[4:] == ["a", "b"]
     assert s2s.WordTokenizer.fit(texts, max_tokens=5).vocabulary[4:] == ["a"]
@@ -163,18 +163,18 @@ def test_ids_of_words(tokenizer):
 
 
 @pytest.mark.parametrize("typed", [*SPECIAL_TOKENS, "<EOS>", "<Pad>"])
-def test_what_looks_like_a_special_token_is_unknown(tokenizer, typed):
+def test_text_of_a_special_token_is_unknown(tokenizer, typed):
     assert tokenizer.tokenize(tf.constant([f"go {typed} go"])).to_list() == [[4, 3, 4]]
 
 
-def test_encode_source_cuts_and_pads(tokenizer):
+def test_encode_source_truncates_and_pads(tokenizer):
     ids, valid_length = tokenizer.encode_source(tf.constant(["i", "", "go , i won !"]), 3)
     assert (ids.dtype, valid_length.dtype) == (tf.int32, tf.int32)
     assert ids.numpy().tolist() == [[8, 0, 0], [0, 0, 0], [4, 7, 8]]
     assert valid_length.numpy().tolist() == [1, 0, 3]
 
 
-def test_encode_target_frames_and_keeps_the_end_of_what_it_cuts(tokenizer):
+def test_encode_target_adds_bos_and_eos_and_truncates(tokenizer):
     texts = tf.constant(["i", "", "go .", "go , i won !"])
     ids, valid_length = tokenizer.encode_target(texts, 4)
     assert (ids.dtype, valid_length.dtype) == (tf.int32, tf.int32)
@@ -183,17 +183,17 @@ def test_encode_target_frames_and_keeps_the_end_of_what_it_cuts(tokenizer):
     assert tokenizer.encode_target(texts, 2)[0].numpy().tolist() == [[1, 2]] * 4
 
 
-def test_detokenize_undoes_tokenize_for_known_words(tokenizer):
+def test_detokenize_inverts_tokenize(tokenizer):
     texts = ["go .", "i won , i won !", "", "été"]
     ids, valid_length = tokenizer.encode_target(tf.constant(texts), 9)
-    found = tokenizer.detokenize(ids, valid_length)
-    assert [text.decode() for text in found.numpy()] == texts
+    result = tokenizer.detokenize(ids, valid_length)
+    assert [text.decode() for text in result.numpy()] == texts
 
 
-def test_detokenize_leaves_out_special_tokens_and_what_is_past_the_valid_length(tokenizer):
+def test_detokenize_ignores_special_tokens_and_padding(tokenizer):
     ids = tf.constant([[1, 4, 3, 2, 5, 0], [999, -1, 9, 9, 9, 9]])
-    found = tokenizer.detokenize(ids, tf.constant([6, 3])).numpy().tolist()
-    assert found == [b"go <unk> .", b"<unk> <unk> won"]
+    result = tokenizer.detokenize(ids, tf.constant([6, 3])).numpy().tolist()
+    assert result == [b"go <unk> .", b"<unk> <unk> won"]
 
 
 def test_tokens_of_ids(tokenizer):
@@ -206,7 +206,7 @@ def test_tokens_of_ids(tokenizer):
     assert tokenizer.tokens_of(ids[:, :0]).shape == (3, 0)
 
 
-def test_an_empty_batch(tokenizer):
+def test_empty_batch(tokenizer):
     none = tf.constant([], tf.string)
     assert tokenizer.tokenize(none).to_list() == []
     for encode in (tokenizer.encode_source, tokenizer.encode_target):
@@ -215,7 +215,7 @@ def test_an_empty_batch(tokenizer):
         assert tokenizer.detokenize(ids, valid_length).shape == (0,)
 
 
-def test_works_in_graphs(tokenizer):
+def test_in_graphs(tokenizer):
     texts = ["Go.", "", "i won !"]
     eager = tokenizer.encode_target(tf.constant(texts), 5)
     data = tf.data.Dataset.from_tensor_slices(texts).batch(3)
@@ -225,8 +225,8 @@ def test_works_in_graphs(tokenizer):
     def round_trip(text):
         return tokenizer.detokenize(*tokenizer.encode_source(text, 5))
 
-    for found, expected in zip(mapped, eager, strict=True):
-        assert found.numpy().tolist() == expected.numpy().tolist()
+    for result, expected in zip(mapped, eager, strict=True):
+        assert result.numpy().tolist() == expected.numpy().tolist()
     assert round_trip(tf.constant(texts)).numpy().tolist() == [b"go .", b"", b"i won !"]
 
 
@@ -235,15 +235,15 @@ def test_works_in_graphs(tokenizer):
 
 @pytest.fixture
 def odd():
-    """A vocabulary with all that a line-based reader could stumble over."""
+    """A vocabulary that is difficult for line-based readers."""
     return s2s.WordTokenizer([*SPECIAL_TOKENS, "b\u2028c", "d\x85", "\ufeff", "e\tf", "🙂", "\\n"])
 
 
-def test_vocabulary_file_is_a_token_a_line(tmp_path, tokenizer):
+def test_vocabulary_file_format(tmp_path, tokenizer):
     tokenizer.save(tmp_path / "words.txt")
     expected = "".join(f"{token}\n" for token in tokenizer.vocabulary).encode()
     assert (tmp_path / "words.txt").read_bytes() == expected
-    # An editor may have left out the last line's end.
+    # An editor may have removed the last line end.
     (tmp_path / "words.txt").write_bytes(expected.removesuffix(b"\n"))
     assert s2s.WordTokenizer.load(tmp_path / "words.txt").vocabulary == tokenizer.vocabulary
 
@@ -255,7 +255,7 @@ def test_save_and_load(tmp_path, odd):
     )
 
 
-def test_as_asset_looks_up_the_same_in_a_file(tmp_path, odd):
+def test_as_asset(tmp_path, odd):
     copy = odd.as_asset(tmp_path / "words.txt")
     assert copy.vocabulary == odd.vocabulary
     texts = tf.constant(["b\u2028c d\u0085 \ufeff e\tf 🙂 \\n unheard <eos>"])
@@ -280,7 +280,7 @@ def test_as_asset_looks_up_the_same_in_a_file(tmp_path, odd):
         (SPECIALS + b"\na\r\n", r"entry 5: 'a\r' is not a token; remove it"),
     ],
 )
-def test_bad_vocabulary_files_are_refused(tmp_path, content, message):
+def test_invalid_vocabulary_files(tmp_path, content, message):
     path = tmp_path / "words.txt"
     path.write_bytes(content)
     with pytest.raises(s2s.InputError) as caught:
@@ -290,21 +290,21 @@ def test_bad_vocabulary_files_are_refused(tmp_path, content, message):
     assert str(caught.value).isprintable(), "an error is one line"
 
 
-def test_missing_vocabulary_file_is_named(tmp_path):
+def test_missing_vocabulary_file(tmp_path):
     with pytest.raises(s2s.InputError, match=r"none\.txt: cannot read the vocabulary \(No such"):
         s2s.WordTokenizer.load(tmp_path / "none.txt")
     with pytest.raises(s2s.InputError, match=r"cannot read the vocabulary \(Is a directory\)"):
         s2s.WordTokenizer.load(tmp_path)
 
 
-def test_bad_vocabulary_in_python_is_refused():
+def test_invalid_vocabularies():
     with pytest.raises(s2s.InputError, match=r"^vocabulary: the first 4 entries must be"):
         s2s.WordTokenizer(["a"])
-    with pytest.raises(s2s.InputError, match="^vocabulary, entry 6: 'a' is a duplicate"):
+    with pytest.raises(s2s.InputError, match=r"^vocabulary, entry 6: 'a' is a duplicate"):
         s2s.WordTokenizer([*SPECIAL_TOKENS, "a", "a"])
 
 
-def test_keras_files_hold_the_vocabulary_as_an_asset(tmp_path, odd):
+def test_keras_file_has_the_vocabulary_as_an_asset(tmp_path, odd):
     Holder(odd).save(tmp_path / "holder.keras")
     with zipfile.ZipFile(tmp_path / "holder.keras") as archive:
         [asset] = [name for name in archive.namelist() if name.endswith("vocabulary.txt")]
@@ -315,14 +315,14 @@ def test_keras_files_hold_the_vocabulary_as_an_asset(tmp_path, odd):
     assert loaded.tokenize(text).to_list() == odd.tokenize(text).to_list()
 
 
-def test_a_tokenizer_that_keras_has_yet_to_fill_counts_as_true():
+def test_tokenizer_without_vocabulary_is_true():
     empty = s2s.WordTokenizer()
     assert len(empty) == 0
-    assert empty, "Keras drops what counts as false while it loads"
+    assert empty, "Keras drops objects that are false while it loads"
 
 
-def test_one_text_instead_of_several():
-    # Each of its letters would be a word.
+def test_one_text_instead_of_a_list():
+    # Its letters would become words.
     with pytest.raises(s2s.InputError, match="texts: expected a list of sentences, got one"):
         s2s.WordTokenizer.fit("Go.")
     with pytest.raises(s2s.InputError, match="texts: number 1 is 3; give each as str or bytes"):

@@ -1,4 +1,4 @@
-"""What a call may be given."""
+"""Argument checks."""
 
 import numpy as np
 import pytest
@@ -13,7 +13,7 @@ from keras_s2s.utils.checks import (
 from keras_s2s.utils.errors import InputError
 
 
-def test_whole_numbers():
+def test_integers():
     assert check_int("beam", 3) == 3
     assert check_int("beam", np.int64(3)) == 3
     for value in ("3", 3.0, True, None, [3]):
@@ -23,7 +23,7 @@ def test_whole_numbers():
         check_int("num_steps", 2, 3, ", since so")
 
 
-def test_several_whole_numbers():
+def test_several_integers():
     check_ints(embed_size=1, num_layers=np.int64(2))
     with pytest.raises(InputError, match=r"^num_layers is None; give an integer$"):
         check_ints(embed_size=1, num_layers=None)
@@ -31,7 +31,7 @@ def test_several_whole_numbers():
         check_ints(3, num_layers=2)
 
 
-def test_shares():
+def test_fractions():
     for value in (0, 0.5, np.float32(0.9)):
         check_fraction("dropout", value)
     for value in (-0.1, 1, float("nan"), "0.1", None):
@@ -39,7 +39,7 @@ def test_shares():
             check_fraction("dropout", value)
 
 
-def test_kinds():
+def test_types():
     check_type("corpus", "pairs", str, "a text")
     with pytest.raises(InputError, match=r"^corpus is 'pairs', not a dict; give another$"):
         check_type("corpus", "pairs", dict, "another")
@@ -59,7 +59,7 @@ def test_kinds():
         ([["Go."]], "number 1 is list; give each as str or bytes"),
     ],
 )
-def test_what_is_no_list_of_texts(texts, message):
+def test_invalid_lists_of_texts(texts, message):
     with pytest.raises(InputError) as error:
         check_texts("sentences", texts)
     assert str(error.value) == f"sentences: {message}"

@@ -1,4 +1,4 @@
-"""Messages, progress, and TensorFlow's chatter."""
+"""Messages, progress, and TensorFlow's log lines."""
 
 import io
 import os
@@ -17,7 +17,7 @@ from keras_s2s.utils.console import _without_loading_logs, import_tensorflow
 
 
 def stderr_of(code, **environment):
-    """What a process that runs the code writes to stderr, even where it closes that."""
+    """Return the exit status and stderr of a process that runs the code."""
     kept = {key: value for key, value in os.environ.items() if not key.startswith("TF_")}
     done = subprocess.run(
         [sys.executable, "-c", LOADING + code],
@@ -29,7 +29,7 @@ def stderr_of(code, **environment):
     return done.returncode, done.stderr
 
 
-def test_tensorflow_is_quiet_and_all_else_is_heard():
+def test_tensorflow_logs_nothing_and_other_output_passes():
     code = """
 import_tensorflow()
 import tensorflow as tf
@@ -41,17 +41,17 @@ try:
 except tf.errors.InvalidArgumentError:
     print("errors are exceptions", file=sys.stderr)
 """
-    heard = "tensorflow\nstill here\nerrors are exceptions\n"
-    assert stderr_of(code, KERAS_BACKEND="jax") == (0, heard)
+    output = "tensorflow\nstill here\nerrors are exceptions\n"
+    assert stderr_of(code, KERAS_BACKEND="jax") == (0, output)
 
 
-def test_who_asks_for_it_gets_the_chatter():
-    status, heard = stderr_of("import_tensorflow()", TF_CPP_MIN_LOG_LEVEL="0")
+def test_log_level_of_the_environment_takes_precedence():
+    status, output = stderr_of("import_tensorflow()", TF_CPP_MIN_LOG_LEVEL="0")
     assert status == 0
-    assert "oneDNN" in heard or "cpu_feature_guard" in heard
+    assert "oneDNN" in output or "cpu_feature_guard" in output
 
 
-def test_only_the_chatter_is_held_back():
+def test_only_log_lines_are_removed():
     code = """
 with _without_loading_logs():
     os.write(2, b"WARNING: All log messages before absl::InitializeLog() is called are ...\\n")
@@ -60,12 +60,12 @@ with _without_loading_logs():
     os.write(2, b"a library that cannot be found\\n")
 raise SystemExit(3)
 """
-    status, heard = stderr_of(code)
+    status, output = stderr_of(code)
     assert status == 3
-    assert "UserWarning: a warning" in heard
-    assert "a library that cannot be found\n" in heard
-    assert "oneDNN" not in heard
-    assert "absl" not in heard
+    assert "UserWarning: a warning" in output
+    assert "a library that cannot be found\n" in output
+    assert "oneDNN" not in output
+    assert "absl" not in output
 
 
 def test_an_error_while_loading_is_heard():
@@ -74,24 +74,24 @@ with _without_loading_logs():
     os.write(2, b"why\\n")
     raise ImportError("no such library")
 """
-    status, heard = stderr_of(code)
+    status, output = stderr_of(code)
     assert status == 1
-    assert heard.startswith("why\n")
-    assert heard.endswith("ImportError: no such library\n")
+    assert output.startswith("why\n")
+    assert output.endswith("ImportError: no such library\n")
 
 
 def test_a_crash_while_loading_is_heard():
-    status, heard = stderr_of("with _without_loading_logs(): os.abort()")
+    status, output = stderr_of("with _without_loading_logs(): os.abort()")
     assert status < 0
-    assert "Fatal Python error: Aborted" in heard
+    assert "Fatal Python error: Aborted" in output
 
 
-def test_closed_streams_are_no_reason_to_fail():
+def test_closed_stderr():
     assert stderr_of("os.close(2)\nwith _without_loading_logs(): pass\nos._exit(7)") == (7, "")
 
 
 @pytest.mark.parametrize("terminal", [False, True])
-def test_a_bar_is_for_a_terminal(terminal, monkeypatch):
+def test_progress_bar_shows_only_on_a_terminal(terminal, monkeypatch):
     stream = io.StringIO()
     monkeypatch.setattr(stream, "isatty", lambda: terminal, raising=False)
     monkeypatch.setattr(sys, "stderr", stream)
@@ -102,7 +102,7 @@ def test_a_bar_is_for_a_terminal(terminal, monkeypatch):
     assert terminal or not stream.getvalue()
 
 
-def test_work_shows_on_a_terminal_while_it_lasts(monkeypatch):
+def test_spinner_shows_on_a_terminal(monkeypatch):
     stream = io.StringIO()
     monkeypatch.setattr(stream, "isatty", lambda: True, raising=False)
     monkeypatch.setattr(sys, "stderr", stream)
@@ -115,6 +115,6 @@ def test_work_shows_on_a_terminal_while_it_lasts(monkeypatch):
     assert stream.getvalue().count("\x1b[?25h") == 2, "the cursor is back"
 
 
-def test_say(capsys):
+def test_log(capsys):
     log("à suivre")
     assert capsys.readouterr() == ("", "à suivre\n")

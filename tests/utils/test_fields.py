@@ -1,4 +1,4 @@
-"""Fields of a configuration: their types, and what is said of values they may not have."""
+"""Fields of configurations: types, limits, validation."""
 
 import dataclasses
 
@@ -10,54 +10,54 @@ from keras_s2s.utils.fields import INT32_MAX, config_field, field_type, validate
 
 @dataclasses.dataclass
 class Options:
-    colour: str = config_field("red", "what it looks like", choices=("red", "green"))
-    number: int = config_field(3, "how many", 1, 9)
-    share: float = config_field(0.5, "how much of it", gt=0, lt=1)
-    limit: int | None = config_field(None, "no more than that")
-    loud: bool = config_field(False, "whether one hears it")
+    color: str = config_field("red", "a color", choices=("red", "green"))
+    count: int = config_field(3, "a count", 1, 9)
+    share: float = config_field(0.5, "a fraction", gt=0, lt=1)
+    limit: int | None = config_field(None, "a limit")
+    loud: bool = config_field(False, "a flag")
 
 
-FIELDS = {item.name: item for item in dataclasses.fields(Options)}
+FIELDS = {field.name: field for field in dataclasses.fields(Options)}
 
 
 def test_types():
-    kinds = {name: field_type(item) for name, item in FIELDS.items()}
-    assert kinds == {"colour": str, "number": int, "share": float, "limit": int, "loud": bool}
+    types = {name: field_type(field) for name, field in FIELDS.items()}
+    assert types == {"color": str, "count": int, "share": float, "limit": int, "loud": bool}
 
 
-def test_what_a_field_says_of_itself():
-    assert FIELDS["number"].metadata["description"] == "how many"
-    assert FIELDS["number"].metadata["limits"] == {"ge": 1, "le": 9}
+def test_metadata():
+    assert FIELDS["count"].metadata["description"] == "a count"
+    assert FIELDS["count"].metadata["limits"] == {"ge": 1, "le": 9}
     assert FIELDS["limit"].metadata["limits"] == {"ge": 0, "le": INT32_MAX}
-    assert FIELDS["colour"].metadata["choices"] == ("red", "green")
-    assert FIELDS["number"].default == 3
+    assert FIELDS["color"].metadata["choices"] == ("red", "green")
+    assert FIELDS["count"].default == 3
 
 
 @pytest.mark.parametrize(
     "values",
     [
         {},
-        {"colour": "green", "number": 9, "share": 0.999, "limit": 7, "loud": True},
-        {"number": 1, "share": 0.001, "limit": 0},
+        {"color": "green", "count": 9, "share": 0.999, "limit": 7, "loud": True},
+        {"count": 1, "share": 0.001, "limit": 0},
         {"limit": None},
     ],
 )
-def test_what_they_may_be(values):
+def test_valid_values(values):
     validate_fields(Options(**values))
 
 
 @pytest.mark.parametrize(
     ("name", "value", "message"),
     [
-        ("colour", "gren", "colour is 'gren'; give one of red, green; did you mean green?"),
-        ("colour", 7, "colour is 7; give one of red, green"),
-        ("colour", None, "colour is None; give one of red, green"),
-        ("number", "3", "number is '3'; give an integer"),
-        ("number", 3.0, "number is 3.0; give an integer"),
-        ("number", True, "number is True; give an integer"),
-        ("number", None, "number is None; give an integer"),
-        ("number", 0, "number is 0; give 1 or more"),
-        ("number", 10, "number is 10; give 9 or less"),
+        ("color", "gren", "color is 'gren'; give one of red, green; did you mean green?"),
+        ("color", 7, "color is 7; give one of red, green"),
+        ("color", None, "color is None; give one of red, green"),
+        ("count", "3", "count is '3'; give an integer"),
+        ("count", 3.0, "count is 3.0; give an integer"),
+        ("count", True, "count is True; give an integer"),
+        ("count", None, "count is None; give an integer"),
+        ("count", 0, "count is 0; give 1 or more"),
+        ("count", 10, "count is 10; give 9 or less"),
         ("share", 0, "share is 0; give more than 0"),
         ("share", 1.0, "share is 1.0; give less than 1"),
         ("share", float("nan"), "share is nan; give a number"),
@@ -69,7 +69,7 @@ def test_what_they_may_be(values):
         ("loud", "yes", "loud is 'yes'; give True or False"),
     ],
 )
-def test_what_they_may_not_be(name, value, message):
-    with pytest.raises(InputError) as refused:
+def test_invalid_values(name, value, message):
+    with pytest.raises(InputError) as error:
         validate_fields(Options(**{name: value}))
-    assert str(refused.value) == message
+    assert str(error.value) == message
