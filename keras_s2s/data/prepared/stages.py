@@ -106,8 +106,8 @@ class Stages:
         for stream, corpus in zip(self.streams, previous, strict=True):
             if list(stream.sha256) != corpus["sha256"]:
                 raise InputError(
-                    f"{stream.display_name}: differs from the text that {self.folder.path} was prepared "
-                    "from; restore the old text, or pass --overwrite"
+                    f"{stream.display_name}: differs from the text that {self.folder.path} was "
+                    "prepared from; restore the old text, or pass --overwrite"
                 )
 
     def discard_outdated_results(self, stats: list[ChunkStats]) -> None:
