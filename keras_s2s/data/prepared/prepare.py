@@ -96,8 +96,7 @@ def _run(stages: Stages) -> dict[str, Any]:
         # The configuration was compared before; old versions name its fields differently.
         if {**previous, "configuration": None} != {**index, "configuration": None}:
             raise InputError(
-                f"{folder.path}: the result differs from the corpus prepared before; pass "
-                "--overwrite to replace it"
+                f"{folder.path}: was prepared with another result; pass --overwrite to replace it"
             )
         # Not rewritten: its checksum is the fingerprint of the corpus.
         index = previous
