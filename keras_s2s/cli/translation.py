@@ -139,17 +139,17 @@ def web(options: argparse.Namespace) -> None:
             f"the page needs packages that are not installed ({error}); "
             "pip install 'keras-s2s[web]'"
         ) from error
-    from keras_s2s.cli.web.models import LocalModel, connect, is_address
+    from keras_s2s.cli.web.models import LocalModel, connect, is_url
 
     paths = [options.model] if options.second is None else [options.model, options.second]
-    served = {path: connect(path) for path in paths if is_address(path)}
+    served = {path: connect(path) for path in paths if is_url(path)}
     with page.listen(options.host, options.port) as listener:
-        with spinner("loading, and translating for the first time, which takes longest"):
+        with spinner("loading and warming up"):
             models = [served.get(path) or LocalModel(path, load_model(path)) for path in paths]
             for model in models:
                 if isinstance(model, LocalModel):
-                    model.ask("")
-        if not page.is_local(listener):
-            log(f"whoever reaches {options.host} can use the page; it asks for no password")
-        log(f"open {page.url_of(listener)} in a browser; Ctrl-C ends")
-        page.make_server_for(models, listener).serve_forever()
+                    model.translate("")
+        if not page.is_loopback(listener):
+            log(f"the page has no password: everyone who can connect to {options.host} can use it")
+        log(f"open {page.page_url(listener)} in a browser; press Ctrl-C to quit")
+        page.make_page_server(models, listener).serve_forever()

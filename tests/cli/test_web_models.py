@@ -1,4 +1,4 @@
-"""What the page shows of a model is what the model says, wherever it runs."""
+"""Results on the page equal those of the translator, wherever the model runs."""
 
 import contextlib
 import socket
@@ -7,7 +7,7 @@ import pytest
 from imitation_server import Failure, Models, start_grpc, start_rest
 
 import keras_s2s as s2s
-from keras_s2s.cli.web.models import LocalModel, connect, is_address
+from keras_s2s.cli.web.models import LocalModel, connect, is_url
 from keras_s2s.client.translation_client import TranslationClient
 from keras_s2s.serving.session import SavedModelSession
 from keras_s2s.utils.errors import InputError, ServerError
@@ -16,27 +16,27 @@ SENTENCES = ["I see you.", "Go, you old friend!", "🙂 <b>?</b>", "you " * 50]
 
 
 def expected_of(translator, sentence):
-    """Translation, score, candidates and the rows of attention, from the translator itself."""
+    """Return translation, score and candidates of the translator itself."""
     [translation], [score] = translator.translate([sentence], return_scores=True)
     size = translator.beam_size
     [texts], [scores] = translator.translate([sentence], beam=size, n_best=size, return_scores=True)
     return translation, score, texts, scores
 
 
-def check(answer, translator, sentence):
+def check(result, translator, sentence):
     translation, score, texts, scores = expected_of(translator, sentence)
-    assert answer.translation == translation
-    assert answer.score == pytest.approx(score, rel=1e-4, abs=1e-4)
-    assert [candidate.translation for candidate in answer.candidates] == texts
-    assert [candidate.score for candidate in answer.candidates] == pytest.approx(
+    assert result.translation == translation
+    assert result.score == pytest.approx(score, rel=1e-4, abs=1e-4)
+    assert [candidate.translation for candidate in result.candidates] == texts
+    assert [candidate.score for candidate in result.candidates] == pytest.approx(
         scores, rel=1e-4, abs=1e-4
     )
-    assert answer.milliseconds > 0
-    assert answer.beam_milliseconds > 0
+    assert result.latency > 0
+    assert result.beam_latency > 0
     if translator.model.decoder.attention is None:
-        assert answer.attention is None
+        assert result.attention is None
         return
-    source, target, weights = answer.attention
+    source, target, weights = result.attention
     assert len(weights) == len(target)
     assert [word for word in target if word != "<eos>"] == translation.split()
     assert source == sentence.lower().replace(".", " .").split()[: len(source)] or "," in sentence
@@ -51,27 +51,27 @@ def exported(attending_export):
 
 
 @pytest.mark.parametrize("sentence", SENTENCES)
-def test_a_model_in_this_process(sentence, plain, attending, exported):
+def test_local_models(sentence, plain, attending, exported):
     for model in (plain, attending):
-        check(LocalModel("local", model).ask(sentence), model, sentence)
-    check(LocalModel("exported", exported).ask(sentence), attending, sentence)
+        check(LocalModel("local", model).translate(sentence), model, sentence)
+    check(LocalModel("exported", exported).translate(sentence), attending, sentence)
 
 
-def test_an_export_without_attention(plain, exported_run):
+def test_export_without_attention(plain, exported_run):
     without = s2s.ExportedTranslator(exported_run)
-    check(LocalModel("exported", without).ask("Go."), plain, "Go.")
+    check(LocalModel("exported", without).translate("Go."), plain, "Go.")
     assert without.explained(["Go."]) is None
 
 
-def test_an_export_without_beam_search(attending, exported, monkeypatch):
+def test_export_without_beam_search(attending, exported, monkeypatch):
     monkeypatch.setattr(exported, "_searches", {})
     monkeypatch.setattr(exported, "beam_size", None)
-    answer = LocalModel("older", exported).ask("Go.")
-    assert answer.candidates is None
-    assert [answer.translation] == attending.translate(["Go."])
+    result = LocalModel("older", exported).translate("Go.")
+    assert result.candidates is None
+    assert [result.translation] == attending.translate(["Go."])
 
 
-def test_one_sentence_is_no_list(attending):
+def test_single_sentence_instead_of_a_list(attending):
     with pytest.raises(InputError, match="put it in brackets"):
         attending.explained("Go.")
 
@@ -81,7 +81,7 @@ def sessions(exported_run, attending_export):
     with SavedModelSession(exported_run) as first, SavedModelSession(attending_export) as second:
         for session in (first, second):
             for signature in {"serving_default", "beam", "explain"} & {*session.signatures}:
-                session.run(signature, text=[b"Go."])  # the first time takes longest
+                session.run(signature, text=[b"Go."])  # warm-up
         yield {1: first, 2: second}
 
 
@@ -91,8 +91,8 @@ def models(sessions):
 
 
 @pytest.fixture(params=["grpc", "rest"])
-def address(request, models):
-    """Of the model on a running server."""
+def url(request, models):
+    """URL of the model on a running server."""
     if request.param == "grpc":
         server, address = start_grpc(models)
         yield f"grpc://{address}/en-fr"
@@ -105,36 +105,36 @@ def address(request, models):
 
 
 @pytest.fixture
-def ask(address):
-    """Asks the model, or the version that is meant by what comes after its name."""
+def translate(url):
+    """Translates with the model, or with the version that a suffix of the URL selects."""
 
-    def ask(sentence, choice=""):
-        with contextlib.closing(connect(address + choice)) as model:
-            return model.ask(sentence)
+    def translate(sentence, selector=""):
+        with contextlib.closing(connect(url + selector)) as model:
+            return model.translate(sentence)
 
-    return ask
+    return translate
 
 
 @pytest.fixture
-def client(address):
-    protocol, _, location = address.partition("://")
+def client(url):
+    protocol, _, location = url.partition("://")
     protocol = protocol.replace("http", "rest")
     with TranslationClient(location.partition("/")[0], "en-fr", protocol=protocol) as client:
         yield client
 
 
 class TestServed:
-    def test_the_same_answers(self, ask, attending, plain):
+    def test_results_equal_the_translator(self, translate, attending, plain):
         for sentence in SENTENCES:
-            answer = ask(sentence)
-            check(answer, attending, sentence)
-            assert answer.version == 2
-        for choice in ("/versions/1", "/labels/stable", "/labels/stable/"):
-            answer = ask("Go.", choice)
-            check(answer, plain, "Go.")
-            assert answer.version == 1
+            result = translate(sentence)
+            check(result, attending, sentence)
+            assert result.version == 2
+        for selector in ("/versions/1", "/labels/stable", "/labels/stable/"):
+            result = translate("Go.", selector)
+            check(result, plain, "Go.")
+            assert result.version == 1
 
-    def test_what_the_client_says_of_many_sentences(self, client, attending):
+    def test_client_on_many_sentences(self, client, attending):
         sentences = [*SENTENCES, ""] * 8
         size = attending.beam_size
         translations, scores = client.n_best(sentences)
@@ -144,37 +144,39 @@ class TestServed:
         assert translations == expected
         for row, expected_row in zip(scores, expected_scores, strict=True):
             assert row == pytest.approx(expected_row, rel=1e-4, abs=1e-4)
-        explained, wanted = client.explain(sentences), attending.explained(sentences)
+        outputs, expected_outputs = client.explain(sentences), attending.explained(sentences)
         for name in ("source_tokens", "target_tokens"):
-            assert explained[name] == wanted[name]
-        for got, matrix in zip(explained["attention"], wanted["attention"], strict=True):
-            for row, wanted_row in zip(got, matrix, strict=True):
-                assert row == pytest.approx(wanted_row, abs=1e-5)
+            assert outputs[name] == expected_outputs[name]
+        for weights, expected_weights in zip(
+            outputs["attention"], expected_outputs["attention"], strict=True
+        ):
+            for row, expected_row in zip(weights, expected_weights, strict=True):
+                assert row == pytest.approx(expected_row, abs=1e-5)
 
-    def test_a_signature_that_is_not_there(self, client, models):
+    def test_missing_signature(self, client, models):
         models.versions.pop(2)
         with pytest.raises(ServerError):
             client.explain(["Go."])
 
-    def test_an_error_of_the_server(self, ask, models):
+    def test_server_error(self, translate, models):
         def trouble():
             raise Failure("INTERNAL", "out of luck")
 
         models.troubles.append(trouble)
         with pytest.raises(ServerError, match="out of luck"):
-            ask("Go.")
+            translate("Go.")
 
 
 @pytest.mark.parametrize("form", ["grpc://{}/en-fr", "http://{}/v1/models/en-fr"])
-def test_a_server_that_is_not_there(form):
+def test_unreachable_server(form):
     with socket.create_server(("127.0.0.1", 0)) as closed:
         address = f"127.0.0.1:{closed.getsockname()[1]}"
     with pytest.raises(ServerError, match="check that it runs"):
-        connect(form.format(address)).ask("Go.")  # nothing is open, so there is nothing to close
+        connect(form.format(address)).translate("Go.")  # no connection was opened
 
 
 @pytest.mark.parametrize(
-    "address",
+    "url",
     [
         "http://localhost:8501",
         "http://localhost:8501/en-fr",
@@ -190,15 +192,15 @@ def test_a_server_that_is_not_there(form):
         "ftp://localhost/en-fr",
     ],
 )
-def test_an_address_in_another_form(address):
-    assert is_address(address)
-    with pytest.raises(InputError, match="is no address") as caught:
-        connect(address)
+def test_invalid_urls(url):
+    assert is_url(url)
+    with pytest.raises(InputError, match="not the URL") as caught:
+        connect(url)
     assert "\n" not in str(caught.value)
 
 
 @pytest.mark.parametrize(
-    ("address", "server", "model", "kind"),
+    ("url", "server", "model", "protocol"),
     [
         ("https://gate/fr/v1/models/a%2Fb", "https://gate:8501/fr", ("a/b", None, None), "REST"),
         ("http://h:1/v1/models/m/versions/3/", "http://h:1", ("m", 3, None), "REST"),
@@ -206,11 +208,11 @@ def test_an_address_in_another_form(address):
         ("grpc://h/m", "h:8500", ("m", None, None), "gRPC"),
     ],
 )
-def test_addresses(address, server, model, kind):
-    assert is_address(address)
-    with contextlib.closing(connect(address)) as served:
-        assert served.name == address
-        assert served.place == f"on a server, by {kind}"
+def test_urls(url, server, model, protocol):
+    assert is_url(url)
+    with contextlib.closing(connect(url)) as served:
+        assert served.name == url
+        assert served.location == f"on TensorFlow Serving, by {protocol}"
         assert served._client.model == model
         assert served._client._transport.address == server
-    assert not is_address("runs/mine")
+    assert not is_url("runs/mine")

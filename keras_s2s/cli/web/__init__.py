@@ -1,1 +1,1 @@
-"""The page of `keras-s2s web`: one model, or two side by side, in the browser."""
+"""Web page of `keras-s2s web`: try one model, or compare two side by side."""

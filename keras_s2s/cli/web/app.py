@@ -1,7 +1,7 @@
-"""The page of `keras-s2s web`; needs Flask (`pip install 'keras-s2s[web]'`).
+"""Flask application of `keras-s2s web` (`pip install 'keras-s2s[web]'`).
 
-The page is HTML that the program here writes, with one style sheet and one short script; nothing
-in it comes from another address, and browsers are told to allow no other.
+The page is rendered on the server, with one style sheet and one short script. It loads nothing from
+other hosts, which its Content-Security-Policy enforces.
 """
 
 import errno
@@ -15,13 +15,13 @@ import flask
 from werkzeug.exceptions import HTTPException, RequestEntityTooLarge
 from werkzeug.serving import BaseWSGIServer, WSGIRequestHandler, make_server
 
-from keras_s2s.cli.web.models import PageAnswer, PageModel
+from keras_s2s.cli.web.models import PageModel, TranslationResult
 from keras_s2s.utils.errors import InputError, ServerError, first_line, one_line
 
 MAX_CHARACTERS = 10_000
-MAX_BYTES = 1 << 18
+MAX_REQUEST_BYTES = 1 << 18
 
-# Steps of shading in the picture of attention, see page.css.
+# Shading levels of the attention map, see page.css.
 SHADES = 20
 
 HEADERS = {
@@ -39,15 +39,15 @@ _logger = logging.getLogger("keras_s2s")
 def make_app(
     models: Sequence[PageModel], trusted_hosts: Sequence[str] | None = None
 ) -> flask.Flask:
-    """The page as a WSGI application.
+    """Return the WSGI application of the page.
 
     Args:
-        models: those that answer, side by side.
-        trusted_hosts: names by which browsers may ask for it; any when left out.
+        models: models to show side by side.
+        trusted_hosts: accepted values of the `Host` header; default any.
 
     Returns:
-        The application. `/` is the page, which also works without its script; `/answers/N` is
-        what model N answers to the `sentence` that is sent there, as a part of the page.
+        The application. `/` is the page, which also works without its script; a POST of
+        `sentence` to `/translations/N` returns the HTML fragment with the result of model N.
     """
     app = flask.Flask(
         "keras_s2s.cli.web.app",
@@ -55,8 +55,8 @@ def make_app(
         static_folder="templates",
         static_url_path="/files",
     )
-    app.config["MAX_CONTENT_LENGTH"] = MAX_BYTES
-    # Another site could else have its own name point here, and read what the page says.
+    app.config["MAX_CONTENT_LENGTH"] = MAX_REQUEST_BYTES
+    # Against DNS rebinding: another site could point its own name here and read the page.
     app.config["TRUSTED_HOSTS"] = trusted_hosts and list(trusted_hosts)
     app.jinja_env.trim_blocks = app.jinja_env.lstrip_blocks = True
     app.add_template_filter(shade)
@@ -65,59 +65,59 @@ def make_app(
 
     @app.get("/")
     def page() -> str:
-        return flask.render_template("page.html", models=models, sentence="", answers=None)
+        return flask.render_template("page.html", models=models, sentence="", results=None)
 
     @app.post("/")
-    def page_with_answers() -> str:
+    def page_with_results() -> str:
         sentence = flask.request.form.get("sentence", "")
-        answers = [ask(model, sentence) for model in models]
-        return flask.render_template("page.html", models=models, sentence=sentence, answers=answers)
+        results = [translate(model, sentence) for model in models]
+        return flask.render_template("page.html", models=models, sentence=sentence, results=results)
 
-    @app.post("/answers/<int:number>")
-    def answer(number: int) -> str:
-        if number >= len(models):
+    @app.post("/translations/<int:index>")
+    def translation(index: int) -> str:
+        if index >= len(models):
             flask.abort(404)
-        answered = ask(models[number], flask.request.form.get("sentence", ""))
-        return flask.render_template("answer.html", model=models[number], answer=answered)
+        result = translate(models[index], flask.request.form.get("sentence", ""))
+        return flask.render_template("result.html", result=result)
 
     @app.errorhandler(HTTPException)
-    def refusal(error: HTTPException) -> tuple[str, int]:
-        line = too_long(None) if isinstance(error, RequestEntityTooLarge) else str(error)
-        return flask.render_template("answer.html", model=None, answer=line), error.code or 500
+    def http_error(error: HTTPException) -> tuple[str, int]:
+        message = too_long(None) if isinstance(error, RequestEntityTooLarge) else str(error)
+        return flask.render_template("result.html", result=message), error.code or 500
 
     @app.after_request
-    def with_headers(response: flask.Response) -> flask.Response:
+    def add_headers(response: flask.Response) -> flask.Response:
         response.headers.update(HEADERS)
         return response
 
     return app
 
 
-def ask(model: PageModel, sentence: str) -> PageAnswer | str:
-    """What a model answers, or a line that says why it does not."""
+def translate(model: PageModel, sentence: str) -> TranslationResult | str:
+    """Return the result of a model, or an error message of one line."""
     if not sentence.strip():
-        return "There is nothing to translate yet: type a sentence."
+        return "Nothing to translate: type a sentence."
     if len(sentence) > MAX_CHARACTERS:
         return too_long(len(sentence))
     try:
-        return model.ask(sentence)
+        return model.translate(sentence)
     except (InputError, ServerError) as error:
         return one_line(error)
     except Exception as error:
-        # A defect: the terminal gets all of it, the page what a reader can use.
+        # A defect: the traceback goes to the terminal.
         _logger.exception("%s failed on %r", model.name, sentence)
         reason = f"{type(error).__name__}: {first_line(error)}"
-        return f"The model failed ({reason}); the terminal says more."
+        return f"The model failed ({reason}); see the terminal."
 
 
 def too_long(characters: int | None) -> str:
-    """The line about a text that is no sentence any more."""
-    has = "too many" if characters is None else f"{characters:,}"
-    return f"The text has {has} characters; give at most {MAX_CHARACTERS:,}."
+    """Return the error message for a text of this length; None if unknown."""
+    count = "too many" if characters is None else f"{characters:,}"
+    return f"The text has {count} characters; give at most {MAX_CHARACTERS:,}."
 
 
 def shade(weight: float) -> int:
-    """The step of shading for a weight of attention, which need not be a number.
+    """Return the shading level for an attention weight, which may be NaN.
 
     >>> shade(0.5), shade(1.0), shade(float("nan"))
     (10, 20, 0)
@@ -126,7 +126,7 @@ def shade(weight: float) -> int:
 
 
 def milliseconds(value: float) -> str:
-    """A time for the page.
+    """Format a latency.
 
     >>> milliseconds(3.14159), milliseconds(1234.5)
     ('3.1 ms', '1,234 ms')
@@ -135,7 +135,7 @@ def milliseconds(value: float) -> str:
 
 
 def signed(value: float) -> str:
-    """A score for the page, with a real minus sign.
+    """Format a score, with a typographic minus sign.
 
     >>> signed(-0.4612)
     '−0.461'
@@ -144,33 +144,36 @@ def signed(value: float) -> str:
 
 
 def listen(host: str, port: int) -> socket.socket:
-    """A socket that takes connections, before anything that takes time is done.
+    """Return a listening socket.
 
     Args:
-        host: name or number of an address of this machine.
-        port: 0 for any that is free.
+        host: host name or IP address of this machine.
+        port: 0 for any free port.
 
     Raises:
-        InputError: no such address, or the port is in use or not allowed.
+        InputError: the address does not exist, or the port is in use or not permitted.
     """
     if not 0 <= port <= 65535:
-        raise InputError(f"--port is {port}; give 0 to 65535, with 0 for any that is free")
+        raise InputError(f"--port is {port}; give 0 to 65535, with 0 for any free port")
     try:
-        found = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)
+        addresses = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)
     except (OSError, UnicodeError) as error:
         raise InputError(
-            f"--host is {host!r}, which is no address; give one of this machine, such as 127.0.0.1"
+            f"--host is {host!r}, which is not an address; give one of this machine, such as "
+            "127.0.0.1"
         ) from error
-    # Of the two of localhost the one that everybody means.
-    family, kind, protocol, _, address = min(found, key=lambda entry: entry[0] != socket.AF_INET)
-    listener = socket.socket(family, kind, protocol)
+    # Prefer IPv4: localhost has an address of each family.
+    family, type_, protocol, _, address = min(
+        addresses, key=lambda entry: entry[0] != socket.AF_INET
+    )
+    listener = socket.socket(family, type_, protocol)
     try:
         listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         listener.bind(address)
         listener.listen()
     except OSError as error:
         listener.close()
-        advice = "give another --port, or 0 for any that is free"
+        advice = "give another --port, or 0 for any free port"
         if error.errno == errno.EADDRNOTAVAIL:
             advice = "give an address of this machine as --host"
         raise InputError(
@@ -179,39 +182,39 @@ def listen(host: str, port: int) -> socket.socket:
     return listener
 
 
-def is_local(listener: socket.socket) -> bool:
-    """Whether only this machine reaches a socket."""
+def is_loopback(listener: socket.socket) -> bool:
+    """Return whether only this machine can connect to the socket."""
     return ipaddress.ip_address(listener.getsockname()[0]).is_loopback
 
 
-def url_of(listener: socket.socket) -> str:
-    """What to open in a browser."""
+def page_url(listener: socket.socket) -> str:
+    """Return the URL of the page."""
     host, port = listener.getsockname()[:2]
     return f"http://{f'[{host}]' if ':' in host else host}:{port}/"
 
 
 class _QuietHandler(WSGIRequestHandler):
-    """The terminal is for what goes wrong."""
+    """Request handler without access log: the terminal shows errors only."""
 
     def log_request(self, code: int | str = "-", size: int | str = "-") -> None:
         pass
 
 
-def make_server_for(models: Sequence[PageModel], listener: socket.socket) -> BaseWSGIServer:
-    """A server of the page.
+def make_page_server(models: Sequence[PageModel], listener: socket.socket) -> BaseWSGIServer:
+    """Return a server of the page.
 
     Args:
-        models: those that answer, side by side.
-        listener: see `listen`.
+        models: models to show side by side.
+        listener: result of `listen`.
 
     Returns:
-        The server; its `serve_forever` takes Ctrl-C as the end.
+        The server; its `serve_forever` returns on Ctrl-C.
     """
     host, port = listener.getsockname()[:2]
     return make_server(
         host,
         port,
-        make_app(models, ("localhost", host, "[::1]") if is_local(listener) else None),
+        make_app(models, ("localhost", host, "[::1]") if is_loopback(listener) else None),
         threaded=True,
         request_handler=_QuietHandler,
         fd=listener.fileno(),

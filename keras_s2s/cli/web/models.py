@@ -1,4 +1,4 @@
-"""What the page of `keras-s2s web` shows of a model, wherever it runs."""
+"""Models of the web page, in this process or on TensorFlow Serving, and their results."""
 
 from __future__ import annotations
 
@@ -6,92 +6,79 @@ import time
 import urllib.parse
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, NamedTuple, Protocol, TypeVar
+from typing import TYPE_CHECKING, Literal, NamedTuple, Protocol, TypeVar
 
 from keras_s2s.client.translation_client import TranslationClient
+from keras_s2s.evaluation.attention_map import AttentionMap
 from keras_s2s.utils.errors import InputError
 
 if TYPE_CHECKING:
     from keras_s2s.translation.exported_translator import ExportedTranslator
     from keras_s2s.translation.translator import Translator
 
-ADDRESSES = "http://HOST:PORT/v1/models/NAME or grpc://HOST:PORT/NAME"
-# Somebody waits before a page, so no long series of tries.
+URL_FORMS = "http://HOST:PORT/v1/models/NAME or grpc://HOST:PORT/NAME"
+# A user waits for the page: fail fast.
 TIMEOUT, RETRIES = 10.0, 1
 
 Result = TypeVar("Result")
 
 
 class Candidate(NamedTuple):
-    """A translation that beam search ended with.
+    """A finished hypothesis of beam search.
 
     Attributes:
         translation: the text.
-        score: what it is ranked by: log-probability in nats, divided by the length penalty.
+        score: log-probability in nats, divided by the length penalty.
     """
 
     translation: str
     score: float
-
-
-class Attention(NamedTuple):
-    """Where the model looked in the source while it wrote each token.
-
-    Attributes:
-        source_tokens: what the encoder read.
-        target_tokens: the answer of greedy search, with `<eos>`.
-        weights: a row for each target token with a number from 0 to 1 for each source token.
-    """
-
-    source_tokens: list[str]
-    target_tokens: list[str]
-    weights: list[list[float]]
 
 
 @dataclass(frozen=True)
-class PageAnswer:
-    """All that the page shows of a model's answer to a sentence.
+class TranslationResult:
+    """Result of a model for one sentence.
 
     Attributes:
-        translation: by greedy search, as `Translator.translate` gives it.
+        translation: by greedy search, as `Translator.translate` returns it.
         score: its log-probability in nats.
-        milliseconds: that greedy search took, the way to a server and back included.
-        candidates: what beam search ended with, best first; None where the model has none.
-        beam_milliseconds: that beam search took.
-        attention: None for a model without.
-        version: of a model on a server, the one that answered.
+        latency: of greedy search in milliseconds, including the network for a served model.
+        candidates: hypotheses of beam search, best first; None where the model has no beam search.
+        beam_latency: of beam search in milliseconds.
+        attention: None for a model without attention.
+        version: of the served model that responded.
     """
 
     translation: str
     score: float
-    milliseconds: float
+    latency: float
     candidates: list[Candidate] | None
-    beam_milliseconds: float
-    attention: Attention | None
+    beam_latency: float
+    attention: AttentionMap | None
     version: int | None = None
 
 
 class PageModel(Protocol):
-    """A model that the page can ask.
+    """Interface of a model on the page.
 
     Attributes:
-        name: what the user called it.
-        place: where it runs, for the page.
+        name: path or URL, as the user gave it.
+        location: where it runs, for display.
     """
 
     name: str
-    place: str
+    location: str
 
-    def ask(self, sentence: str) -> PageAnswer:
-        """Translates a sentence."""
+    def translate(self, sentence: str) -> TranslationResult:
+        """Translate a sentence."""
 
 
 class LocalModel:
     """A model in this process.
 
     Args:
-        name: what the user called it.
-        translator: the trained model or the exported one.
+        name: path, as the user gave it.
+        translator: the model.
 
     Example:
 
@@ -102,159 +89,136 @@ class LocalModel:
     >>> decoder = s2s.Seq2SeqDecoder(len(tokenizer), attention="luong", **sizes)
     >>> model = s2s.Seq2Seq(encoder, decoder)
     >>> translator = s2s.Translator(model, tokenizer, tokenizer, num_steps=5)
-    >>> answer = LocalModel("untrained", translator).ask("Go now.")
-    >>> answer.attention.source_tokens
+    >>> result = LocalModel("untrained", translator).translate("Go now.")
+    >>> result.attention.source_tokens
     ['go', 'now', '.']
-    >>> answer.candidates[0].score >= answer.candidates[1].score
+    >>> result.candidates[0].score >= result.candidates[1].score
     True
     """
 
-    place = "in this process"
+    location = "in this process"
 
     def __init__(self, name: str, translator: Translator | ExportedTranslator) -> None:
         self.name, self._translator = name, translator
 
-    def ask(self, sentence: str) -> PageAnswer:
-        """Translates a sentence."""
+    def translate(self, sentence: str) -> TranslationResult:
+        """Translate a sentence."""
         model, sentences = self._translator, [sentence]
-        ([translation], [score]), milliseconds = timed(
+        ([translation], [score]), latency = timed(
             lambda: model.translate(sentences, return_scores=True)
         )
-        size, candidates, beam_milliseconds = model.beam_size, None, 0.0
+        size, candidates, beam_latency = model.beam_size, None, 0.0
         if size is not None:
-            ([translations], [scores]), beam_milliseconds = timed(
+            ([translations], [scores]), beam_latency = timed(
                 lambda: model.translate(sentences, beam=size, n_best=size, return_scores=True)
             )
             candidates = list(map(Candidate, translations, scores))
-        attention = attention_of(model.explained(sentences))
-        return PageAnswer(
-            translation, score, milliseconds, candidates, beam_milliseconds, attention
-        )
+        outputs = model.explained(sentences)
+        attention = None if outputs is None else AttentionMap.from_outputs(outputs)
+        return TranslationResult(translation, score, latency, candidates, beam_latency, attention)
 
 
 class ServedModel:
-    """A model that TensorFlow Serving runs.
+    """A model on TensorFlow Serving.
 
     Args:
-        name: its address, as the user gave it.
-        client: asks the server.
-        kind: how it does, for the page.
+        name: URL, as the user gave it.
+        client: for that model.
+        protocol: for display.
     """
 
-    def __init__(self, name: str, client: TranslationClient, kind: str) -> None:
+    def __init__(self, name: str, client: TranslationClient, protocol: str) -> None:
         self.name, self._client = name, client
-        self.place = f"on a server, by {kind}"
+        self.location = f"on TensorFlow Serving, by {protocol}"
 
-    def ask(self, sentence: str) -> PageAnswer:
-        """Translates a sentence."""
+    def translate(self, sentence: str) -> TranslationResult:
+        """Translate a sentence."""
         client, sentences = self._client, [sentence]
-        # Each time, since a server may have loaded another version.
+        # Each time: the server may have loaded another version.
         metadata = client.metadata()
         signatures = metadata["signatures"]
-        ([translation], [score]), milliseconds = timed(
+        ([translation], [score]), latency = timed(
             lambda: client.translate(sentences, return_scores=True)
         )
-        candidates, beam_milliseconds = None, 0.0
+        candidates, beam_latency = None, 0.0
         if "beam" in signatures:
-            ([translations], [scores]), beam_milliseconds = timed(lambda: client.n_best(sentences))
+            ([translations], [scores]), beam_latency = timed(lambda: client.n_best(sentences))
             candidates = list(map(Candidate, translations, scores))
-        explained = client.explain(sentences) if "explain" in signatures else None
-        return PageAnswer(
+        attention = None
+        if "explain" in signatures:
+            attention = AttentionMap.from_outputs(client.explain(sentences))
+        return TranslationResult(
             translation,
             score,
-            milliseconds,
+            latency,
             candidates,
-            beam_milliseconds,
-            attention_of(explained),
+            beam_latency,
+            attention,
             metadata["version"],
         )
 
     def close(self) -> None:
-        """Ends the connections."""
+        """Close the connections."""
         self._client.close()
 
 
-def is_address(model: str) -> bool:
-    """Whether MODEL is the address of a server and not a file or folder.
+def is_url(model: str) -> bool:
+    """Return whether MODEL is the URL of a served model and not a path.
 
-    >>> is_address("grpc://localhost:8500/en-fr"), is_address("runs/mine")
+    >>> is_url("grpc://localhost:8500/en-fr"), is_url("runs/mine")
     (True, False)
     """
     return "://" in model
 
 
-def connect(address: str) -> ServedModel:
-    """A model on a server. Nothing is asked yet.
+def connect(url: str) -> ServedModel:
+    """Return a served model. This sends no request yet.
 
     Args:
-        address: `http(s)://HOST:PORT/v1/models/NAME`, as the server itself has it for REST, or
-            `grpc://HOST:PORT/NAME`; after the name may come `/versions/N` or `/labels/LABEL`.
+        url: `http(s)://HOST:PORT/v1/models/NAME`, as in the REST API of TensorFlow Serving, or
+            `grpc://HOST:PORT/NAME`; optionally followed by `/versions/N` or `/labels/LABEL`.
 
     Raises:
-        InputError: an address that has another form, or gRPC is not installed.
+        InputError: the URL has another form.
 
     Example:
 
-    >>> connect("http://localhost:8501/v1/models/en-fr/labels/stable").place
-    'on a server, by REST'
+    >>> connect("http://localhost:8501/v1/models/en-fr/labels/stable").location
+    'on TensorFlow Serving, by REST'
     """
-    scheme, _, rest = address.partition("://")
+    scheme, _, rest = url.partition("://")
     if scheme == "grpc":
-        location, _, path = rest.partition("/")
+        server, _, path = rest.partition("/")
     elif scheme in ("http", "https"):
-        before, found, path = rest.partition("/v1/models/")
-        location = f"{scheme}://{before}" if found else ""
+        host, separator, path = rest.partition("/v1/models/")
+        server = f"{scheme}://{host}" if separator else ""
     else:
-        location, path = "", ""
-    name, *choice = map(urllib.parse.unquote, path.rstrip("/").split("/"))
+        server, path = "", ""
+    name, *selector = map(urllib.parse.unquote, path.rstrip("/").split("/"))
     version, label = None, None
-    match choice:
+    match selector:
         case []:
-            known = True
-        case ["versions", number] if number.isdecimal():
-            known, version = True, int(number)
+            valid = True
+        case ["versions", digits] if digits.isdecimal():
+            valid, version = True, int(digits)
         case ["labels", text] if text:
-            known, label = True, text
+            valid, label = True, text
         case _:
-            known = False
-    if not (location and name and known):
+            valid = False
+    if not (server and name and valid):
         raise InputError(
-            f"{address}: is no address of a model; give {ADDRESSES}, with /versions/N or "
-            "/labels/LABEL after it if wanted"
+            f"{url}: not the URL of a served model; give {URL_FORMS}, optionally followed by "
+            "/versions/N or /labels/LABEL"
         )
+    protocol: Literal["grpc", "rest"] = "grpc" if scheme == "grpc" else "rest"
     client = TranslationClient(
-        location,
-        name,
-        version,
-        label,
-        protocol="grpc" if scheme == "grpc" else "rest",
-        timeout=TIMEOUT,
-        retries=RETRIES,
+        server, name, version, label, protocol=protocol, timeout=TIMEOUT, retries=RETRIES
     )
-    return ServedModel(address, client, "gRPC" if scheme == "grpc" else "REST")
+    return ServedModel(url, client, "gRPC" if protocol == "grpc" else "REST")
 
 
 def timed(call: Callable[[], Result]) -> tuple[Result, float]:
-    """What a call returns, and the milliseconds that it took."""
-    started = time.perf_counter()
+    """Return the result of a call, and its latency in milliseconds."""
+    start = time.perf_counter()
     result = call()
-    return result, 1000 * (time.perf_counter() - started)
-
-
-def attention_of(explained: dict[str, list[Any]] | None) -> Attention | None:
-    """The attention of the first sentence, without the places that no token is in.
-
-    >>> explained = {
-    ...     "source_tokens": [["go", "!", ""]],
-    ...     "target_tokens": [["va", ""]],
-    ...     "attention": [[[0.75, 0.25, 0.0], [0.0, 0.0, 0.0]]],
-    ... }
-    >>> attention_of(explained)
-    Attention(source_tokens=['go', '!'], target_tokens=['va'], weights=[[0.75, 0.25]])
-    """
-    if explained is None:
-        return None
-    source = list(filter(None, explained["source_tokens"][0]))
-    target = list(filter(None, explained["target_tokens"][0]))
-    rows = explained["attention"][0][: len(target)]
-    return Attention(source, target, [list(map(float, row[: len(source)])) for row in rows])
+    return result, 1000 * (time.perf_counter() - start)

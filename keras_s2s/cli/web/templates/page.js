@@ -1,29 +1,29 @@
-// Fills in the answers without loading the page anew; the page works without it too.
+// Updates the results without reloading the page; the page also works without this script.
 "use strict";
 
-const form = document.getElementById("question");
+const form = document.getElementById("request");
 const sentence = document.getElementById("sentence");
 const button = document.getElementById("translate");
 
-function problem(text) {
-  const line = document.createElement("p");
-  line.className = "error";
-  line.setAttribute("role", "alert");
-  line.textContent = text;
-  return line;
+function errorMessage(text) {
+  const message = document.createElement("p");
+  message.className = "error";
+  message.setAttribute("role", "alert");
+  message.textContent = text;
+  return message;
 }
 
-async function fill(place, body) {
-  place.setAttribute("aria-busy", "true");
+async function update(result, body) {
+  result.setAttribute("aria-busy", "true");
   try {
-    const response = await fetch(place.dataset.address, { method: "POST", body });
-    place.innerHTML = await response.text();
+    const response = await fetch(result.dataset.url, { method: "POST", body });
+    result.innerHTML = await response.text();
   } catch {
-    place.replaceChildren(
-      problem("No answer: the program behind this page has ended. Start keras-s2s web again.")
+    result.replaceChildren(
+      errorMessage("The server of this page is not running. Start keras-s2s web again.")
     );
   } finally {
-    place.removeAttribute("aria-busy");
+    result.removeAttribute("aria-busy");
   }
 }
 
@@ -31,9 +31,9 @@ form.addEventListener("submit", async (event) => {
   event.preventDefault();
   if (button.disabled) return;
   button.disabled = true;
-  // One after the other, so that none slows down another one's time.
-  for (const place of document.querySelectorAll(".answer")) {
-    await fill(place, new URLSearchParams(new FormData(form)));
+  // Sequential, so that one model does not add to the latency of another.
+  for (const result of document.querySelectorAll(".result")) {
+    await update(result, new URLSearchParams(new FormData(form)));
   }
   button.disabled = false;
 });
