@@ -1,4 +1,4 @@
-"""`python -m keras_s2s` is the command `keras-s2s`."""
+"""Run the command `keras-s2s` as `python -m keras_s2s`."""
 
 import sys
 

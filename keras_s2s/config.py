@@ -1,4 +1,4 @@
-"""What a training run can be told, and the presets."""
+"""The configuration of a training run, and the presets."""
 
 import dataclasses
 from collections.abc import Mapping
@@ -12,85 +12,110 @@ from keras_s2s.utils.fields import config_field, validate_fields
 from keras_s2s.utils.renaming import accept_old_names
 
 
-@accept_old_names()
 @dataclass(frozen=True)
-class TrainingConfig(SearchConfig, DataConfig):
-    """The configuration of a training run. The defaults are the chapter's.
+class ModelConfig:
+    """The architecture of the encoder and the decoder."""
 
-    Raises:
-        InputError: a value makes no sense, or two do not go together.
-    """
-
-    # The model
-    cell: str = config_field("lstm", "recurrent cells", choices=("lstm", "gru"))
-    embed_size: int = config_field(32, "width of both embeddings", 1, MAX_LAYER_SIZE)
-    num_hiddens: int = config_field(32, "width of each recurrent layer", 1, MAX_LAYER_SIZE)
-    num_layers: int = config_field(2, "recurrent layers in the encoder, and in the decoder", 1, 256)
+    cell: str = config_field("lstm", "recurrent cell", choices=("lstm", "gru"))
+    embed_size: int = config_field(32, "embedding dimension of both sides", 1, MAX_LAYER_SIZE)
+    num_hiddens: int = config_field(32, "units of each recurrent layer", 1, MAX_LAYER_SIZE)
+    num_layers: int = config_field(2, "recurrent layers of the encoder and of the decoder", 1, 256)
     encoder_num_hiddens: int | None = config_field(
-        None, "width in the encoder, where it is another", 1, MAX_LAYER_SIZE
+        None, "units of each encoder layer (default: num_hiddens)", 1, MAX_LAYER_SIZE
     )
     encoder_num_layers: int | None = config_field(
-        None, "layers in the encoder, where it has another number", 1, 256
+        None, "layers of the encoder (default: num_layers)", 1, 256
     )
-    bidirectional: bool = config_field(False, "half of the encoder's units read backwards")
+    bidirectional: bool = config_field(
+        False, "bidirectional encoder, half of the units for each direction"
+    )
     attention: str = config_field(
-        "none", "attention's score", choices=("none", "luong", "luong-dot", "bahdanau")
+        "none",
+        "attention score",
+        choices=("none", "luong", "luong-dot", "bahdanau"),
     )
-    input_feeding: bool = config_field(False, "give what attention found to the next step")
+    input_feeding: bool = config_field(
+        False, "feed the attentional state to the next step (Luong et al., 2015)"
+    )
     residual: bool = config_field(
-        False, "layers from the second on add their inputs to their outputs"
+        False, "residual connections around all recurrent layers but the first"
     )
-    tie_embeddings: bool = config_field(False, "the dense layer has the target embedding's weights")
+    tie_embeddings: bool = config_field(False, "tie the output projection to the target embedding")
     init_scale: float | None = config_field(
-        None, "weights begin within this distance of 0; left out, as the chapter's", gt=0
+        None,
+        "initialize weights uniformly in [-X, X] (default: Glorot uniform, as in the chapter)",
+        gt=0,
     )
 
-    # The training
-    dropout: float = config_field(0.0, "share of values dropped between layers in training", lt=1)
-    embed_dropout: float = config_field(0.0, "the same of the embeddings", lt=1)
-    recurrent_dropout: float = config_field(0.0, "the same from step to step", lt=1)
-    output_dropout: float = config_field(0.0, "the same of what goes into the dense layer", lt=1)
-    label_smoothing: float = config_field(
-        0.0, "probability spread over all of the vocabulary", lt=1
+
+@accept_old_names(
+    accumulate="gradient_accumulation_steps",
+    average="ema_momentum",
+    clip_norm="global_clipnorm",
+    schedule="lr_schedule",
+)
+@dataclass(frozen=True)
+class TrainingConfig(SearchConfig, ModelConfig, DataConfig):
+    """The configuration of a training run. The defaults are those of the chapter.
+
+    Raises:
+        InputError: a value is invalid, or two values exclude each other.
+    """
+
+    dropout: float = config_field(0.0, "dropout between recurrent layers", lt=1)
+    embed_dropout: float = config_field(0.0, "dropout of the embeddings", lt=1)
+    recurrent_dropout: float = config_field(
+        0.0, "dropout of the recurrent state from step to step", lt=1
     )
-    batch_size: int = config_field(64, "pairs in a batch", 1)
+    output_dropout: float = config_field(
+        0.0, "dropout of the inputs of the output projection", lt=1
+    )
+    label_smoothing: float = config_field(
+        0.0, "probability mass spread uniformly over the vocabulary", lt=1
+    )
+    batch_size: int = config_field(64, "pairs per batch", 1)
     batch_tokens: int | None = config_field(
-        None, "target tokens in a batch, instead (with bucket_by_length)", 3
+        None, "target tokens per batch, instead of batch_size (with bucket_by_length)", 3
     )
     bucket_by_length: bool = config_field(
-        False, "batches of pairs of similar lengths, with less padding"
+        False, "batch pairs of similar length, which reduces padding"
     )
-    accumulate: int = config_field(1, "batches whose gradients make one step", 1)
-    epochs: int = config_field(300, "times to go through the training pairs", 1)
-    learning_rate: float = config_field(0.005, "learning rate of Adam, the highest one", gt=0)
-    schedule: str = config_field(
+    gradient_accumulation_steps: int = config_field(
+        1, "batches whose gradients are averaged for one update", 1
+    )
+    epochs: int = config_field(300, "passes over the training pairs", 1)
+    learning_rate: float = config_field(0.005, "peak learning rate of Adam", gt=0)
+    lr_schedule: str = config_field(
         "constant",
-        "how the learning rate falls",
+        "learning rate schedule",
         choices=("constant", "cosine", "inverse-sqrt", "plateau"),
     )
-    warmup_steps: int = config_field(0, "steps in which the learning rate rises from zero")
-    clip_norm: float = config_field(1.0, "largest norm of all gradients together", gt=0)
-    average: float = config_field(
-        0.0, "momentum of a moving average of the weights, used in place of them; 0.999", lt=1
+    warmup_steps: int = config_field(0, "steps of linear learning rate warm-up")
+    global_clipnorm: float = config_field(1.0, "clip the global gradient norm to this", gt=0)
+    ema_momentum: float = config_field(
+        0.0,
+        "momentum of an exponential moving average of the weights, which replaces them; "
+        "0 for none, 0.999 is common",
+        lt=1,
     )
     precision: str = config_field(
         "float32",
-        "type of the matrix products; auto is mixed_bfloat16 on processors that have it",
+        "dtype policy; auto is mixed_bfloat16 on processors that support it",
         choices=("float32", "auto", "mixed_bfloat16", "mixed_float16"),
     )
     nonfinite: str = config_field(
-        "stop", "what to do with a step whose gradient is no number", choices=("stop", "skip")
+        "stop", "on a non-finite gradient, stop or skip the update", choices=("stop", "skip")
     )
     early_stopping: str = config_field(
-        "none", "stop when validation gets no better", choices=("none", "loss", "bleu")
+        "none", "stop when this validation metric stops improving", choices=("none", "loss", "bleu")
     )
     patience: int = config_field(
-        3, "epochs without a better one before it stops, or the plateau ends", 1
+        3, "epochs without improvement before early stopping or a plateau step", 1
     )
     checkpoint_steps: int | None = config_field(
-        None, "batches after which all is saved that --resume needs; left out, every half minute", 1
+        None, "batches between checkpoints (default: every 30 seconds)", 1
     )
-    keep_checkpoints: int = config_field(3, "of what is saved so, the last that are kept", 1)
+    keep_checkpoints: int = config_field(3, "number of latest checkpoints to keep", 1)
 
     def __post_init__(self) -> None:
         validate_fields(self)
@@ -119,8 +144,8 @@ class TrainingConfig(SearchConfig, DataConfig):
                 "bucket_by_length",
             ),
             (
-                self.schedule == "plateau" and not self.valid_fraction,
-                "schedule plateau",
+                self.lr_schedule == "plateau" and not self.valid_fraction,
+                "lr_schedule plateau",
                 "a valid_fraction of 0.05",
             ),
             (
@@ -131,10 +156,12 @@ class TrainingConfig(SearchConfig, DataConfig):
         ):
             if wrong:
                 raise InputError(f"{what} needs {advice}; give that too")
-        if self.average and self.early_stopping != "none":
-            raise InputError("average and early_stopping do not go together; leave one of them out")
-        if self.schedule == "plateau" and self.warmup_steps:
-            raise InputError("schedule plateau has no warmup_steps; leave one of them out")
+        if self.ema_momentum and self.early_stopping != "none":
+            raise InputError(
+                "ema_momentum and early_stopping exclude each other; leave one of them out"
+            )
+        if self.lr_schedule == "plateau" and self.warmup_steps:
+            raise InputError("lr_schedule plateau has no warmup_steps; leave one of them out")
         if self.batch_tokens is not None and self.batch_tokens < self.num_steps:
             raise InputError(
                 f"batch_tokens is {self.batch_tokens}; give num_steps ({self.num_steps}) or more, "
@@ -152,8 +179,18 @@ class TrainingConfig(SearchConfig, DataConfig):
             )
 
 
-# What of a run may be given anew when it goes on.
+# Fields that may change when a run is resumed.
 RESUMABLE_FIELDS = ("epochs", "nonfinite", "checkpoint_steps", "keep_checkpoints")
+
+
+def field_groups() -> "dict[str, list[dataclasses.Field[Any]]]":
+    """Return the fields of `TrainingConfig` by group: data, model, training, search."""
+    fields = {field.name: field for field in dataclasses.fields(TrainingConfig)}
+    data, model, search = (
+        [fields.pop(field.name) for field in dataclasses.fields(base)]
+        for base in (DataConfig, ModelConfig, SearchConfig)
+    )
+    return {"data": data, "model": model, "training": [*fields.values()], "search": search}
 
 
 _CHAPTER = TrainingConfig()
@@ -177,7 +214,7 @@ _BASE = TrainingConfig(
     bucket_by_length=True,
     epochs=12,
     learning_rate=0.002,
-    schedule="cosine",
+    lr_schedule="cosine",
     warmup_steps=200,
     precision="auto",
     length_penalty=1.0,
@@ -193,13 +230,13 @@ PRESETS: Mapping[str, TrainingConfig] = {
 
 
 def preset(name: str, corpus: str, **changes: Any) -> TrainingConfig:
-    """A preset for a corpus, with some fields changed.
+    """Return a preset for a corpus, with some fields changed.
 
-    On `fra-eng` the preset `chapter` is the chapter's job to the letter, which reads lines 0 to
-    1000: 1001 pairs. On any other corpus it takes all pairs.
+    On `fra-eng` the preset `chapter` reads the first 1001 pairs, exactly as the chapter does; on
+    any other corpus it reads all pairs.
 
     Raises:
-        InputError: no such preset, or a value that makes no sense.
+        InputError: there is no such preset, or a value is invalid.
     """
     if name not in PRESETS:
         raise InputError(

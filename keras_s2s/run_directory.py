@@ -12,6 +12,7 @@ from typing import Any
 from keras_s2s.config import TrainingConfig
 from keras_s2s.utils.errors import InputError
 from keras_s2s.utils.files import atomic_write, check_output_folder, write_json
+from keras_s2s.utils.renaming import with_new_names
 
 
 def git_revision() -> dict[str, Any] | None:
@@ -117,6 +118,8 @@ class RunDirectory:
         for name in ("corpus", "recipe", "sizes", "git"):
             if not isinstance(record.get(name) or {}, dict):
                 raise self._damaged(self.record, f"its {name} is no object")
+        if record.get("recipe"):
+            record["recipe"] = with_new_names(TrainingConfig, record["recipe"])
         return record
 
     def read_config(self) -> TrainingConfig:

@@ -18,7 +18,7 @@ NEEDED = {
     "coverage_penalty": {"attention": "luong"},
     "replace_unknown": {"attention": "luong"},
     "batch_tokens": {"bucket_by_length": True, "num_steps": 3},
-    "schedule": {"valid_fraction": 0.1},
+    "lr_schedule": {"valid_fraction": 0.1},
     "early_stopping": {"valid_fraction": 0.1},
 }
 
@@ -33,13 +33,13 @@ def test_the_chapter():
         "batch_size": 64,
         "epochs": 300,
         "learning_rate": 0.005,
-        "clip_norm": 1.0,
+        "global_clipnorm": 1.0,
         "tokenizer": "word",
         "lowercase": True,
         "cell": "lstm",
-        "schedule": "constant",
+        "lr_schedule": "constant",
         "precision": "float32",
-        "accumulate": 1,
+        "gradient_accumulation_steps": 1,
     }
     # These have no part in its training.
     others = {"patience", "beam_size", "length_penalty", "keep_checkpoints", "nonfinite"}
@@ -124,10 +124,10 @@ def test_every_value_is_checked(item):
             {"batch_tokens": 9, "bucket_by_length": True},
             r"batch_tokens is 9; give num_steps \(10\) or more",
         ),
-        ({"schedule": "plateau"}, "schedule plateau needs a valid_fraction of 0.05"),
+        ({"lr_schedule": "plateau"}, "lr_schedule plateau needs a valid_fraction of 0.05"),
         (
-            {"schedule": "plateau", "valid_fraction": 0.1, "warmup_steps": 5},
-            "schedule plateau has no warmup_steps; leave one of them out",
+            {"lr_schedule": "plateau", "valid_fraction": 0.1, "warmup_steps": 5},
+            "lr_schedule plateau has no warmup_steps; leave one of them out",
         ),
         ({"early_stopping": "bleu"}, "early_stopping needs a valid_fraction of 0.05"),
         ({"bidirectional": True, "num_hiddens": 31}, "give an even num_hiddens"),
@@ -160,7 +160,22 @@ def test_a_preset_is_changed_where_it_is_told():
 
 
 def test_a_whole_number_will_do_for_any_number():
-    assert TrainingConfig(clip_norm=2).clip_norm == 2
+    assert TrainingConfig(global_clipnorm=2).global_clipnorm == 2
+
+
+def test_old_names():
+    old = {"accumulate": 2, "average": 0.9, "clip_norm": 0.5, "schedule": "cosine"}
+    new = {
+        "gradient_accumulation_steps": 2,
+        "ema_momentum": 0.9,
+        "global_clipnorm": 0.5,
+        "lr_schedule": "cosine",
+    }
+    config = TrainingConfig(**new)
+    assert TrainingConfig(**old) == dataclasses.replace(TrainingConfig(), **old) == config
+    assert preset("chapter", "pairs.tsv", **old) == config
+    assert {name: getattr(config, name) for name in old} == old
+    assert dataclasses.asdict(config).items() >= new.items()
 
 
 def test_fractions_leave_something_to_train_on():

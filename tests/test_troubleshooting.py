@@ -80,11 +80,9 @@ PARTS = "its words come from elsewhere; the commands above and other tests provo
 WITHOUT_A_ROW = {
     "…": PARTS,
     "…; …": PARTS,
-    "… is …; …": PARTS,
     "…: … of … lines … no … (…); …": PARTS,
-    "…; it has been none for … steps, so begin anew with a lower --learning-rate or --clip-norm": (
-        "begins with the norm of the gradient, of which there is a row"
-    ),
+    "…; it has been none for … steps, so begin anew with a lower --learning-rate or "
+    "--global-clipnorm": ("begins with the norm of the gradient, of which there is a row"),
     "…; look at them, and begin anew with a lower --learning-rate, or leave such steps out with "
     "--resume --nonfinite skip": "likewise",
     "…; the download was deleted; try again, or …": "begins with what is wrong with an archive",
@@ -188,7 +186,7 @@ COMMANDS = [
     ("train a.en,no.fr --run-dir new", "…: no such file; check"),
     ("train a.en, --run-dir new", "…: not the names"),
     ("train good.tsv --run-dir good.tsv", "…: is a file; give a folder"),
-    ("train good.tsv --run-dir good.tsv/new", "…: cannot be made"),
+    ("train good.tsv --run-dir good.tsv/new", "…: cannot be created"),
     ("train good.tsv --run-dir new --preset chaptr", "no preset"),
     ("train good.tsv --run-dir new --input-feeding", "… needs …"),
     ("train good.tsv --run-dir new --epochs 0", "… is …; give"),
@@ -214,7 +212,7 @@ COMMANDS = [
     ("evaluate RUN/model.keras PAIRS --split test", "…: only a run directory"),
     ("evaluate RUN PAIRS --tokenize noen", "no tokenization"),
     ("evaluate PAIRS RUN", "…: is a run, and the corpus"),
-    ("inspect RUN", "…: is a run, and no export"),
+    ("inspect RUN", "…: is a run, not an export"),
     ("train a.en a.fr --run-dir new", "… is one argument too many"),
     ("train few.tsv --run-dir new", "…: no word of the …"),
     ("export RUN --model-name a/b", "--model-name is"),

@@ -1,4 +1,4 @@
-"""The command `keras-s2s`, and what becomes of its errors."""
+"""The command `keras-s2s`: run a subcommand, report errors as one line, return an exit status."""
 
 import os
 import signal
@@ -11,9 +11,9 @@ from keras_s2s.utils.errors import ExportError, InputError, WorkerLost
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Runs the command; returns its exit status."""
+    """Run the command and return its exit status."""
     for name in ("stdout", "stderr"):
-        if getattr(sys, name) is None:  # it is closed
+        if getattr(sys, name) is None:  # the stream is closed
             setattr(sys, name, open(os.devnull, "w", encoding="utf-8"))  # noqa: SIM115
     try:
         try:
@@ -21,26 +21,26 @@ def main(arguments: Sequence[str] | None = None) -> int:
                 options = parse(arguments)
                 return options.command(options) or 0
         finally:
-            # Here, because at exit it is too late to say what is wrong.
+            # Flushed here, so that a write error is still reported as one line.
             sys.stdout.flush()
     except WorkerLost as error:
-        # TensorFlow waits at exit for what is gone.
+        # TensorFlow would wait at exit for the lost worker.
         os._exit(print_error(str(error)))
     except (InputError, ExportError) as error:
         return print_error(str(error))
     except KeyboardInterrupt as error:
-        after_its_echo = "\n" if sys.stderr.isatty() else ""
+        after_echo = "\n" if sys.stderr.isatty() else ""  # of ^C
         print(
-            f"{after_its_echo}keras-s2s: interrupted{f'; {error}' if error.args else ''}",
+            f"{after_echo}keras-s2s: interrupted{f'; {error}' if error.args else ''}",
             file=sys.stderr,
         )
-        # As a shell has it: 130 for Ctrl-C, 143 for SIGTERM.
+        # As shells do: 130 for SIGINT, 143 for SIGTERM.
         return 128 + getattr(error, "signal_number", signal.SIGINT)
     except BrokenPipeError:
-        # Whoever read the output has enough. Python would complain once more at exit.
+        # The reader has closed the pipe. Without this, Python would report it again at exit.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
     except OSError as error:
-        # A full disk or missing permission is no defect of the program.
+        # A full disk or a missing permission is not a bug.
         return print_error(f"{error.filename or 'input or output'}: {error.strerror or error}")
     return 0
 

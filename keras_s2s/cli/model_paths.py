@@ -1,4 +1,4 @@
-"""Models by the names that users give them: run directories, files, exports."""
+"""Resolve MODEL arguments: run directories, .keras files, exported versions."""
 
 import os
 from pathlib import Path
@@ -12,12 +12,12 @@ MODEL_HELP = "a run directory, a .keras file, or the version folder of an export
 
 
 def is_export(folder: Path) -> bool:
-    """Whether a folder holds a SavedModel."""
+    """Return whether a folder holds a SavedModel."""
     return (folder / "saved_model.pb").is_file()
 
 
 def find_model(path: str) -> Path:
-    """The file or the folder that has the weights of what MODEL names.
+    """Return the .keras file or the SavedModel folder that MODEL refers to.
 
     Raises:
         InputError: there is none.
@@ -33,7 +33,7 @@ def find_model(path: str) -> Path:
             )
         return file
     if not is_export(folder) and any(folder.glob("*/saved_model.pb")):
-        # Only here: what most commands are given is not the folder above an export.
+        # Imported here because few commands get the folder above an export.
         from keras_s2s.serving.saved_model import check_version_folder
 
         check_version_folder(folder)
@@ -46,7 +46,7 @@ def find_model(path: str) -> Path:
 
 
 def load_model(path: str) -> Any:
-    """What MODEL names, ready to translate."""
+    """Load the translator that MODEL refers to."""
     file = find_model(path)
     import_tensorflow()
     if is_export(file):

@@ -1,102 +1,142 @@
-"""A parser of arguments with errors of one line, and options that several subcommands have."""
+"""Options that several subcommands share, and options made from configuration fields."""
 
 import argparse
 import dataclasses
+from collections.abc import Callable, Iterable
 from typing import Any
 
-from keras_s2s.training.cluster import STRATEGIES
-from keras_s2s.utils.argument_parser import float_value, int_value
+from keras_s2s.config import PRESETS, TrainingConfig
+from keras_s2s.data.config import PreparationConfig
+from keras_s2s.utils.argument_parser import CommandParser, float_value, int_value
 from keras_s2s.utils.fields import field_type
+from keras_s2s.utils.renaming import old_names
 
+Subparsers = argparse._SubParsersAction
+
+DEFAULT_PRESET = "chapter"
 CORPUS_HELP = (
-    "a name from `keras-s2s corpora`, a file of tab-separated pairs, a .zip or .gz holding one, "
-    "or two line-aligned files as FILE.en,FILE.fr"
+    "a name from `keras-s2s corpora`, a file of tab-separated pairs, a .zip or .gz archive of "
+    "one, or two line-aligned files as FILE.en,FILE.fr"
 )
 
 
-def add_answer_options(parser: argparse.ArgumentParser) -> None:
-    """The options of what is written of a sentence."""
+def _renamed_fields(config: type) -> dict[str, str]:
+    return {
+        f"--{old.replace('_', '-')}": f"--{new.replace('_', '-')}"
+        for old, new in old_names(config).items()
+    }
+
+
+# Old spellings, which keep working: subcommand, old option, new option.
+RENAMED_OPTIONS = {
+    "train": {
+        **_renamed_fields(TrainingConfig),
+        "--devices": "--num-devices",
+        "--wait": "--worker-timeout",
+    },
+    "prepare": _renamed_fields(PreparationConfig),
+    "evaluate": {"--tokenize": "--sacrebleu-tokenize"},
+}
+
+
+def add_command(
+    subparsers: "Subparsers[CommandParser]",
+    name: str,
+    command: Callable[[argparse.Namespace], int | None],
+    summary: str,
+) -> CommandParser:
+    """Add the parser of a subcommand, which `main` runs as `options.command(options)`."""
+    parser = subparsers.add_parser(name, help=summary, description=summary, allow_abbrev=False)
+    parser.renamed_options = RENAMED_OPTIONS.get(name, {})
+    parser.set_defaults(command=command, parser=parser)
+    return parser
+
+
+def add_output_options(parser: argparse.ArgumentParser) -> None:
+    """Add the options for what is printed for each sentence."""
     parser.add_argument(
         "--with-scores",
         action="store_true",
-        help="add a tab and the log-probability of the translation in nats; with --beam divided "
-        "by the length penalty, as the translations are ranked",
+        help="append a tab and the log-probability of the translation in nats; with --beam "
+        "divided by the length penalty, as the hypotheses are ranked",
     )
     add_beam_option(parser)
     parser.add_argument(
         "--n-best",
         type=int_value,
         metavar="N",
-        help="print so many translations of each sentence, best first, a line each with the "
-        "number of the sentence and a tab before it; at most as many as the beam",
+        help="print the N best hypotheses of each sentence, best first, each on a line after the "
+        "index of the sentence and a tab; at most the beam size",
     )
 
 
 def add_beam_option(parser: argparse.ArgumentParser) -> None:
-    """The option of how to search."""
+    """Add the option for the beam size."""
     parser.add_argument(
         "--beam",
         type=int_value,
         metavar="N",
         default=1,
-        help="translations that the search keeps in view; an export has its own number "
-        "(default: 1, greedy search)",
+        help="beam size; fixed in an export (default: 1, greedy search)",
     )
 
 
 def add_corpus_options(parser: argparse.ArgumentParser) -> None:
-    """The options that say how a corpus is read."""
-    parser.add_argument("--reverse", action="store_true", help="swap the sides of the corpus")
+    """Add the options for how a corpus is read."""
+    parser.add_argument("--reverse", action="store_true", help="swap source and target")
+    parser.add_argument("--skip-bad-lines", action="store_true", help="skip malformed lines")
+
+
+def add_json_option(parser: argparse.ArgumentParser) -> None:
+    """Add the option for machine-readable results."""
+    parser.add_argument("--json", action="store_true", help="print one JSON object")
+
+
+def add_preset_option(parser: argparse.ArgumentParser) -> None:
+    """Add the option for the preset that the configuration starts from."""
     parser.add_argument(
-        "--skip-bad-lines", action="store_true", help="leave out lines that hold no pair"
-    )
-
-
-def add_device_options(parser: argparse.ArgumentParser) -> None:
-    """The options that say what a training runs on; see docs/several-machines.md."""
-    group = parser.add_argument_group("what it runs on, which may be given anew with --resume")
-    group.add_argument(
-        "--strategy",
-        choices=STRATEGIES,
+        "--preset",
         metavar="NAME",
-        help="none: one device; mirrored: all GPUs of this machine; multiworker: the processes "
-        "that TF_CONFIG names (default: none)",
-    )
-    group.add_argument(
-        "--devices",
-        type=int_value,
-        metavar="N",
-        help="with mirrored: so many GPUs, or the processor as so many devices",
-    )
-    group.add_argument(
-        "--wait",
-        type=float_value,
-        metavar="SECONDS",
-        help="with multiworker: how long to wait for the others at the beginning (default: 600)",
+        help=f"{' | '.join(PRESETS)}: defaults of the options below, which are listed for "
+        f"{DEFAULT_PRESET} (default: {DEFAULT_PRESET})",
     )
 
 
-def add_recipe_option(group: argparse._ArgumentGroup, field: "dataclasses.Field[Any]") -> None:
-    """An option for a field of `Recipe`: `--num-hiddens` for `num_hiddens`."""
+def add_field_options(
+    parser: argparse.ArgumentParser, title: str, fields: "Iterable[dataclasses.Field[Any]]"
+) -> None:
+    """Add a group with an option for each field of a configuration.
+
+    Args:
+        parser: of the subcommand.
+        title: of the group in --help.
+        fields: made with `config_field`; `num_hiddens` becomes `--num-hiddens`.
+    """
+    group = parser.add_argument_group(title)
+    for field in fields:
+        _add_field_option(group, field)
+
+
+def _add_field_option(group: argparse._ArgumentGroup, field: "dataclasses.Field[Any]") -> None:
     flag = f"--{field.name.replace('_', '-')}"
-    shown, kind = field.metadata["description"], field_type(field)
+    description, dtype = field.metadata["description"], field_type(field)
     default = f" (default: {field.default})"
     if field.default is None:
-        # Others say in their description what it is to leave them out.
-        no_limit = field.name in ("vocab_size", "max_pairs")
-        default = " (default: no limit)" if no_limit else ""
-    if kind is bool:
-        group.add_argument(flag, action=argparse.BooleanOptionalAction, default=None, help=shown)
-    elif kind is str:
+        # The other descriptions name the default themselves.
+        has_no_limit = field.name in ("vocab_size", "max_pairs")
+        default = " (default: no limit)" if has_no_limit else ""
+    if dtype is bool:
+        group.add_argument(
+            flag, action=argparse.BooleanOptionalAction, default=None, help=description
+        )
+    elif dtype is str:
         choices = field.metadata["choices"]
         group.add_argument(
             flag,
             choices=choices,
             metavar="NAME",
-            help=f"{shown}: {' | '.join(choices)}{default}",
+            help=f"{description}: {' | '.join(choices)}{default}",
         )
     else:
-        number, metavar = (int_value, "N") if kind is int else (float_value, "X")
-        group.add_argument(flag, type=number, metavar=metavar, help=f"{shown}{default}")
-        if field.name == "vocab_size":  # its former name
-            group.add_argument("--max-tokens", dest=field.name, type=number, help=argparse.SUPPRESS)
+        parse, metavar = (int_value, "N") if dtype is int else (float_value, "X")
+        group.add_argument(flag, type=parse, metavar=metavar, help=f"{description}{default}")

@@ -1,6 +1,6 @@
-"""What `keras-s2s` does with sentences: `translate`, `translate-shards`, `web`.
+"""Commands that translate: `keras-s2s translate`, `translate-shards` and `web`.
 
-Nothing here imports TensorFlow before it is needed, so that `--help` answers at once.
+TensorFlow is imported only when a command needs it, so that `--help` is fast.
 """
 
 import argparse
@@ -12,40 +12,73 @@ import sys
 from collections.abc import Iterator
 from typing import cast
 
-from keras_s2s.cli.model_paths import find_model, load_model
+from keras_s2s.cli.model_paths import MODEL_HELP, find_model, load_model
+from keras_s2s.cli.options import Subparsers, add_command, add_output_options
 from keras_s2s.translation import file_translation
+from keras_s2s.translation.line_reader import WINDOW_LINES
 from keras_s2s.translation.output_format import Wanted
 from keras_s2s.translation.shards import ShardFolder, find_sources, shards_of
+from keras_s2s.utils.argument_parser import CommandParser, int_value
 from keras_s2s.utils.console import import_tensorflow, log, spinner
 from keras_s2s.utils.errors import InputError
 from keras_s2s.utils.files import sha256_of_model
 from keras_s2s.utils.text import available_lines
 
 
+def add_translate(subparsers: "Subparsers[CommandParser]") -> None:
+    """Add the parser of `keras-s2s translate`."""
+    parser = add_command(
+        subparsers,
+        "translate",
+        translate,
+        "Translate sentences, standard input line by line, or a file.",
+    )
+    parser.add_argument("model", metavar="MODEL", help=MODEL_HELP)
+    parser.add_argument(
+        "sentences",
+        metavar="SENTENCE",
+        nargs="*",
+        default=[],
+        help="sentences (default: the lines of standard input)",
+    )
+    add_output_options(parser)
+    parser.add_argument(
+        "--input",
+        metavar="FILE",
+        help="translate the lines of a text or .gz file of any size; resumes where it was killed",
+    )
+    parser.add_argument("--output", metavar="FILE", help="output file for --input")
+    parser.add_argument(
+        "--overwrite",
+        action="store_true",
+        help="replace the output file, and partial output of another input or model",
+    )
+
+
 def translate(options: argparse.Namespace) -> int:
-    """`keras-s2s translate`; lines that failed are a result, which the exit status tells."""
-    wanted = _wanted(options)
+    """Run `keras-s2s translate`; return 1 when lines of a file failed."""
+    output_options = _output_options(options)
     if options.input is not None or options.output is not None:
-        return _translate_file(options, wanted)
+        return _translate_file(options, output_options)
     if options.overwrite:
         raise InputError("--overwrite is for --output; give --input and --output with it")
     if len(options.sentences) == 1 and os.path.isfile(name := options.sentences[0]):
         log(
-            f"{name} is a file, and its name is translated here; its lines are with "
+            f"{name} is a file, and its name is translated here; translate its lines with "
             f"--input {shlex.quote(name)} --output FILE"
         )
     model = load_model(options.model)
     output = sys.stdout.buffer
-    number = 0
-    for sentences in _asked(options.sentences):
-        for answers in wanted.ask(model, sentences):
-            number += 1
-            output.write(wanted.lines(number, answers))
+    index = 0
+    for sentences in _sentence_batches(options.sentences):
+        for hypotheses in output_options.ask(model, sentences):
+            index += 1
+            output.write(output_options.lines(index, hypotheses))
         output.flush()
     return 0
 
 
-def _wanted(options: argparse.Namespace) -> Wanted:
+def _output_options(options: argparse.Namespace) -> Wanted:
     if options.beam < 1:
         raise InputError(f"--beam is {options.beam}; give 1 or more")
     if options.n_best is not None and options.n_best < 1:
@@ -58,18 +91,18 @@ def _wanted(options: argparse.Namespace) -> Wanted:
     return Wanted(options.beam, options.n_best, options.with_scores)
 
 
-def _translate_file(options: argparse.Namespace, wanted: Wanted) -> int:
+def _translate_file(options: argparse.Namespace, output_options: Wanted) -> int:
     if options.input is None or options.output is None:
         raise InputError("--input and --output go together; give both, or use < FILE and > FILE")
     if options.sentences:
-        raise InputError("sentences are given, and --input too; give one of them")
+        raise InputError("sentences and --input exclude each other; give one of them")
     model_file = find_model(options.model)
     result = file_translation.translate_file(
         lambda: load_model(options.model),
         sha256_of_model(model_file),
         options.input,
         options.output,
-        wanted,
+        output_options,
         options.overwrite,
     )
     if result.num_failed:
@@ -78,11 +111,61 @@ def _translate_file(options: argparse.Namespace, wanted: Wanted) -> int:
     return 1 if result.num_failed else 0
 
 
+def _sentence_batches(sentences: list[str]) -> Iterator[list[bytes]]:
+    if sentences:
+        return iter([[os.fsencode(sentence) for sentence in sentences]])
+    if sys.stdin is None:
+        raise InputError(
+            "standard input is closed; give sentences as arguments, or a file as < FILE"
+        )
+    if sys.stdin.isatty():
+        log("one sentence per line; Ctrl-D ends")
+    return available_lines(cast(io.BufferedIOBase, sys.stdin.buffer))
+
+
+def add_translate_shards(subparsers: "Subparsers[CommandParser]") -> None:
+    """Add the parser of `keras-s2s translate-shards`."""
+    parser = add_command(
+        subparsers,
+        "translate-shards",
+        translate_shards,
+        "Translate files in shards, on this machine or a cluster (needs Apache Beam).",
+    )
+    parser.add_argument("model", metavar="MODEL", help=MODEL_HELP)
+    parser.add_argument(
+        "--input", metavar="FILE", nargs="+", required=True, help="files, .gz files, or patterns"
+    )
+    parser.add_argument(
+        "--output-dir", metavar="DIR", required=True, help="folder for the shards and their plan"
+    )
+    parser.add_argument(
+        "--overwrite", action="store_true", help="replace shards of another command in the folder"
+    )
+    parser.add_argument(
+        "--merge", action="store_true", help="finally merge the shards to one file per input"
+    )
+    parser.add_argument(
+        "--shard-lines",
+        type=int_value,
+        metavar="N",
+        default=WINDOW_LINES,
+        help="lines per shard (default: %(default)s)",
+    )
+    parser.add_argument(
+        "--pipeline-options",
+        metavar="TEXT",
+        default="",
+        help="Apache Beam pipeline options as one argument, such as '--runner=FlinkRunner "
+        "--flink_master=host:8081' (default: this process)",
+    )
+    add_output_options(parser)
+
+
 def translate_shards(options: argparse.Namespace) -> int:
-    """`keras-s2s translate-shards`; what failed is a result, which the exit status tells."""
+    """Run `keras-s2s translate-shards`; return 1 when shards or lines failed."""
     if options.shard_lines < 1:
         raise InputError(f"--shard-lines is {options.shard_lines}; give 1 or more")
-    wanted, folder = _wanted(options), ShardFolder(options.output_dir)
+    output_options, folder = _output_options(options), ShardFolder(options.output_dir)
     folder.check_free()
     sources = find_sources(options.input)
     model_checksum = sha256_of_model(find_model(options.model))
@@ -92,22 +175,26 @@ def translate_shards(options: argparse.Namespace) -> int:
             "pip install 'keras-s2s[distributed]'"
         )
     shards = shards_of(sources, options.shard_lines)
-    settings = {"model": model_checksum, **wanted._asdict(), "shard_lines": options.shard_lines}
+    settings = {
+        "model": model_checksum,
+        **output_options._asdict(),
+        "shard_lines": options.shard_lines,
+    }
     folder.begin(settings, shards, options.overwrite)
     missing = folder.missing(shards)
     log(f"{len(shards):,} shards, {len(shards) - len(missing):,} of them done before")
     if missing:
         import_tensorflow()
-        from keras_s2s.translation import beam_pipeline as shard_pipeline
+        from keras_s2s.translation import beam_pipeline
 
-        translation = shard_pipeline.ShardTranslation(
-            load_model, options.model, wanted, str(folder.path)
+        translation = beam_pipeline.ShardTranslation(
+            load_model, options.model, output_options, str(folder.path)
         )
-        shard_pipeline.translate_shards(missing, translation, shlex.split(options.pipeline_options))
+        beam_pipeline.translate_shards(missing, translation, shlex.split(options.pipeline_options))
         if missing := folder.missing(shards):
             log(
-                f"{len(missing):,} shards are not done; {folder.shards} says why, and the same "
-                "command tries those again"
+                f"{len(missing):,} shards are not done; {folder.shards} has the errors, and the "
+                "same command retries them"
             )
             return 1
     if options.merge:
@@ -118,22 +205,37 @@ def translate_shards(options: argparse.Namespace) -> int:
     return 1 if failed else 0
 
 
-def _asked(sentences: list[str]) -> Iterator[list[bytes]]:
-    if sentences:
-        return iter([[os.fsencode(sentence) for sentence in sentences]])
-    if sys.stdin is None:
-        raise InputError(
-            "standard input is closed; give sentences as arguments, or a file as < FILE"
-        )
-    if sys.stdin.isatty():
-        log("a sentence a line; Ctrl-D ends")
-    return available_lines(cast(io.BufferedIOBase, sys.stdin.buffer))
+def add_web(subparsers: "Subparsers[CommandParser]") -> None:
+    """Add the parser of `keras-s2s web`."""
+    parser = add_command(
+        subparsers, "web", web, "Try a model, or two side by side, in the browser."
+    )
+    parser.add_argument(
+        "model",
+        metavar="MODEL",
+        help=f"{MODEL_HELP}, or the address of a model on TensorFlow Serving: "
+        "http://HOST:PORT/v1/models/NAME or grpc://HOST:PORT/NAME",
+    )
+    parser.add_argument("second", metavar="MODEL2", nargs="?", help="a second model to compare")
+    parser.add_argument(
+        "--host",
+        metavar="ADDRESS",
+        default="127.0.0.1",
+        help="address to listen on (default: %(default)s, this machine only)",
+    )
+    parser.add_argument(
+        "--port",
+        type=int_value,
+        metavar="N",
+        default=7860,
+        help="port to listen on; 0 for any free one (default: %(default)s)",
+    )
 
 
 def web(options: argparse.Namespace) -> None:
-    """`keras-s2s web`."""
+    """Run `keras-s2s web`."""
     try:
-        from keras_s2s.cli.web import app as page
+        from keras_s2s.cli.web import app
     except ImportError as error:
         raise InputError(
             f"the page needs packages that are not installed ({error}); "
@@ -143,13 +245,13 @@ def web(options: argparse.Namespace) -> None:
 
     paths = [options.model] if options.second is None else [options.model, options.second]
     served = {path: connect(path) for path in paths if is_url(path)}
-    with page.listen(options.host, options.port) as listener:
+    with app.listen(options.host, options.port) as listener:
         with spinner("loading and warming up"):
             models = [served.get(path) or LocalModel(path, load_model(path)) for path in paths]
             for model in models:
                 if isinstance(model, LocalModel):
                     model.translate("")
-        if not page.is_loopback(listener):
+        if not app.is_loopback(listener):
             log(f"the page has no password: everyone who can connect to {options.host} can use it")
-        log(f"open {page.page_url(listener)} in a browser; press Ctrl-C to quit")
-        page.make_page_server(models, listener).serve_forever()
+        log(f"open {app.page_url(listener)} in a browser; press Ctrl-C to quit")
+        app.make_page_server(models, listener).serve_forever()

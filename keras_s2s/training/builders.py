@@ -81,21 +81,23 @@ def make_optimizer(recipe: TrainingConfig, num_batches: int) -> keras.optimizers
     """
     # Keras's schedules count batches, also where the gradients of several make one step.
     batches = num_batches * recipe.epochs
-    warmup = recipe.warmup_steps * recipe.accumulate
+    warmup = recipe.warmup_steps * recipe.gradient_accumulation_steps
     rate: Any = recipe.learning_rate
-    if recipe.schedule == "cosine":
+    if recipe.lr_schedule == "cosine":
         rate = keras.optimizers.schedules.CosineDecay(
             0.0 if warmup else recipe.learning_rate,
             decay_steps=max(1, batches - warmup),
             warmup_target=recipe.learning_rate if warmup else None,
             warmup_steps=warmup,
         )
-    elif recipe.schedule == "inverse-sqrt" or warmup:
-        rate = WarmUp(recipe.learning_rate, warmup, recipe.schedule == "inverse-sqrt")
+    elif recipe.lr_schedule == "inverse-sqrt" or warmup:
+        rate = WarmUp(recipe.learning_rate, warmup, recipe.lr_schedule == "inverse-sqrt")
     return keras.optimizers.Adam(
         rate,
-        global_clipnorm=recipe.clip_norm,
-        use_ema=recipe.average > 0,
-        ema_momentum=recipe.average,
-        gradient_accumulation_steps=recipe.accumulate if recipe.accumulate > 1 else None,
+        global_clipnorm=recipe.global_clipnorm,
+        use_ema=recipe.ema_momentum > 0,
+        ema_momentum=recipe.ema_momentum,
+        gradient_accumulation_steps=recipe.gradient_accumulation_steps
+        if recipe.gradient_accumulation_steps > 1
+        else None,
     )

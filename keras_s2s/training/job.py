@@ -97,9 +97,9 @@ class TrainingJob:
             )
         if self._workers.cluster is not None:
             callbacks.append(SyncLogsFromChief(self._workers))
-        if recipe.average:
+        if recipe.ema_momentum:
             callbacks.append(keras.callbacks.SwapEMAWeights())
-        if recipe.schedule == "plateau":
+        if recipe.lr_schedule == "plateau":
             callbacks.append(
                 keras.callbacks.ReduceLROnPlateau("val_loss", factor=0.5, patience=recipe.patience)
             )

@@ -83,7 +83,7 @@ class NonFiniteGradientGuard(keras.callbacks.Callback):
         if self._in_a_row >= self.MOST_IN_A_ROW:
             raise InputError(
                 f"{what}; it has been none for {self._in_a_row} steps, so begin anew with a lower "
-                "--learning-rate or --clip-norm"
+                "--learning-rate or --global-clipnorm"
             )
         if self._policy == "stop":
             raise InputError(

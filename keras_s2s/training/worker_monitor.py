@@ -57,7 +57,7 @@ class WorkerMonitor:
                     raise WorkerLost(
                         f"{_names(missing)} did not come within {self._patience:.0f} seconds; "
                         "start one process for each worker of TF_CONFIG, see that they can reach "
-                        "each other's ports, or wait longer with --wait"
+                        "each other's ports, or wait longer with --worker-timeout"
                     )
                 time.sleep(0.2)
 

@@ -3,7 +3,7 @@
 import argparse
 import os
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any, NoReturn
 
 from keras_s2s.utils.console import print_error
@@ -11,13 +11,24 @@ from keras_s2s.utils.errors import did_you_mean
 
 
 class CommandParser(argparse.ArgumentParser):
-    """An argument parser with one-line errors that suggest similar spellings."""
+    """An argument parser with one-line errors that suggest similar spellings.
 
+    Attributes:
+        renamed_options: the new spelling for each old one, which is accepted but not listed.
+    """
+
+    renamed_options: Mapping[str, str] = {}
     _arguments: Sequence[str] = ()
 
     def parse_known_args(self, args: Any = None, namespace: Any = None) -> Any:
-        self._arguments = sys.argv[1:] if args is None else args
-        return super().parse_known_args(args, namespace)
+        self._arguments = self._rename(sys.argv[1:] if args is None else list(args))
+        return super().parse_known_args(self._arguments, namespace)
+
+    def _rename(self, arguments: list[str]) -> list[str]:
+        end = arguments.index("--") if "--" in arguments else len(arguments)
+        words = [word.partition("=") for word in arguments[:end]]
+        renamed = ["".join((self.renamed_options.get(name, name), *tail)) for name, *tail in words]
+        return [*renamed, *arguments[end:]]
 
     def error(self, message: str) -> NoReturn:
         """Print an error and exit, in the format of `main`."""

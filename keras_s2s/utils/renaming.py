@@ -45,6 +45,26 @@ def accept_old_names(**renamed: str) -> Callable[[Target], Target]:
     return decorate
 
 
+def old_names(cls: Any) -> Mapping[str, str]:
+    """Return the new name for each old one that a class accepts."""
+    return dict(getattr(cls, "_renamed", {}))
+
+
+def with_new_names(cls: Any, values: Mapping[str, Any]) -> dict[str, Any]:
+    """Return values by the current names of a decorated class, such as those of an old file.
+
+    Example:
+
+    >>> @accept_old_names(count="size")
+    ... class Array:
+    ...     def __init__(self, size):
+    ...         self.size = size
+    >>> with_new_names(Array, {"count": 2})
+    {'size': 2}
+    """
+    return {cls._renamed.get(name, name): value for name, value in values.items()}
+
+
 def _wrap(function: Any, renamed: Mapping[str, str], all_parameters: frozenset[str]) -> Any:
     """Return `function` with old keywords renamed; calls with all parameters may give both."""
 

@@ -102,7 +102,7 @@ def test_sentences_as_arguments(command, models, translator):
 def test_a_terminal_is_told_what_to_do(command, stdin, models, monkeypatch):
     stdin(b"")
     monkeypatch.setattr(sys.stdin, "isatty", lambda: True)
-    assert command("translate", models[1]) == (0, "", "a sentence a line; Ctrl-D ends\n")
+    assert command("translate", models[1]) == (0, "", "one sentence per line; Ctrl-D ends\n")
 
 
 def test_closed_standard_input(command, models, monkeypatch):
@@ -193,14 +193,14 @@ def test_evaluate(command, models, pairs_file, translator):
     assert bleu == f"BLEU  {expected['bleu']:6.2f}  {expected['bleu_signature']}"
     assert chrf == f"chrF  {expected['chrf']:6.2f}  {expected['chrf_signature']}"
     assert loss == (
-        f"{expected['nats_per_token']:.4f} nats a token, perplexity "
+        f"{expected['nats_per_token']:.4f} nats per token, perplexity "
         f"{expected['perplexity']:.3f} (24 pairs, {expected['num_tokens']} tokens)"
     )
     assert speed.endswith("sentences/s (22 distinct sentences)")
 
 
 def test_evaluate_with_another_tokenization(command, models, pairs_file, translator):
-    outcome = command("evaluate", models[1], pairs_file, "--json", "--tokenize", "none")
+    outcome = command("evaluate", models[1], pairs_file, "--json", "--sacrebleu-tokenize", "none")
     expected = s2s.evaluate(translator, s2s.load_corpus(pairs_file), tokenize="none")
     assert json.loads(outcome.out)["bleu"] == expected["bleu"]
     assert json.loads(outcome.out)["bleu_signature"] == expected["bleu_signature"]
@@ -303,9 +303,7 @@ def test_evaluate_several_on_a_part_of_the_corpus(command, trained_run, another_
         run = another_run(**changes)
         outcome = command("evaluate", trained_run, run, *options)
         assert (outcome.status, outcome.out) == (2, "")
-        assert f"{run}: its --split test has other sentences than that of {trained_run} " in (
-            outcome.err
-        )
+        assert f"{run}: its test split differs from that of {trained_run} " in (outcome.err)
         assert expected in outcome.err
 
 
@@ -334,6 +332,6 @@ def test_export(command, trained_run, tmp_path):
     for version, more in (("1", []), ("7", ["--version", 7])):
         outcome = command("export", trained_run, *options, *more)
         assert outcome.out == f"{tmp_path}/models/en-fr.v2_x/{version}\n"
-        assert outcome.err.startswith("verified: ")
+        assert outcome.err.startswith("verified: loaded as a server loads it, ")
         assert outcome.err.count("\n") == 1
     assert sorted(os.listdir(tmp_path / "models" / "en-fr.v2_x")) == ["1", "7"]

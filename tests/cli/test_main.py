@@ -6,6 +6,7 @@ import io
 import json
 import logging
 import os
+import re
 import subprocess
 import sys
 import zipfile
@@ -15,8 +16,9 @@ import keras
 import pytest
 
 import keras_s2s as s2s
-from keras_s2s.cli import main as cli
-from keras_s2s.cli import models as model_commands
+from keras_s2s.cli import data as data_commands
+from keras_s2s.cli.main import main
+from keras_s2s.cli.options import RENAMED_OPTIONS
 from keras_s2s.cli.parser import parse
 from keras_s2s.data.catalog import BUILTIN_CORPORA
 
@@ -125,10 +127,11 @@ def test_bad_lines_are_skipped_on_request(command, tiny, tmp_path):
         ("--dropout nan", "dropout is nan; give a number"),
         ("--learning-rate inf", "learning_rate is inf; give a number"),
         ("--learning-rate 0", "learning_rate is 0.0; give more than 0"),
-        ("--clip-norm -1", "clip_norm is -1.0; give more than 0"),
+        ("--global-clipnorm -1", "global_clipnorm is -1.0; give more than 0"),
+        ("--clip-norm -1", "global_clipnorm is -1.0; give more than 0"),
         ("--num-hiddens 99999999", "num_hiddens is 99999999; give 65536 or less"),
         ("--num-steps 2", "num_steps is 2; give 3 or more"),
-        ("--max-tokens 4", "vocab_size is 4; give 5 or more"),
+        ("--vocab-size 4", "vocab_size is 4; give 5 or more"),
         ("--max-pairs 0", "max_pairs is 0; give 1 or more"),
         ("--seed -1", "seed is -1; give 0 or more"),
         ("--seed 4294967296", "seed is 4294967296"),
@@ -149,7 +152,7 @@ def test_bad_option_of_train(options, expected, refused, pairs_file, tmp_path):
         ("", "the following arguments are required: COMMAND (see keras-s2s --help)"),
         ("trian", "did you mean train?"),
         ("train", "required: CORPUS, --run-dir (see keras-s2s train --help)"),
-        ("train phrasebok --run-dir new", "catalog (phrasebook, fra-eng); did you mean"),
+        ("train phrasebok --run-dir new", "(phrasebook, fra-eng); did you mean phrasebook?"),
         ("translate", "required: MODEL (see"),
         ("evaluate model", "required: CORPUS"),
         ("evaluate", "required: MODEL, CORPUS"),
@@ -198,7 +201,7 @@ def test_folder_without_permission(refused, pairs_file, trained_run, tmp_path):
 @pytest.mark.parametrize(
     ("options", "expected"),
     [
-        ("--num-hiddens 9", "the run has num_hiddens 8, not 9; --resume goes on as it began"),
+        ("--num-hiddens 9", "the run has num_hiddens 8, not 9; --resume keeps"),
         ("--drop-long", "the run has drop_long False, not True"),
         ("--preset chapter", "the run has min_freq 1, not 3"),
         ("--seed 4", "the run has seed 3, not 4"),
@@ -290,19 +293,19 @@ def test_bad_options_of_evaluate(refused, command, pairs_file, trained_run, tiny
     def message(model, *options):
         return refused("evaluate", model, pairs_file, *options)
 
-    assert "only a run directory knows" in message(trained_run / "model.keras", "--split", "test")
+    assert "only a run directory records" in message(trained_run / "model.keras", "--split", "test")
     assert "trained without --reverse" in message(trained_run, "--split", "test", "--reverse")
     assert "max_pairs is 0" in message(trained_run, "--max-pairs", 0)
     assert "no tokenization 'noen'; sacreBLEU has" in message(trained_run, "--tokenize", "noen")
     assert "is a folder" in message(trained_run, "--save-translations", tmp_path)
-    assert "only a run directory knows" in refused(
+    assert "only a run directory records" in refused(
         *("evaluate", trained_run, trained_run / "model.keras", pairs_file, "--split", "test")
     )
     undivided = tmp_path / "undivided"
     assert command("train", pairs_file, "--run-dir", undivided, *tiny, "--epochs=1").status == 0
     for part in ("valid", "test"):
         told = message(undivided, "--split", part)
-        assert f"kept no pair for --split {part}" in told
+        assert f"{part} split is empty" in told
         assert told.endswith(f"or train with --{part}-fraction 0.05")
     (undivided / "run.json").write_text("{", encoding="utf-8")
     assert "run.json: cannot be read" in message(undivided, "--split", "train")
@@ -333,9 +336,8 @@ def test_errors_of_the_machine(monkeypatch, capsys):
         def fail(options):
             raise error
 
-        monkeypatch.setattr(model_commands, "corpora", fail)
-        fail.__name__ = "corpora"
-        return cli.main(["corpora"]), capsys.readouterr().err
+        monkeypatch.setattr(data_commands, "corpora", fail)
+        return main(["corpora"]), capsys.readouterr().err
 
     full = OSError(errno.ENOSPC, "No space left on device", "model.keras")
     assert fails_with(full) == (2, "keras-s2s: error: model.keras: No space left on device\n")
@@ -353,9 +355,9 @@ def test_unexpected_errors_keep_their_traceback(monkeypatch):
     def corpora(options):
         raise ZeroDivisionError
 
-    monkeypatch.setattr(model_commands, "corpora", corpora)
+    monkeypatch.setattr(data_commands, "corpora", corpora)
     with pytest.raises(ZeroDivisionError):
-        cli.main(["corpora"])
+        main(["corpora"])
 
 
 @pytest.mark.parametrize("name", ["", *COMMANDS])
@@ -388,7 +390,7 @@ def test_the_name_of_a_file_as_a_sentence(command, trained_run, tmp_path, monkey
     assert outcome.status == 0
     assert len(outcome.out.splitlines()) == 1
     assert outcome.err == (
-        "my text.txt is a file, and its name is translated here; its lines are with "
+        "my text.txt is a file, and its name is translated here; translate its lines with "
         "--input 'my text.txt' --output FILE\n"
     )
     assert command("translate", trained_run, "my text").err == ""
@@ -398,19 +400,18 @@ def test_what_the_package_logs_is_a_line(monkeypatch, capsys):
     def warn(options):
         logging.getLogger("keras_s2s").warning("%d lines left out", 3)
 
-    monkeypatch.setattr("keras_s2s.cli.models.corpora", warn)
-    monkeypatch.setattr(warn, "__name__", "corpora")
-    assert cli.main(["corpora"]) == 0
+    monkeypatch.setattr(data_commands, "corpora", warn)
+    assert main(["corpora"]) == 0
     assert capsys.readouterr().err == "keras-s2s: 3 lines left out\n"
     assert logging.getLogger("keras_s2s").propagate
 
 
 def test_help_of_train_tells_defaults(command):
     text = " ".join(command("train", "--help").out.split())
-    assert "--num-hiddens N width of each recurrent layer (default: 32)" in text
-    assert "--learning-rate X learning rate of Adam, the highest one (default: 0.005)" in text
-    assert "--max-pairs N use only the first N pairs of the corpus (default: no limit)" in text
-    assert "--init-scale X weights begin within this distance of 0; left out, as the ch" in text
+    assert re.search(r"--num-hiddens N [^-]+ \(default: 32\)", text)
+    assert re.search(r"--learning-rate X [^-]+ \(default: 0.005\)", text)
+    assert re.search(r"--max-pairs N [^-]+ \(default: no limit\)", text)
+    assert re.search(r"--init-scale X .+ \(default: Glorot uniform", text)
     assert text.count("no limit") == 2
 
 
@@ -522,3 +523,21 @@ def test_an_unknown_option_among_sentences_is_refused(capsys):
     with pytest.raises(SystemExit):
         parse(["translate", "MODEL", "--wth-scores", "Go."])
     assert "--with-scores?" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("command", "old", "new"),
+    [(name, *names) for name in RENAMED_OPTIONS for names in RENAMED_OPTIONS[name].items()],
+)
+def test_old_spellings_of_options(command, old, new, capsys):
+    words = {"train": ["A", "--run-dir=B"], "prepare": ["A", "--output=B"], "evaluate": ["A", "B"]}
+    value = "cosine" if old == "--schedule" else "1"
+    expected = vars(parse([command, *words[command], new, value]))
+    for spelling in ([old, value], [f"{old}={value}"]):
+        options = vars(parse([command, *words[command], *spelling]))
+        del options["parser"], options["command"]
+        assert options.items() <= expected.items()
+    with pytest.raises(SystemExit):
+        parse([command, "--help"])
+    assert new in (text := capsys.readouterr().out)
+    assert f"{old} " not in text

@@ -137,12 +137,12 @@ def test_the_chapters_optimizer():
     assert optimizer.gradient_accumulation_steps is None
     # What is not a schedule can be changed while training, as the schedule "plateau" does.
     for schedule in ("constant", "plateau"):
-        optimizer = make_optimizer(TrainingConfig(schedule=schedule, valid_fraction=0.1), 16)
+        optimizer = make_optimizer(TrainingConfig(lr_schedule=schedule, valid_fraction=0.1), 16)
         optimizer.learning_rate = 0.5
 
 
 def test_averaging_clipping_and_accumulation():
-    recipe = TrainingConfig(average=0.99, clip_norm=0.5, accumulate=4)
+    recipe = TrainingConfig(ema_momentum=0.99, global_clipnorm=0.5, gradient_accumulation_steps=4)
     optimizer = make_optimizer(recipe, 16)
     assert (optimizer.use_ema, optimizer.ema_momentum) == (True, 0.99)
     assert optimizer.global_clipnorm == 0.5
@@ -151,7 +151,9 @@ def test_averaging_clipping_and_accumulation():
 
 @pytest.mark.parametrize("accumulate", [1, 4])
 def test_cosine(accumulate):
-    recipe = TrainingConfig(schedule="cosine", epochs=4, learning_rate=0.8, accumulate=accumulate)
+    recipe = TrainingConfig(
+        lr_schedule="cosine", epochs=4, learning_rate=0.8, gradient_accumulation_steps=accumulate
+    )
     # 40 batches in all, however many make a step.
     rates = [rate_after(recipe, batches) for batches in (0, 10, 20, 40)]
     expected = [0.4 * (1 + np.cos(np.pi * share)) for share in (0, 0.25, 0.5, 1)]
@@ -167,7 +169,10 @@ def test_cosine(accumulate):
 @pytest.mark.parametrize("schedule", ["constant", "inverse-sqrt"])
 def test_warming_up(schedule, accumulate):
     recipe = TrainingConfig(
-        schedule=schedule, warmup_steps=5, learning_rate=0.8, accumulate=accumulate
+        lr_schedule=schedule,
+        warmup_steps=5,
+        learning_rate=0.8,
+        gradient_accumulation_steps=accumulate,
     )
     assert isinstance(make_optimizer(recipe, 10)._learning_rate, WarmUp)
     rates = [rate_after(recipe, steps * accumulate - 1) for steps in (1, 3, 5)]
@@ -177,8 +182,11 @@ def test_warming_up(schedule, accumulate):
 
 
 def test_accumulated_gradients_are_their_mean():
-    recipe = TrainingConfig(accumulate=3, clip_norm=100.0)
-    several, one = make_optimizer(recipe, 10), make_optimizer(TrainingConfig(clip_norm=100.0), 10)
+    recipe = TrainingConfig(gradient_accumulation_steps=3, global_clipnorm=100.0)
+    several, one = (
+        make_optimizer(recipe, 10),
+        make_optimizer(TrainingConfig(global_clipnorm=100.0), 10),
+    )
     gradients = [tf.constant([[value, 1.0]]) for value in (1.0, -4.0, 9.0)]
     results = []
     for optimizer, given in ((several, gradients), (one, [sum(gradients) / 3])):

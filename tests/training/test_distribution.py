@@ -59,9 +59,13 @@ def assert_same_figures(run_dir, other):
     "more",
     [
         pytest.param({}, id="plain"),
-        pytest.param({"accumulate": 3, "average": 0.9}, id="sums", marks=pytest.mark.slow),
         pytest.param(
-            {"attention": "luong", "schedule": "cosine", "early_stopping": "loss"},
+            {"gradient_accumulation_steps": 3, "ema_momentum": 0.9},
+            id="sums",
+            marks=pytest.mark.slow,
+        ),
+        pytest.param(
+            {"attention": "luong", "lr_schedule": "cosine", "early_stopping": "loss"},
             id="attention",
             marks=pytest.mark.slow,
         ),

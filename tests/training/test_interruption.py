@@ -105,7 +105,7 @@ def test_a_run_that_is_asked_to_end_and_one_that_is_killed(pairs, whole_run, tmp
     assert message.startswith(
         f"keras-s2s: interrupted; {run_dir} keeps {position.epoch} of 60 epochs"
     )
-    assert message.endswith(f"go on with: keras-s2s train {pairs} --run-dir {run_dir} --resume")
+    assert message.endswith(f"resume with: keras-s2s train {pairs} --run-dir {run_dir} --resume")
     status, _, err = interrupted(command(pairs, run_dir, "--resume"), run_dir, signal.SIGKILL, 0.1)
     assert status == -signal.SIGKILL
     assert f"goes on after epoch {position.epoch}" in err

@@ -276,12 +276,12 @@ def test_progress_goes_to_stderr(command, pairs_file, tiny, tmp_path):
     pair, first, *epochs, result, page, model = outcome.err.splitlines()
     corpus = s2s.load_corpus(pairs_file)
     assert pair == f"the first pair: {corpus.source[0]!r} to {corpus.target[0]!r}"
-    assert page.endswith(f"are in {tmp_path}/my run/report.html, for a browser")
+    assert page.endswith(f"{tmp_path}/my run/report.html")
     assert first.startswith("24 pairs, vocabularies of ")
     assert first.endswith("target tokens an epoch, 2 epochs on the CPU")
     assert [line[:9] for line in epochs] == ["epoch 1/2", "epoch 2/2"]
     assert result.startswith("loss ")
-    assert "nats a token" in result
+    assert "nats per token" in result
     assert model.endswith(f"try: keras-s2s translate '{tmp_path}/my run' 'Go.'")
 
 
@@ -291,7 +291,7 @@ def test_the_same_command_with_resume_goes_on(command, interrupt_after, pairs_fi
     outcome = command(*words, "--seed", 5)
     assert (outcome.status, outcome.out) == (130, "")
     assert outcome.err.splitlines()[-1] == (
-        f"keras-s2s: interrupted; {tmp_path}/my run keeps 2 of 4 epochs; go on with: "
+        f"keras-s2s: interrupted; {tmp_path}/my run keeps 2 of 4 epochs; resume with: "
         f"keras-s2s train {pairs_file} --run-dir '{tmp_path}/my run' --resume"
     )
     outcome = command(*words, "--seed", 5, "--preset", "chapter", "--resume")

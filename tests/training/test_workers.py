@@ -106,7 +106,7 @@ def test_two_workers_and_one_device_make_the_same_run(corpus_file, tmp_path, sta
     results = [ended(process) for process in both]
     assert [result.status for result in results] == [0, 0], results
     assert "on the CPUs of 2 workers" in results[0].err
-    assert results[1].err.endswith("done; the first worker has the run and the model\n")
+    assert results[1].err.endswith("done; the chief worker has the run and the model\n")
     fields = {name.replace("-", "_"): value for name, value in OPTIONS.items()}
     recipe = s2s.Recipe(**{**fields, "bucket_by_length": True, "epochs": 3})
     s2s.train(CorpusSpec(str(corpus_file)), tmp_path / "one", recipe)

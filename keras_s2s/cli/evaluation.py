@@ -1,0 +1,223 @@
+"""The command `keras-s2s evaluate`.
+
+TensorFlow is imported only when the command needs it, so that `--help` is fast.
+"""
+
+import argparse
+import dataclasses
+import json
+import shlex
+from typing import Any
+
+from keras_s2s.cli.model_paths import MODEL_HELP, find_model, load_model
+from keras_s2s.cli.options import (
+    CORPUS_HELP,
+    Subparsers,
+    add_beam_option,
+    add_command,
+    add_corpus_options,
+    add_json_option,
+)
+from keras_s2s.data.parallel_corpus import ParallelCorpus, load_corpus
+from keras_s2s.data.prepared.index import PreparedIndex, is_prepared
+from keras_s2s.run_directory import RunDirectory
+from keras_s2s.utils.argument_parser import CommandParser, int_value
+from keras_s2s.utils.errors import InputError
+
+SPLITS = ("train", "valid", "test", "all")
+
+
+def add_evaluate(subparsers: "Subparsers[CommandParser]") -> None:
+    """Add the parser of `keras-s2s evaluate`."""
+    parser = add_command(
+        subparsers,
+        "evaluate",
+        evaluate,
+        "Score a model on a corpus: BLEU, chrF, perplexity. "
+        "With several models, test how each differs from the first.",
+    )
+    parser.add_argument("models", metavar="MODEL", nargs="+", help=f"{MODEL_HELP}; one or more")
+    parser.add_argument("corpus", metavar="CORPUS", help=CORPUS_HELP)
+    parser.add_argument(
+        "--split",
+        choices=SPLITS,
+        default="all",
+        help="the split of the corpus, as the run split it (default: %(default)s)",
+    )
+    parser.add_argument(
+        "--max-pairs", type=int_value, metavar="N", help="use only the first N pairs"
+    )
+    add_beam_option(parser)
+    parser.add_argument(
+        "--sacrebleu-tokenize",
+        metavar="NAME",
+        default="13a",
+        help="sacreBLEU's tokenization for BLEU: 13a | none | intl | char | any other it offers; "
+        "none is for text that is tokenized already (default: %(default)s)",
+    )
+    parser.add_argument(
+        "--save-translations",
+        metavar="FILE",
+        help="write a line per distinct source: source, translation and all references, "
+        "separated by tabs",
+    )
+    add_json_option(parser)
+    add_corpus_options(parser)
+
+
+def evaluate(options: argparse.Namespace) -> None:
+    """Run `keras-s2s evaluate`."""
+    corpus = _evaluation_corpus(options)
+    models = [load_model(path) for path in options.models]
+    from keras_s2s import evaluation
+
+    arguments = {
+        "beam": options.beam,
+        "tokenize": options.sacrebleu_tokenize,
+        "save_translations": options.save_translations,
+    }
+    inputs = {"corpus": options.corpus, "split": options.split, "beam": options.beam}
+    first, *others = options.models
+    if not others:
+        result = evaluation.evaluate(models[0], corpus, **arguments)
+        if options.json:
+            print(json.dumps({"model": first, **inputs, **result}))
+        else:
+            _print_scores(result)
+        return
+    result = evaluation.compare(models, corpus, **arguments)
+    result["models"] = [
+        {"model": path, **scores}
+        for path, scores in zip(options.models, result["models"], strict=True)
+    ]
+    result["differences"] = [
+        {"model": path, "against": first, **difference}
+        for path, difference in zip(others, result["differences"], strict=True)
+    ]
+    if options.json:
+        print(json.dumps({**inputs, **result}))
+    else:
+        _print_comparison(result)
+
+
+def _print_comparison(result: dict[str, Any]) -> None:
+    for scores in result["models"]:
+        print(scores["model"])
+        _print_scores(scores)
+        print()
+    for difference in result["differences"]:
+        print(f"{difference['model']} against {difference['against']}")
+        for label, name in (("BLEU", "bleu"), ("chrF", "chrf")):
+            test = difference[name]
+            low, high = test["interval"]
+            print(
+                f"{label} {test['difference']:+7.2f}  95% interval {low:+.2f} to {high:+.2f}  "
+                f"p {test['p_value']:.3f}"
+            )
+    print(
+        f"(paired bootstrap, {result['num_samples']} samples of "
+        f"{result['models'][0]['num_sentences']} sentences, seed {result['seed']})"
+    )
+
+
+def _print_scores(result: dict[str, Any]) -> None:
+    print(f"BLEU  {result['bleu']:6.2f}  {result['bleu_signature']}")
+    print(f"chrF  {result['chrf']:6.2f}  {result['chrf_signature']}")
+    print(
+        f"{result['nats_per_token']:.4f} nats per token, perplexity {result['perplexity']:.3f} "
+        f"({result['num_pairs']} pairs, {result['num_tokens']} tokens)"
+    )
+    print(
+        f"{result['sentences_per_second']:,.0f} sentences/s "
+        f"({result['num_sentences']} distinct sentences)"
+    )
+
+
+def _evaluation_corpus(options: argparse.Namespace) -> ParallelCorpus:
+    """Return the pairs to score all models on."""
+    if options.split == "all":
+        return _read_corpus(options, options.max_pairs)
+    first, *others = options.models
+    pairs = _split_of_run(options, first)
+    for other in others:
+        if _split_of_run(options, other) != pairs:
+            configs = [
+                dataclasses.asdict(RunDirectory(run).read_config()) for run in (first, other)
+            ]
+            differences = [
+                f"{name} {configs[1][name]} instead of {configs[0][name]}"
+                for name in ("max_pairs", "valid_fraction", "test_fraction", "split_seed")
+                if configs[0][name] != configs[1][name]
+            ]
+            raise InputError(
+                f"{other}: its {options.split} split differs from that of {first} "
+                f"({', '.join(differences)}); compare runs with the same split, or give a "
+                "corpus that neither was trained on with --split all"
+            )
+    return pairs
+
+
+def _read_corpus(options: argparse.Namespace, max_pairs: int | None) -> ParallelCorpus:
+    if is_prepared(options.corpus):
+        raise InputError(
+            f"{options.corpus}: is prepared, which keeps only the text of the valid and test "
+            "splits; give --split valid or --split test of a run trained on it, or the original "
+            "corpus"
+        )
+    if RunDirectory(options.corpus).exists():
+        raise InputError(
+            f"{options.corpus}: is a run, and the corpus comes last; give keras-s2s evaluate "
+            f"{shlex.quote(options.corpus)} CORPUS"
+        )
+    return load_corpus(
+        options.corpus,
+        max_pairs=max_pairs,
+        reverse=options.reverse,
+        skip_bad_lines=options.skip_bad_lines,
+    )
+
+
+def _split_of_run(options: argparse.Namespace, path: str) -> ParallelCorpus:
+    """Return the requested split of the corpus, as a run split it."""
+    run = RunDirectory(path)
+    if not run.exists():
+        find_model(path)
+        raise InputError(
+            f"{path}: only a run directory records how its corpus was split; "
+            "give that, or --split all"
+        )
+    config = run.read_config()
+    if options.reverse != run.read_record().get("corpus", {}).get("reverse"):
+        raise InputError(
+            f"{path}: the run was trained with{'out' if options.reverse else ''} "
+            f"--reverse; evaluate --split {options.split} likewise"
+        )
+    max_pairs = config.max_pairs if options.max_pairs is None else options.max_pairs
+    if is_prepared(options.corpus) and options.split != "train":
+        return _prepared_split(options, run)
+    corpus = _read_corpus(options, max_pairs)
+    splits = corpus.split(config.valid_fraction, config.test_fraction, config.split_seed)
+    pairs = getattr(splits, options.split)
+    if not len(pairs):
+        raise InputError(
+            f"{path}: the run's {options.split} split is empty; give --split all, or "
+            f"train with --{options.split}-fraction 0.05"
+        )
+    return pairs
+
+
+def _prepared_split(options: argparse.Namespace, run: RunDirectory) -> ParallelCorpus:
+    """Return a held-out split of the prepared corpus that a run was trained on."""
+    index = PreparedIndex(options.corpus)
+    if run.read_record().get("corpus", {}).get("sha256") != index.fingerprint():
+        raise InputError(
+            f"{run.path}: was not trained on {options.corpus}; give the corpus that it was "
+            "trained on, or another one with --split all"
+        )
+    index.check_files()
+    pairs = index.held_out(options.split)
+    if not len(pairs):
+        raise InputError(f"{options.corpus}: its {options.split} split is empty; give another one")
+    return ParallelCorpus(
+        pairs.source[: options.max_pairs], pairs.target[: options.max_pairs], pairs.name
+    )
