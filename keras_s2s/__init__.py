@@ -1,4 +1,4 @@
-"""LSTM encoder–decoder translation in Keras 3, from the chapter to TF Serving.
+"""LSTM encoder–decoder translation in Keras 3, from the chapter to TensorFlow Serving.
 
 >>> import keras_s2s as s2s
 >>> s2s.sequence_mask([[1, 2, 3]], [2]).numpy().tolist()
@@ -13,33 +13,35 @@ __version__ = "0.1.0"
 
 
 def _is_command() -> bool:
-    """Whether this process is `keras-s2s`, `python -m keras_s2s` or `python -m keras_s2s.client`.
+    """Return whether this process is `keras-s2s` or `python -m keras_s2s[.client]`.
 
-    Everybody else gets all names at once, which also registers the classes with Keras, so that
-    `keras.saving.load_model` knows them. The command's `--help` should not wait for TensorFlow.
+    All other processes import all names, which registers the classes with Keras, so that
+    `keras.saving.load_model` finds them. The command's `--help` must not import TensorFlow.
     """
     path = sys.argv[0] if sys.argv else ""
     script = os.path.splitext(os.path.basename(path))[0]
     modules = ["-m", "keras_s2s"], ["-m", "keras_s2s.client"]
-    # A process that the command has started has the same first argument, but is no module.
+    # A worker process of the command has the same argv[0], but does not run as a module.
     is_worker = path == os.path.join(os.path.dirname(__file__), "__main__.py")
     return script == "keras-s2s" or sys.orig_argv[1:3] in modules or is_worker
 
 
-# Without TensorFlow there is still the client, for machines that only ask a server.
+# Without TensorFlow, only the client of a server is available.
 if not _is_command() and importlib.util.find_spec("tensorflow"):
     import keras
 
     if keras.config.backend() != "tensorflow":
         raise ImportError(
-            f"keras_s2s runs on TensorFlow, and Keras on {keras.config.backend()}; "
+            f"keras_s2s needs TensorFlow, and Keras runs on {keras.config.backend()}; "
             "set KERAS_BACKEND=tensorflow before Keras is imported"
         )
     from keras_s2s.config import PRESETS, TrainingConfig
     from keras_s2s.data.catalog import BUILTIN_CORPORA
+    from keras_s2s.data.config import DataConfig
     from keras_s2s.data.dataset import make_dataset
     from keras_s2s.data.parallel_corpus import CorpusSplits, ParallelCorpus, load_corpus
     from keras_s2s.decoding.beam_search import beam_search
+    from keras_s2s.decoding.config import SearchConfig
     from keras_s2s.decoding.greedy_search import SearchResult, greedy_search
     from keras_s2s.decoding.hypotheses import BeamResult
     from keras_s2s.decoding.random_sampling import sample_search
@@ -51,15 +53,17 @@ if not _is_command() and importlib.util.find_spec("tensorflow"):
     from keras_s2s.losses import MaskedSoftmaxCELoss, sequence_mask
     from keras_s2s.metrics import Perplexity, TokenMean
     from keras_s2s.models.seq2seq import Seq2Seq
+    from keras_s2s.optimizers import FusedAdam
     from keras_s2s.tokenizers.sentence_piece_tokenizer import SentencePieceTokenizer
     from keras_s2s.tokenizers.tokenizer import Tokenizer
     from keras_s2s.tokenizers.word_tokenizer import WordTokenizer
+    from keras_s2s.training.cluster import DistributionConfig
     from keras_s2s.training.train import CorpusSpec, resume, train
     from keras_s2s.translation.exported_translator import ExportedTranslator
     from keras_s2s.translation.translator import Translator
     from keras_s2s.utils.errors import ExportError, InputError
 
-    # Names of before 0.2.
+    # Aliases from before 0.2.
     CATALOGUE = BUILTIN_CORPORA
     CorpusChoice = CorpusSpec
     Recipe = TrainingConfig
@@ -72,13 +76,17 @@ if not _is_command() and importlib.util.find_spec("tensorflow"):
         "CorpusChoice",
         "CorpusSpec",
         "CorpusSplits",
+        "DataConfig",
+        "DistributionConfig",
         "ExportError",
         "ExportedTranslator",
+        "FusedAdam",
         "InputError",
         "MaskedSoftmaxCELoss",
         "ParallelCorpus",
         "Perplexity",
         "Recipe",
+        "SearchConfig",
         "SearchResult",
         "SentencePieceTokenizer",
         "Seq2Seq",
