@@ -1,4 +1,4 @@
-"""The run directory: where a training run keeps what it makes."""
+"""The run directory: the files of a training run."""
 
 import csv
 import json
@@ -16,45 +16,45 @@ from keras_s2s.utils.renaming import with_new_names
 
 
 def git_revision() -> dict[str, Any] | None:
-    """The revision of the folder that the process is in, and whether files of it are changed.
+    """Return the git revision of the current folder, and whether tracked files are modified.
 
     Returns:
-        `revision` and `changed`; None where there is no git, or no revision.
+        `revision` and `changed`; None without git or a revision.
     """
-    answers = []
+    outputs = []
     for command in ("rev-parse HEAD", "status --porcelain --untracked-files=no"):
         try:
-            done = subprocess.run(
+            result = subprocess.run(
                 ["git", *command.split()], capture_output=True, text=True, timeout=10
             )
         except (OSError, subprocess.TimeoutExpired):
             return None
-        if done.returncode:
+        if result.returncode:
             return None
-        answers.append(done.stdout.strip())
-    return {"revision": answers[0], "changed": bool(answers[1])}
+        outputs.append(result.stdout.strip())
+    return {"revision": outputs[0], "changed": bool(outputs[1])}
 
 
-def run_state(record: Mapping[str, Any], epochs: int, of_epochs: int) -> str:
-    """`finished`, `stopped early` or `not finished`.
+def run_state(record: Mapping[str, Any], epochs: int, total_epochs: int) -> str:
+    """Return `finished`, `stopped early` or `not finished`.
 
     Args:
-        record: what `run.json` says.
-        epochs: how many are done.
-        of_epochs: how many were asked for.
+        record: the content of `run.json`.
+        epochs: completed epochs.
+        total_epochs: epochs of the configuration.
     """
     if "finished" not in record:
         return "not finished"
-    return "finished" if epochs >= of_epochs else "stopped early"
+    return "finished" if epochs >= total_epochs else "stopped early"
 
 
 class RunDirectory:
     """The files of a training run.
 
-    `model.keras` is the translator, `run.json` says what was trained on what, `history.csv` has a
-    row for each epoch, `report.html` shows all that to a person, `samples.txt` has some of the
-    sentences it learned from, to prove exports with, `checkpoints/` holds what `--resume` goes on
-    from, `logs/` what the run had to say, and `plots/` what `keras-s2s plot` draws.
+    `model.keras` is the translator, `run.json` the record of configuration, corpus and versions,
+    `history.csv` has a row per epoch, `report.html` shows them, `samples.txt` has training
+    sentences to verify exports with, `checkpoints/` is for `--resume`, `logs/` has logs, and
+    `plots/` the figures of `keras-s2s plot`.
 
     Args:
         path: the folder.
@@ -72,37 +72,37 @@ class RunDirectory:
         self.plots = self.path / "plots"
 
     def exists(self) -> bool:
-        """Whether there is a run here."""
+        """Return whether the folder holds a run."""
         return self.record.is_file()
 
     def check_free(self, overwrite: bool) -> None:
-        """Makes sure that a new run may be put here; touches nothing.
+        """Check that a new run can be written here; write nothing.
 
         Raises:
-            InputError: the folder is not empty, or cannot be written to. With `overwrite` there
-                may be a run in it.
+            InputError: the folder is not empty, or not writable. With `overwrite` it may hold a
+                run.
         """
         check_output_folder(self.path, "--run-dir", "run", self.exists())
         if self.exists() and not overwrite:
             raise InputError(
-                f"{self.path}: holds a run already; give --resume to go on with it, "
+                f"{self.path}: holds a run already; give --resume to continue it, "
                 "--overwrite to replace it, or another --run-dir"
             )
 
     def clear(self) -> None:
-        """Removes the files of a run, and only those."""
+        """Remove the files of a run, and no others."""
         for folder in (self.checkpoints, self.logs, self.plots):
             if folder.is_dir():
                 shutil.rmtree(folder)
-        # The record goes last: as long as it is there, this is a run that --overwrite may take.
+        # The record goes last: with it, the folder still counts as a run that --overwrite clears.
         for file in (self.model, self.history, self.report, self.samples, self.record):
             file.unlink(missing_ok=True)
 
     def read_record(self) -> dict[str, Any]:
-        """What `run.json` says.
+        """Read `run.json`.
 
         Raises:
-            InputError: there is none, or it is damaged.
+            InputError: it is missing or damaged.
         """
         try:
             record = json.loads(self.record.read_text(encoding="utf-8"))
@@ -114,16 +114,16 @@ class RunDirectory:
         except (OSError, ValueError) as error:
             raise self._damaged(self.record, error) from error
         if not isinstance(record, dict):
-            raise self._damaged(self.record, "no JSON object")
+            raise self._damaged(self.record, "not a JSON object")
         for name in ("corpus", "recipe", "sizes", "git"):
             if not isinstance(record.get(name) or {}, dict):
-                raise self._damaged(self.record, f"its {name} is no object")
+                raise self._damaged(self.record, f"its {name} is not an object")
         if record.get("recipe"):
             record["recipe"] = with_new_names(TrainingConfig, record["recipe"])
         return record
 
     def read_config(self) -> TrainingConfig:
-        """The configuration of the run.
+        """Read the configuration of the run.
 
         Raises:
             InputError: there is no run, or its record is damaged.
@@ -137,11 +137,11 @@ class RunDirectory:
             raise self._damaged(self.record, error) from error
 
     def write_record(self, record: dict[str, Any]) -> None:
-        """Replaces `run.json`."""
+        """Replace `run.json`."""
         write_json(self.record, record, indent=2)
 
     def read_history(self) -> list[dict[str, str]]:
-        """The rows of `history.csv`; none when there is no such file.
+        """Read the rows of `history.csv`; none if there is no such file.
 
         Raises:
             InputError: the file is damaged.
@@ -149,9 +149,9 @@ class RunDirectory:
         try:
             with open(self.history, newline="", encoding="utf-8") as file:
                 rows = list(csv.DictReader(file))
-            for number, row in enumerate(rows, 2):
+            for line, row in enumerate(rows, 2):
                 if None in row or None in row.values() or "epoch" not in row:
-                    raise ValueError(f"line {number} is no row of it")
+                    raise ValueError(f"line {line} is malformed")
                 for value in filter(None, row.values()):
                     float(value)
             return rows
@@ -161,20 +161,20 @@ class RunDirectory:
             raise self._damaged(self.history, error) from error
 
     def write_samples(self, sentences: list[str]) -> None:
-        """Replaces `samples.txt`."""
-        with atomic_write(self.samples) as aside:
-            aside.write_bytes("".join(f"{sentence}\n" for sentence in sentences).encode())
+        """Replace `samples.txt`."""
+        with atomic_write(self.samples) as temporary:
+            temporary.write_bytes("".join(f"{sentence}\n" for sentence in sentences).encode())
 
     def read_samples(self) -> list[bytes]:
-        """The sentences of `samples.txt`; none when there is no such file."""
+        """Read the sentences of `samples.txt`; none if there is no such file."""
         try:
-            # Only "\n" ends a line; str.splitlines knows more ends, and bytes need no decoding.
+            # Unlike `str.splitlines`, split at "\n" only.
             return self.samples.read_bytes().removesuffix(b"\n").split(b"\n")
         except OSError:
             return []
 
     def _damaged(self, file: Path, reason: object) -> InputError:
         return InputError(
-            f"{file}: cannot be read, or is damaged ({reason}); put back a copy of it, or begin "
-            "anew with --overwrite"
+            f"{file}: cannot be read, or is damaged ({reason}); restore a copy, or start over with "
+            "--overwrite"
         )

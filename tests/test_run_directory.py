@@ -11,7 +11,7 @@ from keras_s2s.utils.errors import InputError
 
 @pytest.fixture
 def run(tmp_path):
-    """A run with all that belongs to one, and a file of the user's."""
+    """A run with all its files, and a file of the user."""
     run = RunDirectory(tmp_path / "run")
     run.write_record({"recipe": {"epochs": 5}, "note": "à suivre"})
     for folder in (run.checkpoints, run.logs):
@@ -31,7 +31,7 @@ def test_reading_back(run):
     assert run.read_history() == [{"epoch": "1", "loss": "2.5"}, {"epoch": "2", "loss": "2.25"}]
 
 
-def test_clearing_takes_what_belongs_to_the_run(run):
+def test_clear_removes_the_files_of_the_run(run):
     run.clear()
     assert [path.name for path in run.path.iterdir()] == ["notes.txt"]
     assert not run.exists()
@@ -39,8 +39,8 @@ def test_clearing_takes_what_belongs_to_the_run(run):
     run.clear()
 
 
-def test_clearing_keeps_the_record_until_all_else_is_gone(run, monkeypatch):
-    # A folder of checkpoints that could not be removed would be taken for the new run's.
+def test_clear_removes_the_record_last(run, monkeypatch):
+    # Checkpoints that could not be removed would count as those of the new run.
     def refuse(folder):
         raise PermissionError(13, "Permission denied", str(folder))
 
@@ -50,7 +50,7 @@ def test_clearing_keeps_the_record_until_all_else_is_gone(run, monkeypatch):
     assert run.exists()
 
 
-def test_where_a_new_run_may_go(run, tmp_path):
+def test_check_free(run, tmp_path):
     RunDirectory(tmp_path / "new" / "run").check_free(overwrite=False)
     (tmp_path / "empty").mkdir()
     RunDirectory(tmp_path / "empty").check_free(overwrite=False)
@@ -79,7 +79,7 @@ def test_damaged_records(run, tmp_path):
             run.read_config()
     for name in ("corpus", "recipe", "sizes", "git"):
         run.write_record({name: "text"})
-        with pytest.raises(InputError, match=rf"damaged \(its {name} is no object\)"):
+        with pytest.raises(InputError, match=rf"damaged \(its {name} is not an object\)"):
             run.read_record()
     run.record.unlink()
     run.record.mkdir()
@@ -92,9 +92,9 @@ def test_damaged_history(run):
     with pytest.raises(InputError, match=r"history\.csv: cannot be read, or is damaged"):
         run.read_history()
     for text, reason in {
-        "epoch,loss\n1,2.5\n2\n": "line 3 is no row",
-        "epoch,loss\n1,2.5,9\n": "line 2 is no row",
-        "a,b\n1,2\n": "line 2 is no row",
+        "epoch,loss\n1,2.5\n2\n": "line 3 ",
+        "epoch,loss\n1,2.5,9\n": "line 2 ",
+        "a,b\n1,2\n": "line 2 ",
         "epoch,loss\n1,many\n": "could not convert",
     }.items():
         run.history.write_text(text, encoding="utf-8")
@@ -104,7 +104,7 @@ def test_damaged_history(run):
     assert run.read_history() == [{"epoch": "1", "loss": "2.5", "val_loss": ""}]
 
 
-def test_a_record_is_replaced_as_a_whole(run):
+def test_records_are_written_atomically(run):
     with pytest.raises(TypeError):
         run.write_record({"recipe": object()})
     assert run.read_config().epochs == 5

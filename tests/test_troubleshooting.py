@@ -81,12 +81,12 @@ WITHOUT_A_ROW = {
     "…": PARTS,
     "…; …": PARTS,
     "…: … of … lines … no … (…); …": PARTS,
-    "…; it has been none for … steps, so begin anew with a lower --learning-rate or "
-    "--global-clipnorm": ("begins with the norm of the gradient, of which there is a row"),
-    "…; look at them, and begin anew with a lower --learning-rate, or leave such steps out with "
-    "--resume --nonfinite skip": "likewise",
+    "…; gradients were non-finite for … consecutive steps; start over with a lower --learning-rate "
+    "or --global-clipnorm": "begins with the gradient norm, of which there is a row",
+    "…; check them and start over with a lower --learning-rate, or skip such steps with --resume "
+    "--nonfinite skip": "likewise",
     "…; the download was deleted; try again, or …": "begins with what is wrong with an archive",
-    "…; then go on with --resume": "begins with what is damaged of a prepared corpus",
+    "…; then resume with --resume": "begins with what is damaged of a prepared corpus",
     "…; give model.keras of a run, or another file that ends in .keras": (
         "begins with 'not a translator', of which there is a row"
     ),
@@ -95,8 +95,8 @@ WITHOUT_A_ROW = {
     "…: its first pieces are not the special tokens …; train one with SentencePieceTokenizer.fit": (
         PYTHON
     ),
-    "TensorFlow is at work already and cannot count the processor as … devices any more; do that "
-    "in a new process": PYTHON,
+    "TensorFlow is initialized already and cannot divide the CPU into … logical devices any more; "
+    "train in a new process": PYTHON,
     "a corpus cannot be prepared with …; remove that option": PYTHON,
     "the history is empty; train for at least one epoch": PYTHON,
     "a version and a label exclude each other; give one of them": PYTHON,
@@ -196,10 +196,10 @@ COMMANDS = [
     ("train good.tsv --run-dir full", "…: is not empty"),
     ("train good.tsv --run-dir new --resume", "…: holds no run (no"),
     ("train PAIRS --run-dir RUN --resume --num-hiddens 9", "…: the run has … …, not"),
-    ("train PAIRS --run-dir RUN --resume --epochs 1", "…: has … behind it"),
+    ("train PAIRS --run-dir RUN --resume --epochs 1", "…: has completed …"),
     ("train good.tsv --run-dir RUN --resume", "…: the corpus … is not"),
     ("train PAIRS --run-dir COPY --resume", "…: has no checkpoint"),
-    ("train PAIRS --run-dir DAMAGED --resume --epochs 3", "…: no checkpoint is whole"),
+    ("train PAIRS --run-dir DAMAGED --resume --epochs 3", "…: no checkpoint is intact"),
     ("train PAIRS --run-dir torn --resume", "…: cannot be read, or is damaged"),
     ("translate nowhere Go.", "…: no such file or folder"),
     ("translate unfinished Go.", "…: the run has no … yet"),

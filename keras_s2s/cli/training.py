@@ -72,14 +72,12 @@ def _add_distribution_options(parser: argparse.ArgumentParser) -> None:
     )
     group.add_argument(
         "--num-devices",
-        dest="devices",
         type=int_value,
         metavar="N",
         help="with mirrored: the number of GPUs, or of logical CPU devices",
     )
     group.add_argument(
         "--worker-timeout",
-        dest="wait",
         type=float_value,
         metavar="SECONDS",
         help="with multiworker: how long to wait for the other workers at startup (default: 600)",
@@ -106,7 +104,7 @@ def train(options: argparse.Namespace) -> None:
     try:
         if options.resume:
             resumed = {name: changes[name] for name in RESUMABLE_FIELDS if name in changes}
-            training.resume(run.path, corpus=options.corpus, devices=distribution, **resumed)
+            training.resume(run.path, corpus=options.corpus, distribution=distribution, **resumed)
         else:
             corpus = training.CorpusSpec(options.corpus, options.reverse, options.skip_bad_lines)
             training.train(corpus, run.path, config, seed, options.overwrite, distribution)
@@ -140,12 +138,12 @@ def _distribution(options: argparse.Namespace, run: RunDirectory) -> Distributio
     if options.strategy is None and options.resume:
         distribution = DistributionConfig.from_record(run.read_record())
     changes = {
-        name: value
-        for name in DistributionConfig._fields
-        if (value := getattr(options, name)) is not None
+        field.name: value
+        for field in dataclasses.fields(DistributionConfig)
+        if (value := getattr(options, field.name)) is not None
     }
-    distribution = distribution._replace(**changes)
-    distribution.check()
+    distribution = dataclasses.replace(distribution, **changes)
+    distribution.validate()
     return distribution
 
 

@@ -1,4 +1,4 @@
-"""From a configuration to the tokenizers, the model and the optimizer of a run."""
+"""The model and the optimizer of a configuration."""
 
 import dataclasses
 from pathlib import Path
@@ -13,91 +13,91 @@ from keras_s2s.models.seq2seq import Seq2Seq
 from keras_s2s.optimizers import WarmUp
 
 
-def resolve_precision(recipe: TrainingConfig) -> TrainingConfig:
-    """The configuration with what it leaves to the machine decided."""
-    if recipe.precision != "auto":
-        return recipe
-    return dataclasses.replace(recipe, precision=_fastest_precision())
+def resolve_precision(config: TrainingConfig) -> TrainingConfig:
+    """Replace the precision `auto` by the fastest one of this machine."""
+    if config.precision != "auto":
+        return config
+    return dataclasses.replace(config, precision=_fastest_precision())
 
 
 def _fastest_precision() -> str:
-    """Half precision takes half the time where the processor multiplies it, and more elsewhere."""
+    """Return bfloat16 if the CPU has instructions for it; emulated, it is slower than float32."""
     try:
-        processor = Path("/proc/cpuinfo").read_text(encoding="utf-8", errors="replace")
-    except OSError:  # no Linux
+        cpu_info = Path("/proc/cpuinfo").read_text(encoding="utf-8", errors="replace")
+    except OSError:  # not Linux
         return "float32"
-    return "mixed_bfloat16" if "avx512_bf16" in processor else "float32"
+    return "mixed_bfloat16" if "avx512_bf16" in cpu_info else "float32"
 
 
 def make_model(
-    recipe: TrainingConfig, source_vocab_size: int, target_vocab_size: int, precision: str
+    config: TrainingConfig, source_vocab_size: int, target_vocab_size: int, precision: str
 ) -> Seq2Seq:
-    """A model that is yet to be trained.
+    """Make an untrained model.
 
     Args:
-        recipe: the configuration.
-        source_vocab_size: tokens of the source.
-        target_vocab_size: tokens of the target.
-        precision: a dtype policy. Weights are the same for all of them.
+        config: the configuration.
+        source_vocab_size: number of source tokens.
+        target_vocab_size: number of target tokens.
+        precision: name of a dtype policy; the weights are float32 for all of them.
     """
-    both: dict[str, Any] = {
-        "embed_size": recipe.embed_size,
-        "dropout": recipe.dropout,
-        "embed_dropout": recipe.embed_dropout,
-        "recurrent_dropout": recipe.recurrent_dropout,
-        "cell": recipe.cell,
-        "residual": recipe.residual,
-        "init_scale": recipe.init_scale,
+    shared: dict[str, Any] = {
+        "embed_size": config.embed_size,
+        "dropout": config.dropout,
+        "embed_dropout": config.embed_dropout,
+        "recurrent_dropout": config.recurrent_dropout,
+        "cell": config.cell,
+        "residual": config.residual,
+        "init_scale": config.init_scale,
         "dtype": precision,
     }
     encoder = Seq2SeqEncoder(
         source_vocab_size,
-        num_hiddens=recipe.encoder_num_hiddens or recipe.num_hiddens,
-        num_layers=recipe.encoder_num_layers or recipe.num_layers,
-        bidirectional=recipe.bidirectional,
-        **both,
+        num_hiddens=config.encoder_num_hiddens or config.num_hiddens,
+        num_layers=config.encoder_num_layers or config.num_layers,
+        bidirectional=config.bidirectional,
+        **shared,
     )
     decoder = Seq2SeqDecoder(
         target_vocab_size,
-        num_hiddens=recipe.num_hiddens,
-        num_layers=recipe.num_layers,
-        attention=None if recipe.attention == "none" else recipe.attention,
-        input_feeding=recipe.input_feeding,
-        tie_embeddings=recipe.tie_embeddings,
-        output_dropout=recipe.output_dropout,
+        num_hiddens=config.num_hiddens,
+        num_layers=config.num_layers,
+        attention=None if config.attention == "none" else config.attention,
+        input_feeding=config.input_feeding,
+        tie_embeddings=config.tie_embeddings,
+        output_dropout=config.output_dropout,
         encoder_num_hiddens=encoder.num_hiddens,
         encoder_num_layers=encoder.num_layers,
-        **both,
+        **shared,
     )
     return Seq2Seq(encoder, decoder, dtype=precision)
 
 
-def make_optimizer(recipe: TrainingConfig, num_batches: int) -> keras.optimizers.Optimizer:
-    """Adam with the learning rate, clipping, averaging and accumulation of the configuration.
+def make_optimizer(config: TrainingConfig, num_batches: int) -> keras.optimizers.Optimizer:
+    """Make Adam with the schedule, clipping, averaging and accumulation of a configuration.
 
     Args:
-        recipe: the configuration.
-        num_batches: of an epoch.
+        config: the configuration.
+        num_batches: batches per epoch.
     """
-    # Keras's schedules count batches, also where the gradients of several make one step.
-    batches = num_batches * recipe.epochs
-    warmup = recipe.warmup_steps * recipe.gradient_accumulation_steps
-    rate: Any = recipe.learning_rate
-    if recipe.lr_schedule == "cosine":
-        rate = keras.optimizers.schedules.CosineDecay(
-            0.0 if warmup else recipe.learning_rate,
-            decay_steps=max(1, batches - warmup),
-            warmup_target=recipe.learning_rate if warmup else None,
+    # Keras's schedules count batches, not steps, with gradient accumulation.
+    total_batches = num_batches * config.epochs
+    warmup = config.warmup_steps * config.gradient_accumulation_steps
+    learning_rate: Any = config.learning_rate
+    if config.lr_schedule == "cosine":
+        learning_rate = keras.optimizers.schedules.CosineDecay(
+            0.0 if warmup else config.learning_rate,
+            decay_steps=max(1, total_batches - warmup),
+            warmup_target=config.learning_rate if warmup else None,
             warmup_steps=warmup,
         )
-    elif recipe.lr_schedule == "inverse-sqrt" or warmup:
-        rate = WarmUp(recipe.learning_rate, warmup, recipe.lr_schedule == "inverse-sqrt")
+    elif config.lr_schedule == "inverse-sqrt" or warmup:
+        learning_rate = WarmUp(config.learning_rate, warmup, config.lr_schedule == "inverse-sqrt")
     return keras.optimizers.Adam(
-        rate,
-        global_clipnorm=recipe.global_clipnorm,
-        use_ema=recipe.ema_momentum > 0,
-        ema_momentum=recipe.ema_momentum,
-        gradient_accumulation_steps=recipe.gradient_accumulation_steps
-        if recipe.gradient_accumulation_steps > 1
+        learning_rate,
+        global_clipnorm=config.global_clipnorm,
+        use_ema=config.ema_momentum > 0,
+        ema_momentum=config.ema_momentum,
+        gradient_accumulation_steps=config.gradient_accumulation_steps
+        if config.gradient_accumulation_steps > 1
         else None,
     )

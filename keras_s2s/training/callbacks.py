@@ -1,4 +1,4 @@
-"""What happens at the end of each epoch of a training run."""
+"""Callbacks that validate, record and display the epochs of a training run."""
 
 import contextlib
 import csv
@@ -12,6 +12,7 @@ import keras
 from rich.progress import BarColumn, TextColumn, TimeRemainingColumn
 
 from keras_s2s.evaluation.metrics import make_metrics, score, sentence_statistics
+from keras_s2s.training.checkpoints import apply_ema, inner_optimizer
 from keras_s2s.translation.base import SentenceTranslator
 from keras_s2s.utils.console import log, progress_bar
 from keras_s2s.utils.files import atomic_write
@@ -20,15 +21,15 @@ HISTORY_COLUMNS = ("epoch", "loss", "accuracy", "perplexity", "tokens_per_second
 
 
 class HistoryFile(keras.callbacks.Callback):
-    """Writes a row of `history.csv` at the end of each epoch.
+    """Append a row to `history.csv` after each epoch.
 
-    Columns: epoch (from 1), loss (nats a target token), accuracy, perplexity, tokens_per_second,
-    the same of the validation pairs with `val_` before, and the seconds the epoch took.
+    Columns: epoch (from 1), loss (nats per target token), accuracy, perplexity, tokens_per_second,
+    the validation metrics prefixed with `val_`, and the duration of the epoch in seconds.
 
     Args:
         path: the file.
-        rows: what to begin with: the rows of the epochs before the one resumed from.
-        seconds: what the first epoch took already, before it was interrupted.
+        rows: the rows of the epochs before the one resumed from.
+        seconds: duration of the resumed epoch before it was interrupted.
     """
 
     def __init__(self, path: Path, rows: list[dict[str, str]], seconds: float = 0.0) -> None:
@@ -37,32 +38,32 @@ class HistoryFile(keras.callbacks.Callback):
         self._rows = rows
         self._seconds = seconds
         self._columns: list[str] = []
-        self._began = 0.0
+        self._epoch_start = 0.0
 
     def on_train_begin(self, logs: Any = None) -> None:
-        # Rows of epochs that will be done again have to go, but not before the others are safe.
-        with atomic_write(self._path) as aside:
-            aside.touch()
+        # Atomically drop the rows of epochs that will be repeated.
+        with atomic_write(self._path) as temporary:
+            temporary.touch()
             if self._rows:
                 self._columns = list(self._rows[0])
-                self._append(aside, self._rows, header=True)
+                self._append(temporary, self._rows, header=True)
 
     def on_epoch_begin(self, epoch: int, logs: Any = None) -> None:
-        self._began = time.perf_counter()
+        self._epoch_start = time.perf_counter()
 
     def on_epoch_end(self, epoch: int, logs: Mapping[str, float] | None = None) -> None:
-        seconds = self._seconds + time.perf_counter() - self._began
+        seconds = self._seconds + time.perf_counter() - self._epoch_start
         self._seconds = 0.0
-        figures = {**(logs or {}), "seconds": seconds}
-        row = {name: f"{value:.6g}" for name, value in figures.items()} | {"epoch": str(epoch + 1)}
+        values = {**(logs or {}), "seconds": seconds}
+        row = {name: f"{value:.6g}" for name, value in values.items()} | {"epoch": str(epoch + 1)}
         is_first = not self._columns
         if is_first:
-            validation = [name for name in figures if name.startswith("val_")]
+            validation = [name for name in values if name.startswith("val_")]
             self._columns = [*HISTORY_COLUMNS, *validation, "seconds"]
         self._append(self._path, [row], header=is_first)
 
     def _append(self, path: Path, rows: list[dict[str, str]], header: bool) -> None:
-        # Opened for each row: there is no file to close when the training is interrupted.
+        # Opened for each row, so that an interruption leaves no open file.
         with open(path, "a", newline="", encoding="utf-8") as file:
             writer = csv.DictWriter(file, self._columns, extrasaction="ignore", lineterminator="\n")
             if header:
@@ -71,21 +72,17 @@ class HistoryFile(keras.callbacks.Callback):
 
 
 class TrainingProgress(keras.callbacks.Callback):
-    """Shows how far the training is: a bar on a terminal, else a line now and then.
-
-    The bar moves with the batches, and has the figures of the epoch so far and the time that is
-    left of the whole training.
+    """Show a progress bar on a terminal, else log about ten of the epochs.
 
     Args:
-        epochs: how many there will be.
-        log: a file that gets a line for each epoch.
+        epochs: total number of epochs.
+        log: a file that gets one line per epoch.
     """
 
     LINES = 10
-    # Between two looks of the bar.
+    # Minimum time between updates of the bar.
     SECONDS = 0.2
-    # Characters of the bar.
-    BAR = 12
+    BAR_WIDTH = 12
 
     def __init__(self, epochs: int, log: Path) -> None:
         super().__init__()
@@ -93,15 +90,15 @@ class TrainingProgress(keras.callbacks.Callback):
         self._log_path = log
         self._bar = progress_bar(
             TextColumn("epoch {task.fields[epoch]}/{task.total:.0f}"),
-            BarColumn(bar_width=self.BAR),
+            BarColumn(bar_width=self.BAR_WIDTH),
             TextColumn("{task.description}"),
             TimeRemainingColumn(),
         )
-        # Of the last ten minutes, since an epoch may take longer than rich's usual half a minute.
+        # rich averages the speed over 30 seconds, in which long epochs show no progress.
         self._bar.speed_estimate_period = 600.0
         self._task = self._bar.add_task("", total=epochs, epoch=0)
         self._epoch = 0
-        self._shown = 0.0
+        self._last_update = 0.0
 
     def on_train_begin(self, logs: Any = None) -> None:
         self._bar.start()
@@ -111,63 +108,63 @@ class TrainingProgress(keras.callbacks.Callback):
 
     def on_train_batch_end(self, batch: int, logs: Mapping[str, float] | None = None) -> None:
         now = time.perf_counter()
-        if self._bar.disable or now - self._shown < self.SECONDS:
+        if self._bar.disable or now - self._last_update < self.SECONDS:
             return
-        self._shown = now
-        share = (batch + 1) / (self.params.get("steps") or batch + 1)
-        # An epoch is over when it is written down, and validation is still to come.
-        self._show(self._epoch + min(share, 0.99), logs or {})
+        self._last_update = now
+        fraction = (batch + 1) / (self.params.get("steps") or batch + 1)
+        # Validation and saving are still to come, so the epoch is not complete.
+        self._update(self._epoch + min(fraction, 0.99), logs or {})
 
-    def _show(self, completed: float, logs: Mapping[str, float]) -> None:
-        epoch, figures = math.ceil(completed), format_logs(logs)
-        others = f"epoch {epoch}/{self._epochs} {'━' * self.BAR}  0:00:00"
-        if len(others) + len(figures) > self._bar.console.width:
-            # rich would cut off the time that is left.
-            figures = format_logs(
+    def _update(self, completed: float, logs: Mapping[str, float]) -> None:
+        epoch, description = math.ceil(completed), format_logs(logs)
+        other_columns = f"epoch {epoch}/{self._epochs} {'━' * self.BAR_WIDTH}  0:00:00"
+        if len(other_columns) + len(description) > self._bar.console.width:
+            # Otherwise rich truncates the remaining time.
+            description = format_logs(
                 {name: logs[name] for name in logs if name != "tokens_per_second"}
             )
-        self._bar.update(self._task, completed=completed, description=figures, epoch=epoch)
+        self._bar.update(self._task, completed=completed, description=description, epoch=epoch)
 
     def on_epoch_end(self, epoch: int, logs: Mapping[str, float] | None = None) -> None:
-        done = epoch + 1
-        self._show(done, logs or {})
-        line = f"epoch {done}/{self._epochs}  {format_logs(logs or {})}"
+        completed = epoch + 1
+        self._update(completed, logs or {})
+        line = f"epoch {completed}/{self._epochs}  {format_logs(logs or {})}"
         with open(self._log_path, "a", encoding="utf-8") as file:
             file.write(line + "\n")
-        shown = done == self._epochs or done % max(1, self._epochs // self.LINES) == 0
-        if self._bar.disable and shown:
+        is_shown = completed % max(1, self._epochs // self.LINES) == 0 or completed == self._epochs
+        if self._bar.disable and is_shown:
             log(line)
 
     def on_train_end(self, logs: Any = None) -> None:
         self.close()
 
     def close(self) -> None:
-        """Leaves the terminal as a message needs it, also when the training is interrupted."""
+        """Remove the bar from the terminal; also after an interruption."""
         self._bar.stop()
 
 
 def format_logs(logs: Mapping[str, float]) -> str:
-    """The figures of an epoch, or of the part of it that is over, in one line."""
+    """Return the main metrics of an epoch in one line."""
     names = [name for name in ("loss", "accuracy", "val_loss") if name in logs]
-    parts = [f"{name} {logs[name]:.3f}" for name in names]
+    values = [f"{name} {logs[name]:.3f}" for name in names]
     if "tokens_per_second" in logs:
-        parts.append(f"{logs['tokens_per_second']:,.0f} tokens/s")
-    return "  ".join(parts)
+        values.append(f"{logs['tokens_per_second']:,.0f} tokens/s")
+    return "  ".join(values)
 
 
 class ValidationScores(keras.callbacks.Callback):
-    """Puts `val_bleu` and `val_chrf` into the logs of each epoch.
+    """Add `val_bleu` and `val_chrf` to the logs of each epoch.
 
-    They are sacreBLEU's, of greedy search, without regard to case, from 0 to 100. Where the
-    optimizer keeps a moving average of the weights, that is what is scored.
+    The scores are sacreBLEU's, case-insensitive, of greedy search, from 0 to 100. If the optimizer
+    keeps an exponential moving average of the weights, it is used.
 
     Args:
-        translator: made of the model that is trained.
+        translator: a translator of the model in training.
         sources: sentences to translate.
-        references: of each of them one or more translations.
-        samples: a file that gets some of the translations of each epoch, tab-separated: epoch,
-            source, translation, first reference.
-        num_samples: how many.
+        references: one or more translations of each.
+        samples: a file that gets some translations of each epoch, tab-separated: epoch, source,
+            translation, first reference.
+        num_samples: number of these translations.
     """
 
     def __init__(
@@ -189,9 +186,9 @@ class ValidationScores(keras.callbacks.Callback):
         with ema_weights(self.model):
             translations = self._translator.translate(self._sources)
         for name, metric in make_metrics().items():
-            counts = sentence_statistics(metric, translations, self._references)
+            statistics = sentence_statistics(metric, translations, self._references)
             if logs is not None:
-                logs[f"val_{name}"] = score(metric, counts)
+                logs[f"val_{name}"] = score(metric, statistics)
         if self._samples is not None:
             self._write_samples(self._samples, epoch + 1, translations[: self._num_samples])
 
@@ -199,19 +196,18 @@ class ValidationScores(keras.callbacks.Callback):
         columns = self._sources, translations, (texts[0] for texts in self._references)
         with open(path, "a", newline="", encoding="utf-8") as file:
             writer = csv.writer(file, delimiter="\t", lineterminator="\n")
-            # The translations are the fewest; there are that many rows.
+            # The translations are the shortest column.
             writer.writerows((epoch, *row) for row in zip(*columns, strict=False))
 
 
 @contextlib.contextmanager
 def ema_weights(model: keras.Model) -> Iterator[None]:
-    """Gives a model the moving average of its weights for a while, where there is one."""
-    optimizer = getattr(model.optimizer, "inner_optimizer", model.optimizer)
-    if not optimizer.use_ema:
+    """Use the exponential moving average of the weights, if any, within a `with` block."""
+    if not inner_optimizer(model).use_ema:
         yield
         return
     weights = [weight.numpy() for weight in model.trainable_variables]
-    optimizer.finalize_variable_values(model.trainable_variables)
+    apply_ema(model)
     try:
         yield
     finally:

@@ -1,4 +1,4 @@
-"""A training that is saved from time to time, ends when asked to, and goes on in an epoch."""
+"""Callbacks that save checkpoints, stop on request, and resume in the middle of an epoch."""
 
 import time
 from collections.abc import Callable, Sequence
@@ -14,91 +14,93 @@ from keras_s2s.utils.files import check_writable, remove_stale_temporaries
 from keras_s2s.utils.signals import GracefulShutdown, Interrupted
 
 
-class ResumedEpoch(keras.callbacks.Callback):
-    """Goes on in the middle of an epoch: with its sums so far, and after its batches so far.
+class ResumeEpoch(keras.callbacks.Callback):
+    """Resume in the middle of an epoch: restore its metrics, and skip its completed batches.
 
-    Of other callbacks of `fit` it has to be the first.
+    Has to be the first callback of `fit`.
 
     Args:
-        state: where the training goes on.
+        state: the state to resume from.
     """
 
     def __init__(self, state: TrainingState) -> None:
         super().__init__()
         self._state = state
         self._epoch = -1
-        self._began = self._ended = 0.0
-        self._tokens = 0.0
+        self._start = self._end = 0.0
+        self._num_tokens = 0.0
 
     def on_epoch_begin(self, epoch: int, logs: Any = None) -> None:
         self._epoch = epoch
-        self._began = self._ended = time.perf_counter()
-        if not self._is_resumed():
+        self._start = self._end = time.perf_counter()
+        if not self._is_resumed_epoch():
             return
         for variable, value in zip(self.model.metrics_variables, self._state.metrics, strict=True):
             variable.assign(value)
-        calls, rest = divmod(self._state.position.batch, self.model.steps_per_execution)
-        if rest:
+        batch, steps = self._state.position.batch, self.model.steps_per_execution
+        if batch % steps:
             raise InputError(
-                f"the checkpoint is {self._state.position.batch} batches into an epoch, which is "
-                f"no multiple of {self.model.steps_per_execution}; begin anew with --overwrite"
+                f"the checkpoint is at batch {batch} of an epoch, not a multiple of the {steps} "
+                "steps per execution; start over with --overwrite"
             )
-        self.model.train_function = _AfterCalls(self.model, calls)
+        self.model.train_function = _SkipCalls(self.model, batch // steps)
 
-    def _is_resumed(self) -> bool:
+    def _is_resumed_epoch(self) -> bool:
         return self._epoch == self._state.position.epoch and self._state.position.batch > 0
 
     def on_train_batch_end(self, batch: int, logs: Any = None) -> None:
-        if self._is_resumed():
-            self._tokens = float(self.model.loss_metric.num_tokens.numpy())
-            self._ended = time.perf_counter()
-            self._tell(logs)
+        if self._is_resumed_epoch():
+            self._num_tokens = float(self.model.loss_metric.num_tokens.numpy())
+            self._end = time.perf_counter()
+            self._set_throughput(logs)
 
     def on_epoch_end(self, epoch: int, logs: dict[str, float] | None = None) -> None:
-        self._tell(logs)
+        self._set_throughput(logs)
 
-    def _tell(self, logs: dict[str, float] | None) -> None:
-        if self._is_resumed() and logs is not None:
-            seconds = self._state.seconds + self._ended - self._began
-            logs["tokens_per_second"] = self._tokens / seconds
+    def _set_throughput(self, logs: dict[str, float] | None) -> None:
+        if self._is_resumed_epoch() and logs is not None:
+            seconds = self._state.seconds + self._end - self._start
+            logs["tokens_per_second"] = self._num_tokens / seconds
 
 
-class _AfterCalls:
-    """A model's training function that does nothing in its first calls, and then is as before."""
+# WORKAROUND(keras<=3.15.1): `fit` has `initial_epoch`, but starts every epoch at batch 0.
+class _SkipCalls:
+    """A training function that does nothing for its first calls, then is the model's again."""
 
-    def __init__(self, model: keras.Model, calls: int) -> None:
-        self._model, self._calls = model, calls
-        self._function: Callable[[Any], Any] = model.train_function
+    def __init__(self, model: keras.Model, num_calls: int) -> None:
+        self._model, self._num_calls = model, num_calls
+        self._train_function: Callable[[Any], Any] = model.train_function
         self._logs = model.get_metrics_result()
 
     def __call__(self, iterator: Any) -> Any:
-        if not self._calls:
-            self._model.train_function = self._function
-            return self._function(iterator)
-        self._calls -= 1
+        if not self._num_calls:
+            self._model.train_function = self._train_function
+            return self._train_function(iterator)
+        self._num_calls -= 1
         return self._logs
 
 
 class CheckpointCallback(keras.callbacks.Callback):
-    """Saves the state of the training every so often, and ends it when asked to.
+    """Save checkpoints at intervals, and stop the training after a signal.
 
-    Of other callbacks of `fit` it has to be the last.
+    Has to be the last callback of `fit`.
 
     Args:
-        folder: where the checkpoints go.
-        callbacks: those that remember something from epoch to epoch; see `MEMORY`.
-        state: where the training begins.
-        every: batches after which to save; None for some time, which is longer where saving takes
-            long.
-        request: what may ask to end.
-        workers: those that train together; only the chief saves, and all end when one is asked to.
-        at_a_time: batches after which a training on one device could save, which may go on with it.
+        folder: the checkpoints.
+        callbacks: those with state; see `CALLBACK_ATTRIBUTES`.
+        state: the state that training starts from.
+        interval: batches between checkpoints; None for an interval in time, longer where saving
+            is slow.
+        shutdown: receives the signals.
+        workers: those that train together; only the chief saves, and all stop when one is asked to.
+        save_multiple: save only at multiples of this number of batches, where a run on one device
+            with its steps per execution can resume.
     """
 
-    # How long to wait after one save before the next: saving after each epoch would take longer
-    # than the epochs of a small model. The last epoch is saved in any case.
+    # Minimum time between checkpoints: longer than an epoch of a small model. The end of training
+    # is saved in any case.
     SECONDS = 30.0
-    # Saving takes at most this share of the time.
+    # Maximum share of the time spent on saving.
     SHARE = 0.02
 
     def __init__(
@@ -106,96 +108,95 @@ class CheckpointCallback(keras.callbacks.Callback):
         folder: CheckpointFolder,
         callbacks: Sequence[keras.callbacks.Callback],
         state: TrainingState,
-        every: int | None,
-        request: GracefulShutdown,
+        interval: int | None,
+        shutdown: GracefulShutdown,
         workers: Workers | None = None,
-        at_a_time: int = 1,
+        save_multiple: int = 1,
     ) -> None:
         super().__init__()
         self._folder, self._callbacks, self._state = folder, callbacks, state
-        self._every, self._request = every, request
+        self._interval, self._shutdown = interval, shutdown
         self._workers = Workers() if workers is None else workers
-        self._asked_to_end: int | None = None
-        self._at_a_time = at_a_time
+        self._signal_number: int | None = None  # of any worker
+        self._save_multiple = save_multiple
         self._epoch = 0
-        self._batches = 0
-        self._since_saved = 0
+        self._batch = 0
+        self._batches_since_save = 0
         self._metrics: list[Any] = []
-        self._saved = self._began = time.perf_counter()
-        self._took = 0.0
+        self._save_end = self._epoch_start = time.perf_counter()
+        self._save_seconds = 0.0
 
     def on_train_begin(self, logs: Any = None) -> None:
         if self._workers.is_chief:
             check_writable(self._folder.path)
             remove_stale_temporaries(self._folder.path)
-        # After all others, which forget what they know when training begins.
-        self._state.remember(self._callbacks)
+        # After `on_train_begin` of the others, which resets their state.
+        self._state.restore_callbacks(self._callbacks)
 
     def on_epoch_begin(self, epoch: int, logs: Any = None) -> None:
-        self._epoch, self._batches = epoch, 0
-        self._began = time.perf_counter()
+        self._epoch, self._batch = epoch, 0
+        self._epoch_start = time.perf_counter()
         if epoch == self._state.position.epoch:
-            self._began -= self._state.seconds
+            self._epoch_start -= self._state.seconds
 
     def on_train_batch_end(self, batch: int, logs: Any = None) -> None:
-        batches, self._batches = self._batches, batch + 1
-        if self._position() <= self._state.position:  # not made, but passed over
+        num_steps, self._batch = batch + 1 - self._batch, batch + 1
+        if self._position() <= self._state.position:  # skipped by `ResumeEpoch`
             return
-        self._since_saved += self._batches - batches
-        if self._batches % self._at_a_time:
+        self._batches_since_save += num_steps
+        if self._batch % self._save_multiple:
             return
         if self._is_due():
-            self._save(self._position(), self._values())
-        self._end_if_asked()
+            self._save(self._position(), self._metric_values())
+        self._stop_if_requested()
 
     def on_test_begin(self, logs: Any = None) -> None:
-        # Validation counts with the same metrics.
-        self._metrics = self._values()
+        # Validation resets and reuses the metrics.
+        self._metrics = self._metric_values()
 
     def on_test_end(self, logs: Any = None) -> None:
         self._is_due()
-        if self._asked_to_end is not None:
+        if self._signal_number is not None:
             self._save(self._position(), self._metrics)
-            self._end_if_asked()
+            self._stop_if_requested()
 
     def on_epoch_end(self, epoch: int, logs: Any = None) -> None:
         is_last = epoch + 1 == self.params["epochs"] or self.model.stop_training
-        # Its row is in the history, so that it must not be done again because of what comes now.
+        # The history has the epoch's row by now, so a failure below must not repeat the epoch.
         if is_last or self._is_due():
-            self._began = time.perf_counter()
+            self._epoch_start = time.perf_counter()
             self._save(DataPosition(epoch + 1), [])
         if not is_last:
-            self._end_if_asked()
+            self._stop_if_requested()
 
     def _is_due(self) -> bool:
-        """Whether to save, and whether to end then; all workers find the same."""
-        if self._every is not None:
-            due = self._since_saved >= self._every
+        """Return whether to save, and update the signal; a collective, equal on all workers."""
+        if self._interval is not None:
+            due = self._batches_since_save >= self._interval
         else:
-            wait = max(self.SECONDS, self._took / self.SHARE)
-            due = time.perf_counter() - self._saved >= wait
-        answers = self._workers.all_gather([self._request.signal_number or 0, due])
-        self._asked_to_end = int(answers[:, 0].max()) or None
-        return self._asked_to_end is not None or bool(answers[0, 1])
+            seconds = max(self.SECONDS, self._save_seconds / self.SHARE)
+            due = time.perf_counter() - self._save_end >= seconds
+        rows = self._workers.all_gather([self._shutdown.signal_number or 0, due])
+        self._signal_number = int(rows[:, 0].max()) or None
+        return self._signal_number is not None or bool(rows[0, 1])
 
-    def _end_if_asked(self) -> None:
-        if self._asked_to_end is not None:
-            self._workers.barrier()  # above all for the one that saves
-            raise Interrupted(self._asked_to_end)
+    def _stop_if_requested(self) -> None:
+        if self._signal_number is not None:
+            self._workers.barrier()  # until the chief has saved
+            raise Interrupted(self._signal_number)
 
     def _position(self) -> DataPosition:
-        return DataPosition(self._epoch, self._batches)
+        return DataPosition(self._epoch, self._batch)
 
-    def _values(self) -> list[Any]:
+    def _metric_values(self) -> list[Any]:
         return [variable.numpy().tolist() for variable in self.model.metrics_variables]
 
     def _save(self, position: DataPosition, metrics: list[Any]) -> None:
-        began = time.perf_counter()
-        known, best_weights = callback_state(self._callbacks)
-        seconds = began - self._began
-        state = TrainingState(position, seconds, metrics, known, best_weights)
+        start = time.perf_counter()
+        states, best_weights = callback_state(self._callbacks)
+        state = TrainingState(position, start - self._epoch_start, metrics, states, best_weights)
         if self._workers.is_chief:
             self._folder.save(self.model, state)
-        self._saved = time.perf_counter()
-        self._took = self._saved - began
-        self._since_saved = 0
+        self._save_end = time.perf_counter()
+        self._save_seconds = self._save_end - start
+        self._batches_since_save = 0

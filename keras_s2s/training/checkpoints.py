@@ -1,4 +1,4 @@
-"""The state of a training run on disk: saved from time to time, checked, and gone on from."""
+"""Checkpoints: the state of a training run on disk, verified by checksums."""
 
 import dataclasses
 import json
@@ -19,7 +19,8 @@ STATE = "state.json"
 BEST_WEIGHTS = "best_weights.npz"
 CHECKSUMS = "SHA256SUMS"
 
-# What Keras's callbacks know from the epochs before, which they forget when training begins.
+# WORKAROUND(keras<=3.15.1): these callbacks reset their state in `on_train_begin` and cannot be
+# serialized, so their attributes are saved and restored.
 CALLBACK_ATTRIBUTES: Mapping[type, tuple[str, ...]] = {
     keras.callbacks.EarlyStopping: ("wait", "best", "best_epoch", "stopped_epoch"),
     keras.callbacks.ReduceLROnPlateau: ("wait", "best", "cooldown_counter"),
@@ -28,14 +29,14 @@ CALLBACK_ATTRIBUTES: Mapping[type, tuple[str, ...]] = {
 
 @dataclasses.dataclass
 class TrainingState:
-    """What is saved beside the weights, the optimizer and the random states.
+    """The state saved beside the weights, the optimizer and the random generators.
 
     Attributes:
-        position: how far the training is.
-        seconds: how long the epoch that goes on has taken so far.
-        metrics: sums and counts of that epoch, as they stand in the model's metrics.
-        callbacks: what Keras's callbacks remember, by the names of their classes.
-        best_weights: those that early stopping would give back; empty without.
+        position: the epochs and batches completed.
+        seconds: duration of the current epoch so far.
+        metrics: values of the model's metric variables, which hold sums and counts of the epoch.
+        callbacks: state of Keras's callbacks by class name.
+        best_weights: the weights that early stopping would restore; empty without.
     """
 
     position: DataPosition = dataclasses.field(default_factory=DataPosition)
@@ -49,59 +50,65 @@ class TrainingState:
         """Whether early stopping has ended the training."""
         return bool(self.callbacks.get("EarlyStopping", {}).get("stopped_epoch"))
 
-    def forget_end(self) -> None:
-        """Lets a training that early stopping has ended go on, with all its patience."""
+    def clear_early_stopping(self) -> None:
+        """Let a training that early stopping has ended continue, with its full patience."""
         if self.stopped:
             self.callbacks["EarlyStopping"] |= {"stopped_epoch": 0, "wait": 0}
 
-    def remember(self, callbacks: Iterable[keras.callbacks.Callback]) -> None:
-        """Gives callbacks what they knew."""
+    def restore_callbacks(self, callbacks: Iterable[keras.callbacks.Callback]) -> None:
+        """Set the state of callbacks."""
         for callback in callbacks:
             for name, value in self.callbacks.get(type(callback).__name__, {}).items():
                 setattr(callback, name, value)
             if isinstance(callback, keras.callbacks.EarlyStopping) and self.best_weights:
                 callback.best_weights = self.best_weights
 
-    def finish(self, model: keras.Model) -> None:
-        """Does what Keras does with the weights at the end of a training."""
-        optimizer = getattr(model.optimizer, "inner_optimizer", model.optimizer)
-        optimizer.finalize_variable_values(model.trainable_variables)
+    def finalize_weights(self, model: keras.Model) -> None:
+        """Set the weights that Keras would set at the end of `fit`."""
+        apply_ema(model)
         if self.best_weights:
             model.set_weights(self.best_weights)
+
+
+def apply_ema(model: keras.Model) -> None:
+    """Replace the weights by their exponential moving average, if the optimizer keeps one."""
+    inner_optimizer(model).finalize_variable_values(model.trainable_variables)
+
+
+def inner_optimizer(model: keras.Model) -> keras.optimizers.Optimizer:
+    """Return the optimizer of a model without its loss scaling."""
+    return getattr(model.optimizer, "inner_optimizer", model.optimizer)
 
 
 def callback_state(
     callbacks: Iterable[keras.callbacks.Callback],
 ) -> tuple[dict[str, dict[str, float | None]], list[np.ndarray]]:
-    """What callbacks know, and the best weights among that."""
-    known: dict[str, dict[str, float | None]] = {}
+    """Return the state of callbacks by class name, and the best weights among it."""
+    states: dict[str, dict[str, float | None]] = {}
     best_weights: list[np.ndarray] = []
     for callback in callbacks:
-        names = CALLBACK_ATTRIBUTES.get(type(callback), ())
-        if names:
+        if names := CALLBACK_ATTRIBUTES.get(type(callback), ()):
             values = {name: getattr(callback, name) for name in names}
-            known[type(callback).__name__] = {
-                # What a metric gives can be NumPy's, which JSON does not know.
+            states[type(callback).__name__] = {
+                # Metrics can be NumPy scalars, which JSON cannot represent.
                 name: value if value is None or isinstance(value, int) else float(value)
                 for name, value in values.items()
             }
         best_weights += getattr(callback, "best_weights", None) or []
-    return known, best_weights
+    return states, best_weights
 
 
 class CheckpointFolder:
-    """The checkpoints of a run: a folder each, with the checksums of its files.
+    """The checkpoints of a run: one folder each, with the checksums of its files.
 
-    Keras's `BackupAndRestore` writes weights and epoch to two files, which a kill in between
-    leaves at odds, has neither random state nor metrics nor what other callbacks know, and no
-    checksum; TensorFlow's `CheckpointManager` keeps several, but its files have a checksum for
-    each tensor only, found when that is read, and `PreemptionCheckpointHandler` is for custom
-    loops under `tf.distribute`. Here a checkpoint is whole or not there: it is written aside and
-    renamed, and `sha256sum --check SHA256SUMS` tells whether it is still what was written.
+    A checkpoint is written atomically (temporary folder, fsync, rename), and `sha256sum --check
+    SHA256SUMS` verifies it. Keras's `BackupAndRestore` writes weights and epoch to two files that
+    may disagree after a kill, without random states, metrics, callback states or checksums.
+    TensorFlow's `CheckpointManager` has checksums per tensor, checked only when one is read.
 
     Args:
         path: the folder.
-        keep: how many are kept.
+        keep: number of checkpoints to keep.
     """
 
     PREFIX = "epoch-"
@@ -111,14 +118,14 @@ class CheckpointFolder:
         self._keep = keep
 
     def all(self) -> list[Path]:
-        """The checkpoints, the newest last."""
+        """Return the checkpoints, newest last."""
         return sorted(
             (folder for folder in self.path.glob(f"{self.PREFIX}*") if self._position(folder)),
             key=lambda folder: self._position(folder) or DataPosition(),
         )
 
     def newest(self) -> DataPosition:
-        """How far the newest is, which may be damaged; the beginning when there is none."""
+        """Return the position of the newest checkpoint, unverified; the start without any."""
         folders = self.all()
         return (self._position(folders[-1]) if folders else None) or DataPosition()
 
@@ -129,62 +136,58 @@ class CheckpointFolder:
         return DataPosition(*map(int, numbers))
 
     def save(self, model: keras.Model, state: TrainingState) -> None:
-        """Writes a checkpoint, and removes those that are out of date.
+        """Write a checkpoint, and remove the outdated ones.
 
         Raises:
-            InputError: it cannot be written. Those before are as they were.
+            InputError: it cannot be written; the earlier ones are unchanged.
         """
         position = state.position
         folder = self.path / f"{self.PREFIX}{position.epoch:06d}-batch-{position.batch:08d}"
-        if folder.exists():  # of the same training, and so the same
+        if folder.exists():  # training is deterministic, so it is the same
             return
         try:
-            with atomic_write(folder) as aside:
-                aside.mkdir()
-                _write(aside, model, state)
+            with atomic_write(folder) as temporary:
+                temporary.mkdir()
+                _write(temporary, model, state)
             fsync(self.path)
         except OSError as error:
+            folders = self.all()
+            last = f"the last one is {folders[-1].name}" if folders else "there is none yet"
             raise InputError(
-                f"{folder}: the state of the training cannot be saved ({one_line(error, 120)}); "
-                f"{self._kept()}, so make room or give back the permission, and go on with --resume"
+                f"{folder}: the checkpoint cannot be written ({one_line(error, 120)}); {last}; "
+                "free disk space or fix the permissions, then use --resume"
             ) from error
         for outdated in self.all()[: -self._keep]:
             remove_folder(outdated)
 
-    def _kept(self) -> str:
-        folders = self.all()
-        return f"the last one is {folders[-1].name}" if folders else "there is none before it"
-
     def restore(self, model: keras.Model) -> TrainingState:
-        """Gives a model the state of the newest checkpoint that is whole.
-
-        One that is damaged is named, and put out of the way.
+        """Restore a model from the newest intact checkpoint, and log the damaged ones.
 
         Returns:
-            What else was saved; a new state when there is no checkpoint.
+            The rest of the saved state; a new state without checkpoints.
 
         Raises:
-            InputError: there are checkpoints, but none is whole.
+            InputError: there are checkpoints, but none is intact.
         """
         folders = self.all()
         for folder in reversed(folders):
             damage = verify_checkpoint(folder)
             if damage is None:
                 return _read(folder, model)
-            log(f"{folder}: left out, since {damage}")
+            log(f"{folder}: skipped; {damage}")
         if folders:
-            raise InputError(f"{self.path}: no checkpoint is whole; begin anew with --overwrite")
+            raise InputError(f"{self.path}: no checkpoint is intact; start over with --overwrite")
         return TrainingState()
 
     def remove_after(self, position: DataPosition) -> None:
-        """Removes what is newer than where a training begins: damaged, or of another end."""
+        """Remove checkpoints beyond a position: damaged ones, or those of a later end."""
         for folder in self.all():
             if (self._position(folder) or DataPosition()) > position:
                 remove_folder(folder)
 
 
 def verify_checkpoint(folder: Path) -> str | None:
-    """What is wrong with the files of a checkpoint; None when they are what was written."""
+    """Return a description of the first damaged file; None for an intact checkpoint."""
     try:
         lines = (folder / CHECKSUMS).read_text(encoding="ascii").splitlines()
         expected = {
@@ -197,15 +200,15 @@ def verify_checkpoint(folder: Path) -> str | None:
     for name, checksum in expected.items():
         try:
             if sha256_of(folder / name) != checksum:
-                return f"its {name} is not what its {CHECKSUMS} says"
+                return f"its {name} does not match its {CHECKSUMS}"
         except OSError as error:
             return f"its {name} cannot be read ({one_line(error, 120)})"
     return None
 
 
 def _write(folder: Path, model: keras.Model, state: TrainingState) -> None:
-    # Not `save_weights`: what HDF5 could not write to a full disk it tries again when the process
-    # ends, which then crashes.
+    # WORKAROUND(h5py): no `save_weights`: after a failed write to a full disk HDF5 flushes again
+    # when the process exits, and crashes it.
     np.savez(folder / VARIABLES, *(variable.numpy() for variable in _variables(model)))
     if state.best_weights:
         np.savez(folder / BEST_WEIGHTS, *state.best_weights)
@@ -226,26 +229,23 @@ def _read(folder: Path, model: keras.Model) -> TrainingState:
         if content["best_weights"]:
             with np.load(folder / BEST_WEIGHTS) as arrays:
                 best_weights = [arrays[name] for name in arrays.files]
-        state = TrainingState(
-            **{
-                **content,
-                "position": DataPosition(*content["position"]),
-                "best_weights": best_weights,
-            }
-        )
+        content |= {
+            "position": DataPosition(*content["position"]),
+            "best_weights": best_weights,
+        }
+        state = TrainingState(**content)
         with np.load(folder / VARIABLES) as arrays:
-            names = arrays.files
-            for variable, name in zip(_variables(model), names, strict=True):
+            for variable, name in zip(_variables(model), arrays.files, strict=True):
                 variable.assign(arrays[name])
-    # It is what was written, so another version wrote it, and of another model.
+    # The checksums match, so another version wrote it, or it is of another model.
     except (KeyError, TypeError, ValueError) as error:
         raise InputError(
-            f"{folder}: not of this model and version ({one_line(error, 120)}); begin anew with "
+            f"{folder}: not of this model and version ({one_line(error, 120)}); start over with "
             "--overwrite"
         ) from error
     return state
 
 
 def _variables(model: keras.Model) -> list[keras.Variable]:
-    """All that training changes: weights, states of random generators, and the optimizer's."""
+    """Return all variables that training changes: weights, random states, optimizer slots."""
     return [*model.variables, *model.optimizer.variables]

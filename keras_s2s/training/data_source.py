@@ -1,37 +1,71 @@
-"""What training needs of a corpus, whether that is in memory or was prepared."""
+"""The data of a training run, from a corpus in memory or a prepared one."""
 
 import random
-from typing import Any
+from typing import Any, NamedTuple
 
 import tensorflow as tf
 
 from keras_s2s.config import TrainingConfig
 from keras_s2s.data.batching import DataPosition
 from keras_s2s.data.dataset import TokenizedPairs
-from keras_s2s.data.parallel_corpus import ParallelCorpus
+from keras_s2s.data.parallel_corpus import ParallelCorpus, load_corpus
 from keras_s2s.data.prepared.corpus import PreparedCorpus
+from keras_s2s.data.prepared.index import is_prepared
 from keras_s2s.data.vocabulary import make_tokenizers
 from keras_s2s.tokenizers.tokenizer import SPECIAL_TOKENS, Tokenizer
 from keras_s2s.utils.errors import InputError
 
 Corpus = ParallelCorpus | PreparedCorpus
 
-# Sentences kept for the proof of exports.
+# Sentences kept in the run directory, to verify exports with.
 NUM_SAMPLES = 500
 
 
-class TrainingData:
-    """What training needs of a corpus; `make_training_data` makes one.
+class CorpusSpec(NamedTuple):
+    """A corpus and how to read it.
 
     Attributes:
-        source: the tokenizer of the sentences that are read.
-        target: that of the sentences that are written.
-        samples: some of the sources.
-        valid: the pairs held out for validation, as far as they are kept.
-        num_test: how many pairs are held out for testing.
-        num_pairs: pairs of an epoch.
-        target_tokens: tokens that an epoch predicts.
-        num_batches: batches of an epoch.
+        corpus: a name or files, see `load_corpus`; or the folder of a prepared corpus.
+        reverse: swap source and target.
+        skip_bad_lines: skip malformed lines.
+    """
+
+    corpus: str
+    reverse: bool = False
+    skip_bad_lines: bool = False
+
+    def load(self, max_pairs: int | None) -> Corpus:
+        """Load the first `max_pairs` pairs, or all; or open a prepared corpus."""
+        if is_prepared(self.corpus):
+            if self.reverse or self.skip_bad_lines:
+                raise InputError(
+                    f"{self.corpus}: is prepared; omit --reverse and --skip-bad-lines, which are "
+                    "options of keras-s2s prepare"
+                )
+            return PreparedCorpus(self.corpus)
+        return load_corpus(
+            self.corpus,
+            max_pairs=max_pairs,
+            reverse=self.reverse,
+            skip_bad_lines=self.skip_bad_lines,
+        )
+
+
+CorpusChoice = CorpusSpec  # the name before 0.2
+
+
+class TrainingData:
+    """The data of a training run; made by `make_training_data`.
+
+    Attributes:
+        source: tokenizer of the source side.
+        target: tokenizer of the target side.
+        samples: some source sentences.
+        valid: validation pairs; at most those that a prepared corpus keeps as text.
+        num_test: number of test pairs.
+        num_pairs: training pairs per epoch.
+        target_tokens: tokens predicted per epoch.
+        num_batches: batches per epoch.
     """
 
     source: Tokenizer
@@ -44,113 +78,115 @@ class TrainingData:
     num_batches: int
 
     def batches(self, start: DataPosition) -> tf.data.Dataset:
-        """All batches from some place on, without end."""
+        """Return an infinite dataset of batches from a position on."""
         raise NotImplementedError
 
+    @property
     def damage(self) -> InputError | None:
-        """What was found damaged while batches were made."""
+        """The damage found while reading batches, if any."""
         return None
 
 
-def make_training_data(corpus: Corpus, recipe: TrainingConfig, seed: int) -> TrainingData:
-    """What a training with some configuration needs of a corpus.
+def make_training_data(corpus: Corpus, config: TrainingConfig, seed: int) -> TrainingData:
+    """Make the data of a training run.
 
     Args:
         corpus: from `load_corpus`, or prepared.
-        recipe: the configuration.
-        seed: of the order of the batches.
+        config: the configuration.
+        seed: random seed for the order of the batches.
 
     Raises:
-        InputError: no pair is left, or the corpus is damaged, or was not prepared for this.
+        InputError: no training pair is left, or the corpus is damaged, or was prepared with another
+            configuration.
     """
     if isinstance(corpus, PreparedCorpus):
-        return _Prepared(corpus, recipe, seed)
-    return _InMemory(corpus, recipe, seed)
+        return PreparedData(corpus, config, seed)
+    return InMemoryData(corpus, config, seed)
 
 
-class _InMemory(TrainingData):
-    def __init__(self, corpus: ParallelCorpus, recipe: TrainingConfig, seed: int) -> None:
-        splits = corpus.split(recipe.valid_fraction, recipe.test_fraction, recipe.split_seed)
+class InMemoryData(TrainingData):
+    """The data of a corpus in memory."""
+
+    def __init__(self, corpus: ParallelCorpus, config: TrainingConfig, seed: int) -> None:
+        splits = corpus.split(config.valid_fraction, config.test_fraction, config.split_seed)
         if not len(splits.train):
             raise InputError(
                 f"{corpus.name}: none of its {len(corpus)} pairs is left to train on; lower "
                 "--valid-fraction and --test-fraction or give more pairs"
             )
-        self.samples = _drawn(list(dict.fromkeys(splits.train.source)), seed)
+        self.samples = _sample(list(dict.fromkeys(splits.train.source)), seed)
         self.valid, self.num_test = splits.valid, len(splits.test)
-        self.source, self.target = make_tokenizers(recipe, splits.train)
+        self.source, self.target = make_tokenizers(config, splits.train)
         for side, tokenizer in (("source", self.source), ("target", self.target)):
             if len(tokenizer) == len(SPECIAL_TOKENS):
                 raise InputError(
-                    f"{corpus.name}: no word of the {side} comes {recipe.min_freq} times, so all "
-                    "would be <unk>; look whether the columns are the right ones, or give "
-                    "--min-freq 1"
+                    f"{corpus.name}: no word of the {side} occurs {config.min_freq} times, so all "
+                    "would be <unk>; check that the columns are right, or give --min-freq 1"
                 )
         self._pairs = TokenizedPairs(
-            splits.train, self.source, self.target, recipe.num_steps, recipe.drop_long
+            splits.train, self.source, self.target, config.num_steps, config.drop_long
         )
         self._options: dict[str, Any] = {
-            "batch_size": recipe.batch_size,
+            "batch_size": config.batch_size,
             "shuffle": True,
             "seed": seed,
-            "bucket_by_length": recipe.bucket_by_length,
-            "batch_tokens": recipe.batch_tokens,
-            "subword_sampling": recipe.subword_sampling,
+            "bucket_by_length": config.bucket_by_length,
+            "batch_tokens": config.batch_tokens,
+            "subword_sampling": config.subword_sampling,
         }
         self.num_pairs, self.target_tokens = len(self._pairs), self._pairs.target_tokens
         epoch = self._pairs.batches(**self._options)
         self.num_batches = int(epoch.cardinality())
         if self.num_batches < 0:
-            # Batches are counted in tokens, and how many there are varies a little by epoch.
+            # Batches of `batch_tokens` differ slightly in number from epoch to epoch.
             self.num_batches = sum(1 for _ in epoch)
 
     def batches(self, start: DataPosition) -> tf.data.Dataset:
         return self._pairs.batches(**self._options, start=start)
 
 
-class _Prepared(TrainingData):
-    def __init__(self, corpus: PreparedCorpus, recipe: TrainingConfig, seed: int) -> None:
-        _check_fits(corpus, recipe)
+class PreparedData(TrainingData):
+    """The data of a prepared corpus."""
+
+    def __init__(self, corpus: PreparedCorpus, config: TrainingConfig, seed: int) -> None:
+        _check_prepared_with(corpus, config)
         corpus.verify()
         self._corpus = corpus
         self.source, self.target = corpus.tokenizers()
-        self.samples = _drawn(corpus.index.samples(), seed)
+        self.samples = _sample(corpus.index.samples(), seed)
         self.valid = corpus.index.held_out("valid")
         self.num_test = len(corpus.index.held_out("test"))
         self._options: dict[str, Any] = {
-            "batch_size": recipe.batch_size,
+            "batch_size": config.batch_size,
             "seed": seed,
-            "bucket_by_length": recipe.bucket_by_length,
-            "batch_tokens": recipe.batch_tokens,
+            "bucket_by_length": config.bucket_by_length,
+            "batch_tokens": config.batch_tokens,
         }
         self.num_pairs, self.target_tokens = len(corpus), corpus.target_tokens
-        self.num_batches = corpus.num_batches(recipe.batch_size, recipe.batch_tokens)
+        self.num_batches = corpus.num_batches(config.batch_size, config.batch_tokens)
 
     def batches(self, start: DataPosition) -> tf.data.Dataset:
         return self._corpus.batches(**self._options, start=start)
 
+    @property
     def damage(self) -> InputError | None:
         return self._corpus.damage
 
 
-def _check_fits(corpus: PreparedCorpus, recipe: TrainingConfig) -> None:
+def _check_prepared_with(corpus: PreparedCorpus, config: TrainingConfig) -> None:
     for name, value in corpus.index.fields.items():
-        asked = getattr(recipe, name)
-        if asked != value:
+        if getattr(config, name) != value:
             raise InputError(
-                f"{corpus.path}: was prepared with {name} {value}, not {asked}; leave --"
-                f"{name.replace('_', '-')} out, or prepare the corpus anew"
+                f"{corpus.path}: was prepared with {name} {value}, not {getattr(config, name)}; "
+                f"omit --{name.replace('_', '-')}, or prepare the corpus again"
             )
-    for name, asked in (
-        ("subword_sampling", recipe.subword_sampling),
-        ("max_pairs", recipe.max_pairs),
-    ):
-        if asked:
+    for name in ("subword_sampling", "max_pairs"):
+        if getattr(config, name):
             raise InputError(
-                f"{corpus.path}: is prepared, and {name} needs a corpus of text; leave --"
-                f"{name.replace('_', '-')} out"
+                f"{corpus.path}: is prepared, and {name} needs a text corpus; omit "
+                f"--{name.replace('_', '-')}"
             )
 
 
-def _drawn(sentences: list[str], seed: int) -> list[str]:
+def _sample(sentences: list[str], seed: int) -> list[str]:
     return random.Random(seed).sample(sentences, min(NUM_SAMPLES, len(sentences)))

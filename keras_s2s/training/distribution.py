@@ -1,4 +1,4 @@
-"""What `--strategy` means: the devices and processes that a training runs on."""
+"""The distribution strategy at work: devices, worker processes, and what they agree on."""
 
 import contextlib
 import hashlib
@@ -16,115 +16,116 @@ from keras_s2s.training.cluster import Cluster, DistributionConfig, read_cluster
 from keras_s2s.training.worker_monitor import WorkerMonitor
 from keras_s2s.utils.errors import InputError
 
-# Of the processor, to try what several devices do; TensorFlow takes minutes for thousands of them.
+# Logical CPU devices are for trying distribution out; TensorFlow takes minutes to make thousands.
 MAX_CPU_DEVICES = 64
 
 
 class Workers:
-    """The processes that train together, each with its devices: mostly this one alone.
+    """The worker processes of a training run with their devices; by default one of each.
 
     Args:
         strategy: of TensorFlow; None for one device.
-        cluster: where there are several processes.
-        lookout: likewise.
+        cluster: with several processes.
+        monitor: with several processes.
     """
 
     def __init__(
         self,
         strategy: tf.distribute.Strategy | None = None,
         cluster: Cluster | None = None,
-        lookout: WorkerMonitor | None = None,
+        monitor: WorkerMonitor | None = None,
     ) -> None:
-        self.strategy, self.cluster, self._lookout = strategy, cluster, lookout
-        self._add_up: Any = None
+        self.strategy, self.cluster, self._monitor = strategy, cluster, monitor
+        self._reduce: Any = None
 
     @property
     def is_chief(self) -> bool:
-        """Whether this process is the one that writes the run directory."""
+        """Whether this process writes the run directory."""
         return self.cluster is None or self.cluster.is_chief
 
     @property
-    def replicas(self) -> int:
+    def num_replicas(self) -> int:
         """Devices of all processes."""
         return 1 if self.strategy is None else self.strategy.num_replicas_in_sync
 
     def scope(self) -> contextlib.AbstractContextManager[Any]:
-        """Where the model and its optimizer have to be made."""
+        """Return the scope that the model and its optimizer have to be created in."""
         return contextlib.nullcontext() if self.strategy is None else self.strategy.scope()
 
     def all_gather(self, values: Sequence[float]) -> np.ndarray:
-        """What each worker gave, (workers, values); all have to ask at the same place."""
+        """Gather the values of all workers; a collective operation.
+
+        Returns:
+            float64 array (workers, values).
+        """
         if self.cluster is None or self.strategy is None or len(self.cluster.workers) == 1:
             return np.array([values], np.float64)
-        place, size = self.cluster.place, len(self.cluster.workers)
-        rows = np.zeros((size, len(values)))
-        rows[place] = values
-        here = self.strategy.num_replicas_in_sync // size
+        num_workers = len(self.cluster.workers)
+        rows = np.zeros((num_workers, len(values)))
+        rows[self.cluster.rank] = values
+        replicas_per_worker = self.strategy.num_replicas_in_sync // num_workers
 
-        def of_replica(context: Any) -> tf.Tensor:
-            first = context.replica_id_in_sync_group % here == 0
-            return tf.constant(rows if first else np.zeros_like(rows), tf.float64)
+        def value_of_replica(context: Any) -> tf.Tensor:
+            is_first = context.replica_id_in_sync_group % replicas_per_worker == 0
+            return tf.constant(rows if is_first else np.zeros_like(rows), tf.float64)
 
-        parts = self.strategy.experimental_distribute_values_from_function(of_replica)
-        if self._add_up is None:
-            self._add_up = tf.function(self._added_up)
-        return self._add_up(parts).numpy()
+        per_replica = self.strategy.experimental_distribute_values_from_function(value_of_replica)
+        if self._reduce is None:
+            self._reduce = tf.function(self._sum_replicas)
+        return self._reduce(per_replica).numpy()
 
-    def _added_up(self, parts: Any) -> tf.Tensor:
+    def _sum_replicas(self, per_replica: Any) -> tf.Tensor:
         assert self.strategy is not None
-        return self.strategy.reduce(tf.distribute.ReduceOp.SUM, parts, axis=None)
+        return self.strategy.reduce(tf.distribute.ReduceOp.SUM, per_replica, axis=None)
 
     def broadcast(self, values: Sequence[float]) -> list[float]:
-        """What the chief gave; all have to ask at the same place."""
+        """Return the chief's values on all workers; a collective operation."""
         return self.all_gather(values)[0].tolist()
 
     def barrier(self) -> None:
-        """Goes on when all workers have come here."""
+        """Wait until all workers get here."""
         self.all_gather([0.0])
 
     def assert_equal(self, **texts: str) -> None:
-        """Makes sure that all workers are about to do the same.
+        """Check that all workers have the same texts; a collective operation.
 
         Args:
-            **texts: by the name of each thing, what it is.
+            **texts: the texts by what each describes.
 
         Raises:
-            InputError: a worker has something else than the chief.
+            InputError: a text differs from the chief's.
         """
-        numbers = [
+        digests = [
             float(int.from_bytes(hashlib.sha256(text.encode()).digest()[:6], "big"))
             for text in texts.values()
         ]
-        found = self.all_gather(numbers)
-        for place, row in enumerate(found):
-            unlike = [name for name, same in zip(texts, row == found[0], strict=True) if not same]
-            if unlike and self.cluster is not None:
+        rows = self.all_gather(digests)
+        for rank, row in enumerate(rows):
+            differing = [name for name, same in zip(texts, row == rows[0], strict=True) if not same]
+            if differing and self.cluster is not None:
                 raise InputError(
-                    f"{self.cluster.workers[place]} has another {' and '.join(unlike)} than "
-                    f"{self.cluster.workers[0]}; give all workers the same command, corpus and "
-                    "run directory"
+                    f"{self.cluster.workers[rank]} and {self.cluster.workers[0]} differ in "
+                    f"{' and '.join(differing)}; start all workers with the same command, corpus "
+                    "and run directory"
                 )
 
     @contextlib.contextmanager
     def translate_errors(self) -> Iterator[None]:
-        """Says in a line when another worker is gone, as which TensorFlow's errors are taken."""
+        """Turn TensorFlow's errors about a lost worker into `WorkerLost`."""
         try:
             yield
         except (tf.errors.OpError, RuntimeError) as error:
             out_of_memory = isinstance(error, tf.errors.ResourceExhaustedError)
-            if self._lookout is None or out_of_memory:
+            if self._monitor is None or out_of_memory:
                 raise
-            raise self._lookout.lost() from error
+            raise self._monitor.stop() from error
 
 
 class SyncLogsFromChief(keras.callbacks.Callback):
-    """Gives all workers the figures of an epoch that the chief has.
+    """Replace the logs of an epoch by the chief's on all workers.
 
-    Speed differs, and processors of different makes may translate a sentence differently; early
-    stopping on one worker alone would leave the others waiting for it.
-
-    Args:
-        workers: those that train together.
+    Throughput differs, and CPUs of different makes may translate a sentence differently; if early
+    stopping decided otherwise on one worker, the others would wait for it forever.
     """
 
     def __init__(self, workers: Workers) -> None:
@@ -139,69 +140,71 @@ class SyncLogsFromChief(keras.callbacks.Callback):
 
 
 @contextlib.contextmanager
-def start_workers(devices: DistributionConfig) -> Iterator[Workers]:
-    """Starts what a training runs on.
+def start_workers(distribution: DistributionConfig) -> Iterator[Workers]:
+    """Set up the devices and processes of a training run.
 
     Raises:
-        InputError: it cannot be had.
-        WorkerLost: another worker is gone.
+        InputError: they are not available.
+        WorkerLost: another worker did not start, or ended.
     """
-    devices.check()
-    if devices.strategy == "none":
+    distribution.validate()
+    if distribution.strategy == "none":
         yield Workers()
-    elif devices.strategy == "mirrored":
-        yield Workers(tf.distribute.MirroredStrategy(_names(devices.devices)))
+    elif distribution.strategy == "mirrored":
+        yield Workers(tf.distribute.MirroredStrategy(_mirrored_devices(distribution.num_devices)))
     else:
         cluster = read_cluster(os.environ)
-        lookout = WorkerMonitor(cluster, devices.wait)
-        lookout.wait_for_all()
-        with lookout:
-            with _ctrl_c_ends():
+        monitor = WorkerMonitor(cluster, distribution.worker_timeout)
+        monitor.wait_for_all()
+        with monitor:
+            with _default_sigint():
                 strategy = tf.distribute.MultiWorkerMirroredStrategy()
-            workers = Workers(strategy, cluster, lookout)
+            workers = Workers(strategy, cluster, monitor)
             with workers.translate_errors():
                 yield workers
 
 
-def _names(wanted: int | None) -> list[str]:
-    """The devices of `mirrored`."""
+def _mirrored_devices(requested: int | None) -> list[str]:
+    """Return the names of the devices for `mirrored`."""
     gpus = tf.config.list_physical_devices("GPU")
     if gpus:
-        if wanted is not None and wanted > len(gpus):
+        if requested is not None and requested > len(gpus):
             raise InputError(
-                f"devices is {wanted}, and this machine has {len(gpus)} GPUs; give no more"
+                f"num_devices is {requested}, and this machine has {len(gpus)} GPUs; give at most "
+                f"{len(gpus)}"
             )
-        return [f"GPU:{number}" for number in range(wanted or len(gpus))]
-    if wanted is None:
+        return [f"GPU:{index}" for index in range(requested or len(gpus))]
+    if requested is None:
         raise InputError(
-            "strategy mirrored found no GPU; give devices 2 to try it with the processor as two, "
-            "or leave strategy out"
+            "strategy mirrored found no GPU; give num_devices 2 to try it on two logical CPU "
+            "devices, or omit strategy"
         )
-    if wanted > MAX_CPU_DEVICES:
+    if requested > MAX_CPU_DEVICES:
         raise InputError(
-            f"devices is {wanted}, and the processor counts as {MAX_CPU_DEVICES} at most; give fewer"
+            f"num_devices is {requested}; without a GPU, give at most {MAX_CPU_DEVICES}"
         )
-    processor = tf.config.list_physical_devices("CPU")[0]
-    parts = [tf.config.LogicalDeviceConfiguration()] * wanted
+    cpu = tf.config.list_physical_devices("CPU")[0]
     try:
-        if len(tf.config.get_logical_device_configuration(processor) or [None]) != wanted:
-            tf.config.set_logical_device_configuration(processor, parts)
+        if len(tf.config.get_logical_device_configuration(cpu) or [None]) != requested:
+            tf.config.set_logical_device_configuration(
+                cpu, [tf.config.LogicalDeviceConfiguration()] * requested
+            )
     except RuntimeError as error:
         raise InputError(
-            f"TensorFlow is at work already and cannot count the processor as {wanted} devices "
-            "any more; do that in a new process"
+            f"TensorFlow is initialized already and cannot divide the CPU into {requested} logical "
+            "devices any more; train in a new process"
         ) from error
-    return [f"CPU:{number}" for number in range(wanted)]
+    return [f"CPU:{index}" for index in range(requested)]
 
 
 @contextlib.contextmanager
-def _ctrl_c_ends() -> Iterator[None]:
-    """Lets Ctrl-C end the process while TensorFlow waits, where Python does not get to it."""
+def _default_sigint() -> Iterator[None]:
+    """Let Ctrl-C end the process while TensorFlow blocks in C++, where no Python handler runs."""
     if threading.current_thread() is not threading.main_thread():
         yield
         return
-    before = signal.signal(signal.SIGINT, signal.SIG_DFL)
+    handler = signal.signal(signal.SIGINT, signal.SIG_DFL)
     try:
         yield
     finally:
-        signal.signal(signal.SIGINT, before)
+        signal.signal(signal.SIGINT, handler)

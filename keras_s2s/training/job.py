@@ -1,4 +1,4 @@
-"""What is trained: the model and the data of a run, made anew from its configuration and seed."""
+"""The model, data and callbacks of a run, rebuilt from its configuration and seed."""
 
 import importlib.util
 
@@ -18,40 +18,38 @@ from keras_s2s.training.data_source import Corpus, make_training_data
 from keras_s2s.training.distribution import SyncLogsFromChief, Workers
 from keras_s2s.translation.translator import Translator
 
-# Batches that run as one call of the training function, at most: spares the way through Python.
 MAX_STEPS_PER_EXECUTION = 32
-# Sentences that are translated after each epoch, at most.
+# Sentences translated after each epoch.
 MAX_VALIDATION_SENTENCES = 1000
 
 
 class TrainingJob:
-    """The model and the data of a run, made anew from the configuration and the seed."""
+    """The model and the data of a run, determined by its configuration and seed."""
 
     def __init__(
-        self, corpus: Corpus, recipe: TrainingConfig, seed: int, workers: Workers | None = None
+        self, corpus: Corpus, config: TrainingConfig, seed: int, workers: Workers | None = None
     ) -> None:
         keras.utils.set_random_seed(seed)
-        self.recipe = recipe
+        self.config = config
         self._workers = Workers() if workers is None else workers
-        self.data = data = make_training_data(corpus, recipe, seed)
+        self.data = data = make_training_data(corpus, config, seed)
         self.source, self.target, self.num_batches = data.source, data.target, data.num_batches
         self.validation_pairs = data.valid
-        # A checkpoint lies between two calls, also where one device goes on with what several did.
-        self.batches_at_a_time = _batches_at_a_time(self.num_batches)
+        self.steps_per_execution = _steps_per_execution(self.num_batches)
         self.validation_data, num_valid = None, 0
         if len(data.valid):
             pairs = TokenizedPairs(
-                data.valid, self.source, self.target, recipe.num_steps, recipe.drop_long
+                data.valid, self.source, self.target, config.num_steps, config.drop_long
             )
             num_valid = len(pairs)
             self.validation_data = pairs.batches(
-                recipe.batch_size, bucket_by_length=recipe.bucket_by_length
+                config.batch_size, bucket_by_length=config.bucket_by_length
             )
-        self.model = make_model(recipe, len(self.source), len(self.target), recipe.precision)
+        self.model = make_model(config, len(self.source), len(self.target), config.precision)
         self.model.compile(
-            make_optimizer(recipe, self.num_batches),
-            steps_per_execution=self.batches_at_a_time,
-            label_smoothing=recipe.label_smoothing,
+            make_optimizer(config, self.num_batches),
+            steps_per_execution=self.steps_per_execution,
+            label_smoothing=config.label_smoothing,
         )
         self.sizes = {
             "train_pairs": data.num_pairs,
@@ -64,27 +62,27 @@ class TrainingJob:
         }
 
     def training_batches(self, start: DataPosition) -> tf.data.Dataset:
-        """All batches from some place on, without end.
+        """Return an infinite dataset of batches from a position on.
 
-        One iterator for all epochs, since making one takes as long as some batches of a small
+        It serves all epochs: creating an iterator takes as long as several batches of a small
         model.
         """
         return self.data.batches(start)
 
     def batch_as_text(self, position: DataPosition) -> list[tuple[str, str]]:
-        """The pairs of the batch that comes after a place, as they were given to the model."""
-        (source, target) = next(iter(self.training_batches(position)))
+        """Return the pairs of the batch at a position, detokenized."""
+        source, target = next(iter(self.training_batches(position)))
         sides = (self.source.detokenize(*source), self.target.detokenize(*target))
         columns = [[text.decode() for text in side.numpy()] for side in sides]
         return list(zip(*columns, strict=True))
 
-    def finished(self) -> Translator:
-        """The translator that the run leaves: in full precision, without the optimizer."""
+    def make_translator(self) -> Translator:
+        """Return the result of the run: a translator in full precision, without the optimizer."""
         return self._translator(to_full_precision(self.model))
 
     def callbacks(self, run: RunDirectory) -> list[keras.callbacks.Callback]:
-        """What the configuration asks for at the end of each epoch, before it is written down."""
-        recipe, callbacks = self.recipe, []
+        """Return the callbacks of the configuration, in the order in which they have to run."""
+        config, callbacks = self.config, []
         if len(self.validation_pairs):
             sources, references = self.validation_pairs.references()
             callbacks.append(
@@ -97,18 +95,18 @@ class TrainingJob:
             )
         if self._workers.cluster is not None:
             callbacks.append(SyncLogsFromChief(self._workers))
-        if recipe.ema_momentum:
+        if config.ema_momentum:
             callbacks.append(keras.callbacks.SwapEMAWeights())
-        if recipe.lr_schedule == "plateau":
+        if config.lr_schedule == "plateau":
             callbacks.append(
-                keras.callbacks.ReduceLROnPlateau("val_loss", factor=0.5, patience=recipe.patience)
+                keras.callbacks.ReduceLROnPlateau("val_loss", factor=0.5, patience=config.patience)
             )
-        if recipe.early_stopping != "none":
+        if config.early_stopping != "none":
             callbacks.append(
                 keras.callbacks.EarlyStopping(
-                    f"val_{recipe.early_stopping}",
-                    patience=recipe.patience,
-                    mode="max" if recipe.early_stopping == "bleu" else "min",
+                    f"val_{config.early_stopping}",
+                    patience=config.patience,
+                    mode="max" if config.early_stopping == "bleu" else "min",
                     restore_best_weights=True,
                 )
             )
@@ -119,19 +117,22 @@ class TrainingJob:
         return callbacks
 
     def _translator(self, model: Seq2Seq) -> Translator:
-        recipe = self.recipe
+        config = self.config
         return Translator(
             model,
             self.source,
             self.target,
-            num_steps=recipe.num_steps,
-            **search_options(recipe),
+            num_steps=config.num_steps,
+            **search_options(config),
         )
 
 
-def _batches_at_a_time(num_batches: int) -> int:
-    """As many as an epoch can be divided by.
+def _steps_per_execution(num_batches: int) -> int:
+    """Return the largest divisor of the batches per epoch, up to `MAX_STEPS_PER_EXECUTION`.
 
-    Keras makes whole calls only: the last one of an epoch would go on with the batches of the next.
+    WORKAROUND(keras<=3.15.1): `fit` makes whole calls only, so the last call of an epoch would
+    take batches of the next. Every worker uses the same divisor, also with a strategy, so that one
+    device can resume what several devices saved.
     """
-    return max(size for size in range(1, MAX_STEPS_PER_EXECUTION + 1) if num_batches % size == 0)
+    sizes = range(1, MAX_STEPS_PER_EXECUTION + 1)
+    return max(size for size in sizes if num_batches % size == 0)

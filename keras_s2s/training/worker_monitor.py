@@ -1,4 +1,4 @@
-"""Looks whether the other workers of a training are still there."""
+"""Detection of lost workers."""
 
 import os
 import socket
@@ -11,27 +11,26 @@ from keras_s2s.training.cluster import Cluster, Worker, reserve_port
 from keras_s2s.utils.console import log
 from keras_s2s.utils.errors import WorkerLost
 
-# How often the others are asked, and how often in a row one may give no answer.
 POLL_SECONDS = 2.0
+# Consecutive failed polls after which a worker counts as lost.
 MAX_FAILURES = 3
-# How long one may take to answer, and how long this process has to end by itself.
+# Also the time this process has to end by itself once a worker is lost.
 CONNECT_TIMEOUT = 5.0
 
 
+# WORKAROUND(tensorflow<=2.21.0): some collectives of `MultiWorkerMirroredStrategy` block forever
+# when a worker is gone, where Python can interrupt nothing. So a thread polls the other ports.
 class WorkerMonitor:
-    """Ends this process with a line that says why when another worker does not come, or is gone.
-
-    TensorFlow waits without end for some workers that are gone, in places where Python can
-    interrupt nothing. So a thread asks every other worker for a connection now and then.
+    """End this process with an error message when another worker is lost.
 
     Args:
         cluster: all workers.
-        patience: seconds to wait for all at the beginning.
+        timeout: seconds to wait for all of them at startup.
     """
 
-    def __init__(self, cluster: Cluster, patience: float) -> None:
-        self._cluster, self._patience = cluster, patience
-        self._ended = threading.Event()
+    def __init__(self, cluster: Cluster, timeout: float) -> None:
+        self._cluster, self._timeout = cluster, timeout
+        self._stopped = threading.Event()
         self._thread = threading.Thread(target=self._watch, daemon=True)
 
     def __enter__(self) -> "WorkerMonitor":
@@ -39,53 +38,53 @@ class WorkerMonitor:
         return self
 
     def __exit__(self, *error: Any) -> None:
-        self._ended.set()
+        self._stopped.set()
 
     def wait_for_all(self) -> None:
-        """Goes on when all workers listen at their ports.
+        """Wait until all workers listen on their ports.
 
-        Before TensorFlow, which then waits in a place that lets no other thread run.
+        To be called before TensorFlow's own wait, which blocks all threads.
 
         Raises:
-            WorkerLost: one did not come.
+            WorkerLost: the timeout is over.
         """
-        mine = self._cluster.workers[self._cluster.place]
-        deadline = time.monotonic() + self._patience
-        with reserve_port(mine):
-            while missing := self._missing():
+        deadline = time.monotonic() + self._timeout
+        with reserve_port(self._cluster.workers[self._cluster.rank]):
+            while missing := self._find_missing():
                 if time.monotonic() > deadline:
                     raise WorkerLost(
-                        f"{_names(missing)} did not come within {self._patience:.0f} seconds; "
-                        "start one process for each worker of TF_CONFIG, see that they can reach "
-                        "each other's ports, or wait longer with --worker-timeout"
+                        f"{_join(missing)} did not start within {self._timeout:.0f} seconds; "
+                        "start one process for each worker of TF_CONFIG, check that they can reach "
+                        "each other's ports, or raise --worker-timeout"
                     )
                 time.sleep(0.2)
 
-    def lost(self) -> WorkerLost:
-        """What to say when the work with the others has failed, once it is known who is gone."""
-        self._ended.set()
+    def stop(self) -> WorkerLost:
+        """Stop after a failure of a collective, and return an error that names the lost worker."""
+        self._stopped.set()
         deadline = time.monotonic() + POLL_SECONDS * MAX_FAILURES
-        while not (missing := self._missing()) and time.monotonic() < deadline:
+        while not (missing := self._find_missing()) and time.monotonic() < deadline:
             time.sleep(0.2)
-        return _gone(missing)
+        return _lost(missing)
 
-    def _missing(self) -> list[Worker]:
+    def _find_missing(self) -> list[Worker]:
         return [worker for worker in self._cluster.others if not is_reachable(worker)]
 
     def _watch(self) -> None:
         failures = 0
-        while not self._ended.wait(POLL_SECONDS):
-            missing = self._missing()
+        while not self._stopped.wait(POLL_SECONDS):
+            missing = self._find_missing()
             failures = failures + 1 if missing else 0
             if failures < MAX_FAILURES:
                 continue
-            # The work may fail and say so by itself, and more orderly.
-            if not self._ended.wait(CONNECT_TIMEOUT):
-                _end(str(_gone(missing)))
+            # A collective may fail by itself, which ends the process in better order.
+            if not self._stopped.wait(CONNECT_TIMEOUT):
+                log(f"keras-s2s: error: {_lost(missing)}")
+                os._exit(2)
 
 
 def is_reachable(worker: Worker) -> bool:
-    """Whether a worker takes a connection; the system does that for one that is busy."""
+    """Return whether a worker accepts connections; the kernel does so for a busy process too."""
     try:
         with socket.create_connection((worker.host, worker.port), CONNECT_TIMEOUT):
             return True
@@ -93,18 +92,12 @@ def is_reachable(worker: Worker) -> bool:
         return False
 
 
-def _gone(missing: Sequence[Worker]) -> WorkerLost:
-    names = _names(missing) or "another worker"
+def _lost(missing: Sequence[Worker]) -> WorkerLost:
     return WorkerLost(
-        f"{names} has ended or cannot be reached, so this one ends too; what was saved last is "
-        "kept, so go on with --resume on all workers"
+        f"{_join(missing) or 'another worker'} has ended or cannot be reached, so this worker ends "
+        "too; resume from the last checkpoint with --resume on all workers"
     )
 
 
-def _names(workers: Sequence[Worker]) -> str:
+def _join(workers: Sequence[Worker]) -> str:
     return ", ".join(map(str, workers))
-
-
-def _end(message: str) -> None:
-    log(f"keras-s2s: error: {message}")
-    os._exit(2)

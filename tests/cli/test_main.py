@@ -206,7 +206,7 @@ def test_folder_without_permission(refused, pairs_file, trained_run, tmp_path):
         ("--preset chapter", "the run has min_freq 1, not 3"),
         ("--seed 4", "the run has seed 3, not 4"),
         ("--reverse", "the run has reverse False, not True"),
-        ("--epochs 1", "has 2 epochs behind it already; give a larger number"),
+        ("--epochs 1", "has completed 2 epochs"),
         ("--epochs 0", "epochs is 0; give 1 or more"),
     ],
 )
@@ -230,7 +230,7 @@ def test_run_that_cannot_be_resumed(refused, pairs_file, trained_run, tmp_path):
     damaged.mkdir()
     for text, expected in {
         '{"corpus": {"cor': "run.json: cannot be read, or is damaged",
-        "[1, 2]": "no JSON object",
+        "[1, 2]": "not a JSON object",
         "\udcff": "can't decode byte",
         "{}": "no 'recipe'",
         json.dumps(record | {"recipe": {"colour": "red"}}): "colour",
@@ -244,7 +244,7 @@ def test_run_that_cannot_be_resumed(refused, pairs_file, trained_run, tmp_path):
         assert expected in message(damaged)
     (damaged / "run.json").write_text(json.dumps(record), encoding="utf-8")
     (damaged / "model.keras").write_bytes(b"")
-    assert "has no checkpoint to go on from" in message(damaged)
+    assert "has no checkpoint to resume from" in message(damaged)
 
 
 @pytest.fixture

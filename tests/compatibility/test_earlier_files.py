@@ -9,7 +9,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from run_files import figures_of, weights_of
+from run_files import history_of, weights_of
 
 import keras_s2s as s2s
 from keras_s2s.data.prepared.corpus import PreparedCorpus
@@ -56,11 +56,11 @@ def test_an_unfinished_run_is_resumed(tmp_path):
     earlier = FILES / "finished"
     same_bits = all(map(np.array_equal, weights_of(tmp_path / "again"), weights_of(earlier)))
     tolerance = 0.0 if same_bits else 1e-4
-    assert len(figures_of(tmp_path / "run")) == 12
+    assert len(history_of(tmp_path / "run")) == 12
     for run in (tmp_path / "run", tmp_path / "again"):
         for weight, expected in zip(weights_of(run), weights_of(earlier), strict=True):
             np.testing.assert_allclose(weight, expected, rtol=0, atol=tolerance)
-        for row, expected_row in zip(figures_of(run), figures_of(earlier), strict=True):
+        for row, expected_row in zip(history_of(run), history_of(earlier), strict=True):
             assert row == pytest.approx(expected_row, rel=10 * tolerance, abs=tolerance)
 
 
@@ -77,7 +77,7 @@ def test_a_prepared_corpus(tmp_path):
     }
     config = s2s.Recipe(min_freq=1, max_tokens=60, valid_fraction=0.1, epochs=1)
     s2s.train(s2s.CorpusChoice(str(FILES / "prepared")), tmp_path / "run", config)
-    assert len(figures_of(tmp_path / "run")) == 1
+    assert len(history_of(tmp_path / "run")) == 1
 
 
 def test_an_export():

@@ -18,7 +18,7 @@ from keras_s2s.data.prepared.corpus import PreparedCorpus
 from keras_s2s.data.prepared.prepare import prepare
 from keras_s2s.data.prepared.spec import PreparationSpec
 from keras_s2s.training.checkpoint_callbacks import CheckpointCallback
-from keras_s2s.training.train import CorpusSpec
+from keras_s2s.training.data_source import CorpusSpec
 
 BATCHING = [
     {},
@@ -296,7 +296,7 @@ def test_damaged_block_ends_the_run(folder_with_held_out, monkeypatch, tmp_path)
     content[len(content) // 2] ^= 1
     path.write_bytes(content)
     with pytest.raises(
-        s2s.InputError, match=r"shard-00000.tfrecord: is damaged in the block .*; then go on with"
+        s2s.InputError, match=r"shard-00000.tfrecord: is damaged in the block .*; then resume"
     ):
         s2s.train(CorpusSpec(str(copy)), tmp_path / "run", CONFIG)
 
@@ -356,15 +356,11 @@ def test_plot_of_a_run_on_a_prepared_corpus(command, run, refused, tmp_path):
 
 def test_refused_options(command, refused, folder_with_held_out, trained_run, tmp_path):
     train = ("train", folder_with_held_out, "--run-dir", tmp_path / "run")
-    assert "was prepared with num_steps 12, not 20; leave --num-steps out" in refused(
+    assert "was prepared with num_steps 12, not 20; omit --num-steps" in refused(
         *train, "--num-steps", 20
     )
-    assert "max_pairs needs a corpus of text; leave --max-pairs out" in refused(
-        *train, "--max-pairs", 5
-    )
-    assert "--reverse and --skip-bad-lines are for keras-s2s prepare" in refused(
-        *train, "--reverse"
-    )
+    assert "max_pairs needs a text corpus" in refused(*train, "--max-pairs", 5)
+    assert "--reverse and --skip-bad-lines" in refused(*train, "--reverse")
     evaluate = ("evaluate", trained_run, folder_with_held_out)
     assert "only what is held out is kept; give --split valid" in refused(*evaluate)
     assert "only what is held out is kept" in refused(*evaluate, "--split", "train")

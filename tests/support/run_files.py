@@ -1,13 +1,16 @@
-"""What a run has left, to be compared with another one."""
+"""The results of a run, for comparisons."""
 
 import csv
+
+import numpy as np
+import pytest
 
 import keras_s2s as s2s
 
 
-def figures_of(run_dir):
-    """The rows of its history, without what depends on the clock."""
-    with open(run_dir / "history.csv", encoding="utf-8") as file:
+def history_of(run_dir):
+    """Return the rows of the history without throughput and duration."""
+    with open(run_dir / "history.csv", newline="", encoding="utf-8") as file:
         rows = list(csv.DictReader(file))
     for row in rows:
         del row["seconds"], row["tokens_per_second"]
@@ -16,3 +19,14 @@ def figures_of(run_dir):
 
 def weights_of(run_dir):
     return s2s.Translator.load(run_dir / "model.keras").model.get_weights()
+
+
+def assert_equal_runs(run_dir, expected, rtol=0.0, atol=0.0):
+    """Check histories to a relative tolerance and weights to an absolute one; 0 is bitwise."""
+    if rtol:
+        for row, expected_row in zip(history_of(run_dir), history_of(expected), strict=True):
+            assert row == pytest.approx(expected_row, rel=rtol)
+    else:
+        assert history_of(run_dir) == history_of(expected)
+    for weight, expected_weight in zip(weights_of(run_dir), weights_of(expected), strict=True):
+        np.testing.assert_allclose(weight, expected_weight, rtol=1e-7 if atol else 0.0, atol=atol)

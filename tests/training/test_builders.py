@@ -1,4 +1,4 @@
-"""From a configuration to what it stands for: tokenizers, model, optimizer."""
+"""Tokenizers, model and optimizer of a configuration."""
 
 import dataclasses
 
@@ -20,7 +20,7 @@ SMALL = {"embed_size": 4, "num_hiddens": 6, "num_layers": 2}
 # Tokenizers
 
 
-def test_words_by_frequency_and_number(phrasebook):
+def test_words_by_frequency_and_vocabulary_size(phrasebook):
     source, target = make_tokenizers(TrainingConfig(min_freq=2, vocab_size=50), phrasebook)
     expected = s2s.WordTokenizer.fit(phrasebook.source, min_freq=2, max_tokens=50)
     assert source.vocabulary == expected.vocabulary
@@ -29,22 +29,22 @@ def test_words_by_frequency_and_number(phrasebook):
     assert "le" not in source.vocabulary
 
 
-def test_subwords_of_each_side_or_of_both(phrasebook):
-    recipe = TrainingConfig(tokenizer="sentencepiece", vocab_size=120)
-    source, target = make_tokenizers(recipe, phrasebook)
+def test_separate_and_joint_subwords(phrasebook):
+    config = TrainingConfig(tokenizer="sentencepiece", vocab_size=120)
+    source, target = make_tokenizers(config, phrasebook)
     for tokenizer, texts in ((source, phrasebook.source), (target, phrasebook.target)):
         assert isinstance(tokenizer, SentencePieceTokenizer)
         expected = SentencePieceTokenizer.fit(texts, vocab_size=120)
         assert tokenizer.vocabulary == expected.vocabulary
-    joint, same = make_tokenizers(dataclasses.replace(recipe, joint_vocabulary=True), phrasebook)
+    joint, same = make_tokenizers(dataclasses.replace(config, joint_vocabulary=True), phrasebook)
     assert joint is same
     assert joint.vocabulary not in (source.vocabulary, target.vocabulary)
 
 
 def test_case(phrasebook):
     for lowercase in (True, False):
-        recipe = TrainingConfig(tokenizer="sentencepiece", vocab_size=150, lowercase=lowercase)
-        source, _ = make_tokenizers(recipe, phrasebook)
+        config = TrainingConfig(tokenizer="sentencepiece", vocab_size=150, lowercase=lowercase)
+        source, _ = make_tokenizers(config, phrasebook)
         assert any(token != token.lower() for token in source.vocabulary) == (not lowercase)
 
 
@@ -59,8 +59,8 @@ def test_the_chapters_model():
     assert shapes[0] == shapes[1]
 
 
-def test_every_option_of_the_model_gets_where_it_belongs():
-    recipe = TrainingConfig(
+def test_options_reach_encoder_and_decoder():
+    config = TrainingConfig(
         **SMALL,
         cell="gru",
         encoder_num_hiddens=8,
@@ -75,9 +75,9 @@ def test_every_option_of_the_model_gets_where_it_belongs():
         recurrent_dropout=0.3,
         output_dropout=0.4,
     )
-    model = make_model(recipe, 30, 40, "mixed_bfloat16")
+    model = make_model(config, 30, 40, "mixed_bfloat16")
     encoder, decoder = model.encoder.get_config(), model.decoder.get_config()
-    both = {
+    shared = {
         "embed_size": 4,
         "cell": "gru",
         "residual": True,
@@ -85,8 +85,8 @@ def test_every_option_of_the_model_gets_where_it_belongs():
         "embed_dropout": 0.2,
         "recurrent_dropout": 0.3,
     }
-    of_encoder = {"vocab_size": 30, "num_hiddens": 8, "num_layers": 3, "bidirectional": True}
-    of_decoder = {
+    encoder_only = {"vocab_size": 30, "num_hiddens": 8, "num_layers": 3, "bidirectional": True}
+    decoder_only = {
         "vocab_size": 40,
         "num_hiddens": 6,
         "num_layers": 2,
@@ -97,12 +97,12 @@ def test_every_option_of_the_model_gets_where_it_belongs():
         "tie_embeddings": True,
         "output_dropout": 0.4,
     }
-    assert {**encoder, **both, **of_encoder} == encoder
-    assert {**decoder, **both, **of_decoder} == decoder
+    assert {**encoder, **shared, **encoder_only} == encoder
+    assert {**decoder, **shared, **decoder_only} == decoder
     for layer in (model, model.encoder, model.decoder, model.decoder.attention_layer):
         assert layer.dtype_policy.name == "mixed_bfloat16"
-    # Weights are float32, and those of a model in full precision.
-    full = make_model(recipe, 30, 40, "float32")
+    # The weights are float32, as those of a model in full precision.
+    full = make_model(config, 30, 40, "float32")
     full.set_weights(model.get_weights())
     assert {weight.dtype for weight in model.weights} == {"float32"}
     assert full.dtype_policy.name == "float32"
@@ -110,8 +110,8 @@ def test_every_option_of_the_model_gets_where_it_belongs():
 
 @pytest.mark.parametrize("name", PRESETS)
 def test_presets_can_be_built(name):
-    recipe = dataclasses.replace(PRESETS[name], embed_size=4, num_hiddens=4)
-    model = make_model(recipe, 10, 12, "float32")
+    config = dataclasses.replace(PRESETS[name], embed_size=4, num_hiddens=4)
+    model = make_model(config, 10, 12, "float32")
     ids = np.ones((2, 3), "int32"), np.array([3, 1])
     assert model((ids, ids)).shape == (2, 2, 12)
 
@@ -119,9 +119,9 @@ def test_presets_can_be_built(name):
 # Optimizers
 
 
-def rate_after(recipe, batches, num_batches=10):
-    """The learning rate with which a batch is learned."""
-    optimizer = make_optimizer(recipe, num_batches)
+def rate_after(config, batches, num_batches=10):
+    """Return the learning rate after some batches."""
+    optimizer = make_optimizer(config, num_batches)
     variable = keras.Variable([0.0])
     optimizer.build([variable])
     optimizer._iterations.assign(batches)
@@ -135,15 +135,15 @@ def test_the_chapters_optimizer():
     assert optimizer.global_clipnorm == 1.0
     assert not optimizer.use_ema
     assert optimizer.gradient_accumulation_steps is None
-    # What is not a schedule can be changed while training, as the schedule "plateau" does.
+    # Without a schedule the rate is assignable, as `ReduceLROnPlateau` needs.
     for schedule in ("constant", "plateau"):
         optimizer = make_optimizer(TrainingConfig(lr_schedule=schedule, valid_fraction=0.1), 16)
         optimizer.learning_rate = 0.5
 
 
 def test_averaging_clipping_and_accumulation():
-    recipe = TrainingConfig(ema_momentum=0.99, global_clipnorm=0.5, gradient_accumulation_steps=4)
-    optimizer = make_optimizer(recipe, 16)
+    config = TrainingConfig(ema_momentum=0.99, global_clipnorm=0.5, gradient_accumulation_steps=4)
+    optimizer = make_optimizer(config, 16)
     assert (optimizer.use_ema, optimizer.ema_momentum) == (True, 0.99)
     assert optimizer.global_clipnorm == 0.5
     assert optimizer.gradient_accumulation_steps == 4
@@ -151,40 +151,40 @@ def test_averaging_clipping_and_accumulation():
 
 @pytest.mark.parametrize("accumulate", [1, 4])
 def test_cosine(accumulate):
-    recipe = TrainingConfig(
+    config = TrainingConfig(
         lr_schedule="cosine", epochs=4, learning_rate=0.8, gradient_accumulation_steps=accumulate
     )
-    # 40 batches in all, however many make a step.
-    rates = [rate_after(recipe, batches) for batches in (0, 10, 20, 40)]
+    # 40 batches in total, with and without accumulation.
+    rates = [rate_after(config, batches) for batches in (0, 10, 20, 40)]
     expected = [0.4 * (1 + np.cos(np.pi * share)) for share in (0, 0.25, 0.5, 1)]
     np.testing.assert_allclose(rates, expected, atol=1e-6)
-    recipe = dataclasses.replace(recipe, warmup_steps=10, epochs=12)
+    config = dataclasses.replace(config, warmup_steps=10, epochs=12)
     warm = 10 * accumulate
     halfway = warm + (120 - warm) // 2
-    rates = [rate_after(recipe, batches) for batches in (0, warm // 5 * 2, warm, halfway, 120)]
+    rates = [rate_after(config, batches) for batches in (0, warm // 5 * 2, warm, halfway, 120)]
     np.testing.assert_allclose(rates, [0, 0.32, 0.8, 0.4, 0], atol=1e-6)
 
 
 @pytest.mark.parametrize("accumulate", [1, 4])
 @pytest.mark.parametrize("schedule", ["constant", "inverse-sqrt"])
-def test_warming_up(schedule, accumulate):
-    recipe = TrainingConfig(
+def test_warmup(schedule, accumulate):
+    config = TrainingConfig(
         lr_schedule=schedule,
         warmup_steps=5,
         learning_rate=0.8,
         gradient_accumulation_steps=accumulate,
     )
-    assert isinstance(make_optimizer(recipe, 10)._learning_rate, WarmUp)
-    rates = [rate_after(recipe, steps * accumulate - 1) for steps in (1, 3, 5)]
+    assert isinstance(make_optimizer(config, 10)._learning_rate, WarmUp)
+    rates = [rate_after(config, steps * accumulate - 1) for steps in (1, 3, 5)]
     np.testing.assert_allclose(rates, [0.16, 0.48, 0.8], rtol=1e-6)
     later = 0.8 if schedule == "constant" else 0.4
-    assert rate_after(recipe, 20 * accumulate) == pytest.approx(later)
+    assert rate_after(config, 20 * accumulate) == pytest.approx(later)
 
 
 def test_accumulated_gradients_are_their_mean():
-    recipe = TrainingConfig(gradient_accumulation_steps=3, global_clipnorm=100.0)
+    config = TrainingConfig(gradient_accumulation_steps=3, global_clipnorm=100.0)
     several, one = (
-        make_optimizer(recipe, 10),
+        make_optimizer(config, 10),
         make_optimizer(TrainingConfig(global_clipnorm=100.0), 10),
     )
     gradients = [tf.constant([[value, 1.0]]) for value in (1.0, -4.0, 9.0)]

@@ -26,7 +26,7 @@ def test_history(tmp_path):
     for epoch in range(2):
         history.on_epoch_begin(epoch)
         history.on_epoch_end(epoch, LOGS | {"val_loss": 3.0, "val_accuracy": 0.25})
-        # Each row is there as soon as its epoch is over.
+        # Each row is written at the end of its epoch.
         assert len(rows_of(path)) == epoch + 1
     first, second = rows_of(path)
     assert list(first) == [
@@ -40,12 +40,12 @@ def test_history(tmp_path):
     assert b"\r" not in path.read_bytes()
 
 
-def test_history_goes_on_after_the_rows_it_is_given(tmp_path):
+def test_history_is_resumed(tmp_path):
     path = tmp_path / "history.csv"
     path.write_text("epoch,loss,seconds\n1,2.5,1\n2,2.25,1\n3,2,1\n", encoding="utf-8")
     history = HistoryFile(path, rows_of(path)[:2])
     history.on_train_begin()
-    # Killed here, the run still has the rows of the epochs behind it.
+    # Killed here, the run still has the rows of its completed epochs.
     assert [row["epoch"] for row in rows_of(path)] == ["1", "2"]
     history.on_epoch_begin(2)
     history.on_epoch_end(2, LOGS)
@@ -53,15 +53,26 @@ def test_history_goes_on_after_the_rows_it_is_given(tmp_path):
     assert list(rows_of(path)[0]) == ["epoch", "loss", "seconds"]
 
 
-def go_through(progress, epochs):
+@pytest.fixture
+def terminal(monkeypatch):
+    """A terminal of 100 columns as stderr."""
+    terminal = io.StringIO()
+    terminal.isatty = types.MethodType(lambda self: True, terminal)
+    monkeypatch.setattr(sys, "stderr", terminal)
+    monkeypatch.setenv("TERM", "xterm")
+    monkeypatch.setenv("COLUMNS", "100")
+    return terminal
+
+
+def run_epochs(progress, epochs):
     progress.on_train_begin()
     for epoch in range(epochs):
         progress.on_epoch_end(epoch, LOGS)
     progress.on_train_end()
 
 
-def test_progress_without_a_terminal_is_a_line_now_and_then(tmp_path, capsys):
-    go_through(TrainingProgress(45, tmp_path / "train.log"), 45)
+def test_progress_without_a_terminal_logs_some_epochs(tmp_path, capsys):
+    run_epochs(TrainingProgress(45, tmp_path / "train.log"), 45)
     out, err = capsys.readouterr()
     assert out == ""
     assert len(err.splitlines()) == 12
@@ -72,56 +83,44 @@ def test_progress_without_a_terminal_is_a_line_now_and_then(tmp_path, capsys):
     assert log[-1] == last
 
 
-def test_progress_of_a_short_training_is_a_line_an_epoch(tmp_path, capsys):
-    go_through(TrainingProgress(3, tmp_path / "train.log"), 3)
+def test_progress_of_a_short_training_logs_each_epoch(tmp_path, capsys):
+    run_epochs(TrainingProgress(3, tmp_path / "train.log"), 3)
     assert len(capsys.readouterr().err.splitlines()) == 3
 
 
-def test_progress_on_a_terminal_is_a_bar(tmp_path, monkeypatch):
-    terminal = io.StringIO()
-    terminal.isatty = types.MethodType(lambda self: True, terminal)
-    monkeypatch.setattr(sys, "stderr", terminal)
-    monkeypatch.setenv("TERM", "xterm")
-    monkeypatch.setenv("COLUMNS", "100")
-    go_through(TrainingProgress(3, tmp_path / "train.log"), 3)
+def test_progress_on_a_terminal_is_a_bar(tmp_path, terminal):
+    run_epochs(TrainingProgress(3, tmp_path / "train.log"), 3)
     assert "epoch 3/3" in terminal.getvalue()
     assert "loss 2.346  accuracy 0.500" in terminal.getvalue()
     assert terminal.getvalue().endswith("\x1b[?25h"), "the cursor is back"
 
 
-def test_the_bar_moves_with_the_batches(tmp_path, monkeypatch):
-    terminal = io.StringIO()
-    terminal.isatty = types.MethodType(lambda self: True, terminal)
-    monkeypatch.setattr(sys, "stderr", terminal)
-    monkeypatch.setenv("TERM", "xterm")
-    monkeypatch.setenv("COLUMNS", "100")
+@pytest.mark.usefixtures("terminal")
+def test_the_bar_advances_with_the_batches(tmp_path, monkeypatch):
     monkeypatch.setattr(TrainingProgress, "SECONDS", 0.0)
     progress = TrainingProgress(2, tmp_path / "train.log")
     progress.set_params({"steps": 4})
-    seen = []
-    monkeypatch.setattr(progress._bar, "update", lambda task, **shown: seen.append(shown))
+    updates = []
+    monkeypatch.setattr(progress._bar, "update", lambda task, **fields: updates.append(fields))
     for epoch in range(2):
         progress.on_epoch_begin(epoch)
         for batch in (1, 3):
             progress.on_train_batch_end(batch, LOGS)
         progress.on_epoch_end(epoch, LOGS)
-    assert [shown["completed"] for shown in seen] == [0.5, 0.99, 1, 1.5, 1.99, 2]
-    assert [shown["epoch"] for shown in seen] == [1, 1, 1, 2, 2, 2]
-    assert seen[0]["description"] == "loss 2.346  accuracy 0.500  12,346 tokens/s"
+    assert [fields["completed"] for fields in updates] == [0.5, 0.99, 1, 1.5, 1.99, 2]
+    assert [fields["epoch"] for fields in updates] == [1, 1, 1, 2, 2, 2]
+    assert updates[0]["description"] == "loss 2.346  accuracy 0.500  12,346 tokens/s"
 
 
-def test_the_bar_tells_the_time_that_is_left(tmp_path, monkeypatch):
-    terminal = io.StringIO()
-    terminal.isatty = types.MethodType(lambda self: True, terminal)
-    monkeypatch.setattr(sys, "stderr", terminal)
-    monkeypatch.setenv("TERM", "xterm")
+@pytest.mark.usefixtures("terminal")
+def test_remaining_time_of_long_epochs(tmp_path, monkeypatch):
     progress = TrainingProgress(10, tmp_path / "train.log")
     progress.set_params({"steps": 10})
     clock = [0.0]
     progress._bar.get_time = lambda: clock[0]
     monkeypatch.setattr(TrainingProgress, "SECONDS", -1.0)
     progress.on_epoch_begin(0)
-    # Longer apart than what rich looks back by itself.
+    # Further apart than rich's default estimate period.
     for batch in range(3):
         clock[0] += 100.0
         progress.on_train_batch_end(batch, {"loss": 1.0})
@@ -129,12 +128,8 @@ def test_the_bar_tells_the_time_that_is_left(tmp_path, monkeypatch):
     assert task.time_remaining == 100 * 97
 
 
-@pytest.mark.parametrize(("columns", "speed"), [(80, False), (120, True)])
-def test_the_time_that_is_left_has_its_place(columns, speed, tmp_path, monkeypatch):
-    terminal = io.StringIO()
-    terminal.isatty = types.MethodType(lambda self: True, terminal)
-    monkeypatch.setattr(sys, "stderr", terminal)
-    monkeypatch.setenv("TERM", "xterm")
+@pytest.mark.parametrize(("columns", "has_throughput"), [(80, False), (120, True)])
+def test_remaining_time_is_not_truncated(columns, has_throughput, tmp_path, monkeypatch, terminal):
     monkeypatch.setenv("COLUMNS", str(columns))
     progress = TrainingProgress(300, tmp_path / "train.log")
     progress.on_train_begin()
@@ -142,7 +137,7 @@ def test_the_time_that_is_left_has_its_place(columns, speed, tmp_path, monkeypat
     progress.close()
     last = re.sub(r"\x1b\[[\d;?]*\w", "", terminal.getvalue()).rstrip().splitlines()[-1]
     assert "val_loss 3.210" in last
-    assert ("tokens/s" in last) == speed
+    assert ("tokens/s" in last) == has_throughput
     assert re.search(r" -?[\d:-]+$", last)
     assert "…" not in last
     assert "tokens/s" in (tmp_path / "train.log").read_text(encoding="utf-8")

@@ -1,4 +1,4 @@
-"""The state of a training: saved, damaged, and gone on from."""
+"""Checkpoints: saved, damaged and restored."""
 
 import math
 import random
@@ -28,13 +28,13 @@ def state_of(model):
     return [np.array(variable) for variable in variables]
 
 
-def equal(states, others):
-    return all(np.array_equal(a, b) for a, b in zip(states, others, strict=True))
+def equal(states, expected):
+    return all(np.array_equal(a, b) for a, b in zip(states, expected, strict=True))
 
 
 @pytest.fixture
 def small():
-    """A model whose checkpoints take no time."""
+    """A model with fast checkpoints."""
     model = keras.Sequential([keras.Input((1,)), keras.layers.Dense(1)])
     model.compile("adam", "mse")
     return model
@@ -59,12 +59,12 @@ def test_checkpoints_hold_the_whole_state(tmp_path, make_model, batches):
     other.compile()
     assert CheckpointFolder(tmp_path).restore(other) == state
     assert equal(saved, state_of(other))
-    # Not only are they equal: they go on alike.
+    # They also continue alike.
     other.fit(batches, epochs=1, verbose=0)
     assert equal(state_of(model), state_of(other))
 
 
-def test_what_callbacks_remember(tmp_path, small):
+def test_callback_states(tmp_path, small):
     stopping = keras.callbacks.EarlyStopping("loss", patience=3, restore_best_weights=True)
     plateau = keras.callbacks.ReduceLROnPlateau("loss", patience=7)
     for callback in (stopping, plateau):
@@ -72,39 +72,39 @@ def test_what_callbacks_remember(tmp_path, small):
         callback.on_train_begin()
         for epoch, loss in enumerate((2.0, np.float32(0.1), 1.0, 1.5)):
             callback.on_epoch_end(epoch, {"loss": loss})
-    known, best_weights = callback_state([stopping, plateau])
+    states, best_weights = callback_state([stopping, plateau])
     CheckpointFolder(tmp_path).save(
-        small, TrainingState(DataPosition(4), callbacks=known, best_weights=best_weights)
+        small, TrainingState(DataPosition(4), callbacks=states, best_weights=best_weights)
     )
     state = CheckpointFolder(tmp_path).restore(small)
-    others = [
+    restored = [
         keras.callbacks.EarlyStopping("loss", patience=3, restore_best_weights=True),
         keras.callbacks.ReduceLROnPlateau("loss", patience=7),
     ]
-    for callback in others:
+    for callback in restored:
         callback.set_model(small)
         callback.on_train_begin()
-    state.remember(others)
-    assert (others[0].wait, others[0].best, others[0].best_epoch) == (2, np.float32(0.1), 1)
-    assert (others[1].wait, others[1].best) == (2, np.float32(0.1))
-    assert equal(others[0].best_weights, stopping.best_weights)
+    state.restore_callbacks(restored)
+    assert (restored[0].wait, restored[0].best, restored[0].best_epoch) == (2, np.float32(0.1), 1)
+    assert (restored[1].wait, restored[1].best) == (2, np.float32(0.1))
+    assert equal(restored[0].best_weights, stopping.best_weights)
     assert not state.stopped
-    others[0].on_epoch_end(4, {"loss": 0.2})
+    restored[0].on_epoch_end(4, {"loss": 0.2})
     assert small.stop_training
-    stopped = TrainingState(callbacks=callback_state(others)[0])
+    stopped = TrainingState(callbacks=callback_state(restored)[0])
     assert stopped.stopped
-    stopped.forget_end()
+    stopped.clear_early_stopping()
     assert not stopped.stopped
     assert stopped.callbacks["EarlyStopping"]["wait"] == 0
 
 
-def make_callback(folder, model, *, every=None, request=None, epochs=10, keep=3):
+def make_callback(folder, model, *, interval=None, epochs=10, keep=3):
     callback = CheckpointCallback(
         CheckpointFolder(folder, keep),
         [],
         TrainingState(),
-        every,
-        request or GracefulShutdown("a test"),
+        interval,
+        GracefulShutdown("a test"),
     )
     callback.set_model(model)
     callback.set_params({"epochs": epochs})
@@ -120,7 +120,7 @@ def clock(monkeypatch):
     return now
 
 
-def test_checkpoints_are_saved_from_time_to_time(tmp_path, small, clock):
+def test_checkpoints_at_intervals_in_time(tmp_path, small, clock):
     callback = make_callback(tmp_path, small)
     for epoch in range(10):
         callback.on_epoch_begin(epoch)
@@ -133,7 +133,7 @@ def test_checkpoints_are_saved_from_time_to_time(tmp_path, small, clock):
                 "epoch-000002-batch-00000001",
                 "epoch-000004-batch-00000002",
             ]
-    # The last three, and the last epoch's is one of them.
+    # The last three, including that of the last epoch.
     assert names_in(tmp_path) == [
         "epoch-000007-batch-00000001",
         "epoch-000009-batch-00000002",
@@ -142,24 +142,24 @@ def test_checkpoints_are_saved_from_time_to_time(tmp_path, small, clock):
     assert CheckpointFolder(tmp_path).newest() == DataPosition(10, 0)
 
 
-def test_where_saving_takes_long_it_is_done_less_often(tmp_path, small, clock, monkeypatch):
-    def slowly(self, model, state):
+def test_slow_saving_is_less_frequent(tmp_path, small, clock, monkeypatch):
+    def save_slowly(self, model, state):
         clock.seconds += 4
         saved.append(clock.seconds)
 
     saved = []
-    monkeypatch.setattr(CheckpointFolder, "save", slowly)
+    monkeypatch.setattr(CheckpointFolder, "save", save_slowly)
     callback = make_callback(tmp_path, small)
     callback.on_epoch_begin(0)
     for batch in range(1000):
         clock.seconds += 1
         callback.on_train_batch_end(batch)
-    # At most a fiftieth of the time.
+    # At most 2 % of the time.
     assert np.diff(saved).tolist() == [204.0] * 4
 
 
-def test_an_interval_in_steps(tmp_path, small):
-    callback = make_callback(tmp_path, small, every=3, keep=100)
+def test_checkpoints_at_intervals_in_batches(tmp_path, small):
+    callback = make_callback(tmp_path, small, interval=3, keep=100)
     for epoch in range(2):
         callback.on_epoch_begin(epoch)
         for batch in range(4):
@@ -168,7 +168,7 @@ def test_an_interval_in_steps(tmp_path, small):
     assert names_in(tmp_path) == ["epoch-000000-batch-00000003", "epoch-000001-batch-00000002"]
 
 
-def test_newest_is_that_of_most_epochs(tmp_path):
+def test_newest_has_most_epochs(tmp_path):
     folder = CheckpointFolder(tmp_path)
     assert CheckpointFolder(tmp_path / "missing").newest() == DataPosition()
     for name in ("000009-batch-00000001", "999999-batch-00000001", "1000000-batch-00000000", "7"):
@@ -176,47 +176,46 @@ def test_newest_is_that_of_most_epochs(tmp_path):
     assert folder.newest() == DataPosition(1_000_000, 0)
 
 
-def test_a_damaged_checkpoint_is_named_and_the_one_before_is_taken(
-    tmp_path, make_model, batches, capsys
-):
-    """At fifty random places: cut off there, or one bit of it turned."""
-    model = make_model()
-    model.compile()
+def test_a_damaged_checkpoint_is_logged_and_skipped(tmp_path, small, capsys):
+    """Fifty files truncated at a random byte, or with one bit flipped."""
+    inputs = np.ones((4, 1), np.float32)
+    small.fit(inputs, inputs, verbose=0)
     folder = CheckpointFolder(tmp_path)
-    folder.save(model, TrainingState(DataPosition(1)))
-    saved = state_of(model)
-    model.fit(batches, epochs=1, verbose=0)
-    folder.save(model, TrainingState(DataPosition(2)))
+    folder.save(small, TrainingState(DataPosition(1)))
+    saved = state_of(small)
+    small.fit(inputs, inputs, verbose=0)
+    folder.save(small, TrainingState(DataPosition(2)))
+    assert not equal(saved, state_of(small))
     older, newer = folder.all()
-    choices = random.Random(0)
+    rng = random.Random(0)
     files = sorted(newer.iterdir())
     assert len(files) == 3
-    for number in range(50):
-        damaged = files[number % 3]
-        whole = damaged.read_bytes()
-        place = choices.randrange(len(whole))
-        if number % 2:
-            damaged.write_bytes(whole[:place])
+    for trial in range(50):
+        damaged = files[trial % 3]
+        intact = damaged.read_bytes()
+        offset = rng.randrange(len(intact))
+        if trial % 2:
+            damaged.write_bytes(intact[:offset])
         else:
-            turned = whole[place] ^ 1 << choices.randrange(8)
-            damaged.write_bytes(whole[:place] + bytes([turned]) + whole[place + 1 :])
-        assert folder.restore(model).position == DataPosition(1)
-        assert equal(saved, state_of(model))
+            flipped = intact[offset] ^ 1 << rng.randrange(8)
+            damaged.write_bytes(intact[:offset] + bytes([flipped]) + intact[offset + 1 :])
+        assert folder.restore(small).position == DataPosition(1)
+        assert equal(saved, state_of(small))
         message = capsys.readouterr().err
-        assert message.startswith(f"{newer}: left out, since its ")
+        assert message.startswith(f"{newer}: skipped; its ")
         assert damaged.name in message or CHECKSUMS in message
-        damaged.write_bytes(whole)
-    assert folder.restore(model).position == DataPosition(2)
+        damaged.write_bytes(intact)
+    assert folder.restore(small).position == DataPosition(2)
     (newer / "variables.npz").unlink()
-    assert folder.restore(model).position == DataPosition(1)
+    assert folder.restore(small).position == DataPosition(1)
     folder.remove_after(DataPosition(1))
     assert folder.all() == [older]
     (older / CHECKSUMS).write_bytes(b"")
-    with pytest.raises(InputError, match="no checkpoint is whole; begin anew"):
-        folder.restore(model)
+    with pytest.raises(InputError, match="no checkpoint is intact"):
+        folder.restore(small)
 
 
-def test_checksums_are_those_of_other_tools(tmp_path, small):
+def test_checksums_equal_those_of_other_tools(tmp_path, small):
     CheckpointFolder(tmp_path).save(small, TrainingState(DataPosition(1)))
     [folder] = CheckpointFolder(tmp_path).all()
     lines = (folder / CHECKSUMS).read_text(encoding="ascii").splitlines()
@@ -228,7 +227,7 @@ def test_checksums_are_those_of_other_tools(tmp_path, small):
     assert sha256_of(tmp_path / "empty") == empty
 
 
-def test_a_checkpoint_of_another_model_is_none(tmp_path, make_model, small):
+def test_a_checkpoint_of_another_model(tmp_path, make_model, small):
     CheckpointFolder(tmp_path).save(small, TrainingState(DataPosition(1)))
     model = make_model()
     model.compile()
@@ -236,23 +235,23 @@ def test_a_checkpoint_of_another_model_is_none(tmp_path, make_model, small):
         CheckpointFolder(tmp_path).restore(model)
 
 
-def test_a_failed_save_leaves_the_others(tmp_path, small, monkeypatch):
+def test_a_failed_save_keeps_the_others(tmp_path, small, monkeypatch):
     folder = CheckpointFolder(tmp_path)
     folder.save(small, TrainingState(DataPosition(1)))
 
-    def full(path, *arrays):
-        path.write_bytes(b"half of it")
+    def fail(path, *arrays):
+        path.write_bytes(b"incomplete")
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr(np, "savez", full)
-    with pytest.raises(InputError, match=r"No space left.* the last one is epoch-000001-batch-0"):
+    monkeypatch.setattr(np, "savez", fail)
+    with pytest.raises(InputError, match=r"No space left.*epoch-000001-batch-0"):
         folder.save(small, TrainingState(DataPosition(2)))
     assert [path.name for path in tmp_path.iterdir()] == ["epoch-000001-batch-00000000"]
     monkeypatch.undo()
     assert folder.restore(small).position == DataPosition(1)
 
 
-def test_a_real_full_disk(tmp_path):
+def test_a_full_disk(tmp_path):
     if not shutil.which("mount"):
         pytest.skip("no mount")
     small_disk = tmp_path / "disk"
@@ -264,16 +263,14 @@ def test_a_real_full_disk(tmp_path):
         model = keras.Sequential([keras.Input((200,)), keras.layers.Dense(200)])
         model.compile("adam", "mse")
         folder = CheckpointFolder(small_disk / "checkpoints")
-        with pytest.raises(
-            InputError, match=r"cannot be saved .*; there is none before it, so make"
-        ):
+        with pytest.raises(InputError, match=r"cannot be written .*; there is none yet"):
             folder.save(model, TrainingState(DataPosition(1)))
         assert not list(small_disk.iterdir())
     finally:
         subprocess.run(["umount", str(small_disk)], check=True)
 
 
-def test_numbers_that_are_none_survive(tmp_path, small):
+def test_infinite_metrics(tmp_path, small):
     state = TrainingState(
         DataPosition(0, 1), metrics=[math.inf], callbacks={"X": {"best": -math.inf}}
     )

@@ -1,4 +1,4 @@
-"""What `TF_CONFIG` says, and whether the others are there."""
+"""Parsing of `TF_CONFIG`, and reachability of workers."""
 
 import json
 import socket
@@ -28,7 +28,7 @@ def test_the_chief_is_the_first():
     cluster = {"worker": ["one:2222", "two:2223"]}
     first, second = (
         read(cluster, {"type": "worker", "index": index})
-        # A shell that fills in a number often leaves the quotes around it.
+        # Shell templates often leave the quotes around a substituted number.
         for index in (0, "1")
     )
     assert (first.is_chief, second.is_chief) == (True, False)
@@ -37,12 +37,12 @@ def test_the_chief_is_the_first():
 
 
 def test_a_chief_beside_the_workers():
-    # As Kubeflow's operator writes it.
+    # As Kubeflow's training operator writes it.
     cluster = {"worker": ["w0:2222", "[::1]:2222"], "chief": ["c:2222"], "evaluator": ["e:1"]}
     config = {"cluster": cluster, "task": {"type": "worker", "index": 0}, "environment": "cloud"}
-    found = read_cluster({"TF_CONFIG": json.dumps(config)})
-    assert not found.is_chief
-    assert [worker.host for worker in found.workers] == ["c", "w0", "::1"]
+    result = read_cluster({"TF_CONFIG": json.dumps(config)})
+    assert not result.is_chief
+    assert [worker.host for worker in result.workers] == ["c", "w0", "::1"]
     assert read(cluster, {"type": "chief", "index": 0}).is_chief
 
 
@@ -53,38 +53,43 @@ FIRST = {"type": "worker", "index": 0}
 @pytest.mark.parametrize(
     ("config", "message"),
     [
-        ("{cluster", "TF_CONFIG is no JSON (Expecting property name enclosed in double quotes:"),
-        ("[]", 'TF_CONFIG needs a "cluster" and a "task"; it looks like {"cluster'),
+        ("{cluster", "TF_CONFIG is not valid JSON (Expecting property name"),
+        ("[]", 'TF_CONFIG needs a "cluster" and a "task"'),
         ({"cluster": TWO}, 'TF_CONFIG needs a "cluster" and a "task"'),
         ({"cluster": {}, "task": FIRST}, 'TF_CONFIG has no "worker" in its cluster'),
         (
             {"cluster": {**TWO, "ps": ["p:1"]}, "task": FIRST},
-            "TF_CONFIG has a 'ps' in its cluster; there are only chief and worker here",
+            "TF_CONFIG has a 'ps' in its cluster; ",
         ),
         ({"cluster": {"worker": "one:1"}, "task": FIRST}, "TF_CONFIG has for 'worker' 'one:1'"),
         (
             {"cluster": {"worker": ["one", "two:1"]}, "task": FIRST},
-            "TF_CONFIG has the address 'one' of worker 0; give host:port",
+            "TF_CONFIG has the address 'one' of worker 0; ",
         ),
         (
             {"cluster": {"worker": ["one:70000"]}, "task": FIRST},
-            "TF_CONFIG has the address 'one:70000' of worker 0; give host:port",
+            "TF_CONFIG has the address 'one:70000' of worker 0; ",
         ),
         (
             {"cluster": {"worker": ["one:1", "one:1"]}, "task": FIRST},
-            "TF_CONFIG has one:1 twice; each worker needs its own port",
+            "TF_CONFIG has one:1 twice; ",
         ),
         *(
             (
-                {"cluster": TWO, "task": {"type": job, "index": index}},
-                f"TF_CONFIG has the task {job} {index}, which is not in its cluster; "
+                {"cluster": TWO, "task": {"type": task_type, "index": index}},
+                f"TF_CONFIG has the task {task_type} {index}, which is not in its cluster; "
                 "there is worker 0, worker 1",
             )
-            for job, index in (("worker", 2), ("worker", None), ("chief", 0), ("worker", True))
+            for task_type, index in (
+                ("worker", 2),
+                ("worker", None),
+                ("chief", 0),
+                ("worker", True),
+            )
         ),
     ],
 )
-def test_what_describes_no_workers(config, message, command, monkeypatch, tmp_path):
+def test_invalid_values(config, message, command, monkeypatch, tmp_path):
     text = config if isinstance(config, str) else json.dumps(config)
     monkeypatch.setenv("TF_CONFIG", text)
     error = error_of(command, tmp_path)
@@ -92,17 +97,15 @@ def test_what_describes_no_workers(config, message, command, monkeypatch, tmp_pa
     assert error.endswith(f"; it looks like {EXAMPLE}")
 
 
-def test_without_the_variable(command, monkeypatch, tmp_path):
+def test_missing_variable(command, monkeypatch, tmp_path):
     monkeypatch.delenv("TF_CONFIG", raising=False)
     error = error_of(command, tmp_path)
-    assert error == (
-        "--strategy multiworker needs the variable TF_CONFIG; set it on each machine, for example "
-        f"to {EXAMPLE}"
-    )
-    assert DistributionConfig().is_chief(), "nobody asks for it otherwise"
+    assert error.startswith("--strategy multiworker needs the variable TF_CONFIG")
+    assert error.endswith(EXAMPLE)
+    assert DistributionConfig().is_chief(), "only multiworker reads the variable"
 
 
-def test_a_port_that_is_taken():
+def test_a_port_in_use():
     (port,) = free_ports(1)
     worker = read({"worker": [f"localhost:{port}"]}, FIRST).workers[0]
     assert not is_reachable(worker)
@@ -115,20 +118,19 @@ def test_a_port_that_is_taken():
         assert is_reachable(worker)
         with pytest.raises(InputError) as error, reserve_port(worker):
             pass
-    assert str(error.value) == (
-        f"port {port} of this machine, which TF_CONFIG gives to worker 0 (localhost:{port}), "
-        "cannot be used (Address already in use); end what uses it, or take another one in "
-        "TF_CONFIG of all workers"
-    )
+    message = str(error.value)
+    assert message.startswith(f"port {port} of this machine")
+    assert f"worker 0 (localhost:{port})" in message
+    assert "(Address already in use)" in message
 
 
-def test_one_that_does_not_come():
+def test_a_worker_that_does_not_start():
     here, there = free_ports(2)
     cluster = read({"worker": [f"localhost:{here}", f"localhost:{there}"]}, FIRST)
     with pytest.raises(WorkerLost) as error:
-        WorkerMonitor(cluster, patience=0.5).wait_for_all()
+        WorkerMonitor(cluster, timeout=0.5).wait_for_all()
     assert str(error.value).startswith(
-        f"worker 1 (localhost:{there}) did not come within 0 seconds; start one process for each"
+        f"worker 1 (localhost:{there}) did not start within 0 seconds; "
     )
     with reserve_port(cluster.others[0]):
-        WorkerMonitor(cluster, patience=5).wait_for_all()
+        WorkerMonitor(cluster, timeout=5).wait_for_all()

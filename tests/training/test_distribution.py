@@ -1,62 +1,33 @@
-"""Training on several devices of one machine: the same losses as on one."""
+"""Training on several devices of one machine."""
 
 import json
 
-import numpy as np
 import pytest
-from run_files import figures_of, weights_of
+from run_files import assert_equal_runs
 
 import keras_s2s as s2s
 from keras_s2s.training.cluster import DistributionConfig
 from keras_s2s.training.distribution import start_workers
-from keras_s2s.training.train import CorpusSpec
 from keras_s2s.utils.errors import InputError
 
-# float32's rounding, which differs with the order in which numbers are added.
-TOLERANCE = 1e-5
-# Batches of different lengths, the last of them with one pair less than there are replicas.
-FIELDS = {
-    "embed_size": 8,
-    "num_hiddens": 8,
-    "num_layers": 1,
-    "min_freq": 1,
-    "batch_size": 7,
-    "bucket_by_length": True,
-    "valid_fraction": 0.2,
-    "epochs": 3,
-}
+# float32 sums depend on their order.
+RELATIVE_TOLERANCE = 1e-5
+WEIGHT_TOLERANCE = 1e-4
 RUN = """
 import json, sys
-from keras_s2s.console import load_tensorflow
-load_tensorflow()
+from keras_s2s.utils.console import import_tensorflow
+import_tensorflow()
 import keras_s2s as s2s
-from keras_s2s.devices import Devices
-from keras_s2s.training import CorpusSpec
-choice, fields = CorpusSpec(sys.argv[1]), json.loads(sys.argv[3])
-s2s.train(choice, sys.argv[2], s2s.Recipe(**fields), seed=2, devices=Devices("mirrored", 2))
+from keras_s2s.training import DistributionConfig
+config = s2s.TrainingConfig(**json.loads(sys.argv[3]))
+s2s.train(
+    sys.argv[1], sys.argv[2], config, seed=2, distribution=DistributionConfig("mirrored", 2)
+)
 """
 
 
-@pytest.fixture(scope="module")
-def corpus_file(tmp_path_factory):
-    """45 pairs; 36 are left to train on, which makes a last batch of one."""
-    lines = [
-        f"{n} dogs{' and cats' * (n % 4)}\t{n} chiens{' et chats' * (n % 5)}\n" for n in range(45)
-    ]
-    file = tmp_path_factory.mktemp("pairs") / "pairs.tsv"
-    file.write_text("".join(lines), encoding="utf-8")
-    return file
-
-
-def assert_same_figures(run_dir, other):
-    for mine, theirs in zip(figures_of(run_dir), figures_of(other), strict=True):
-        assert mine == pytest.approx(theirs, rel=TOLERANCE)
-    for mine, theirs in zip(weights_of(run_dir), weights_of(other), strict=True):
-        np.testing.assert_allclose(mine, theirs, atol=1e-4)
-
-
 @pytest.mark.parametrize(
-    "more",
+    "changes",
     [
         pytest.param({}, id="plain"),
         pytest.param(
@@ -71,80 +42,105 @@ def assert_same_figures(run_dir, other):
         ),
     ],
 )
-def test_two_devices_and_one_make_the_same_run(corpus_file, tmp_path, fresh_python, more):
-    fields = {**FIELDS, **more}
-    s2s.train(CorpusSpec(str(corpus_file)), tmp_path / "one", s2s.Recipe(**fields), seed=2)
+def test_two_devices_equal_one(
+    corpus_file, distributed_fields, one_device_run, tmp_path, fresh_python, changes
+):
+    fields = {**distributed_fields, **changes}
+    expected = one_device_run
+    if changes:
+        expected = tmp_path / "one"
+        s2s.train(str(corpus_file), expected, s2s.TrainingConfig(**fields), seed=2)
     fresh_python(RUN, corpus_file, tmp_path / "two", json.dumps(fields))
-    assert_same_figures(tmp_path / "two", tmp_path / "one")
+    assert_equal_runs(tmp_path / "two", expected, RELATIVE_TOLERANCE, WEIGHT_TOLERANCE)
     record = json.loads((tmp_path / "two" / "run.json").read_text(encoding="utf-8"))
     assert record["devices"] == {
         "strategy": "mirrored",
-        "devices": 2,
-        "wait": 600.0,
+        "num_devices": 2,
+        "worker_timeout": 600.0,
         "replicas": 2,
     }
-    if not more:
-        # It goes on wherever one likes: here, on one device again.
+    if not changes:
+        # Resumed on another number of devices: here one.
         fields["epochs"] = 5
-        s2s.resume(tmp_path / "two", epochs=5, devices=DistributionConfig())
-        s2s.train(CorpusSpec(str(corpus_file)), tmp_path / "five", s2s.Recipe(**fields), seed=2)
-        assert_same_figures(tmp_path / "two", tmp_path / "five")
+        s2s.resume(tmp_path / "two", epochs=5, distribution=DistributionConfig())
+        s2s.train(str(corpus_file), tmp_path / "five", s2s.TrainingConfig(**fields), seed=2)
+        assert_equal_runs(tmp_path / "two", tmp_path / "five", RELATIVE_TOLERANCE, WEIGHT_TOLERANCE)
 
 
 @pytest.mark.parametrize(
-    ("devices", "message"),
+    ("distribution", "message"),
     [
-        (
-            DistributionConfig("mirored"),
-            "strategy is 'mirored'; give one of none, mirrored, multiworker",
-        ),
-        (
-            DistributionConfig("none", 2),
-            "devices needs strategy mirrored; give that too, or leave it out",
-        ),
-        (DistributionConfig("mirrored", 0), "devices is 0; give 1 or more"),
-        (DistributionConfig("multiworker", wait=0), "wait is 0; give a number of seconds above 0"),
+        (DistributionConfig("mirored"), "strategy is 'mirored'; .*none, mirrored, multiworker"),
+        (DistributionConfig("none", 2), "num_devices needs strategy mirrored"),
+        (DistributionConfig("mirrored", 0), "num_devices is 0"),
+        (DistributionConfig("multiworker", worker_timeout=0), "worker_timeout is 0"),
     ],
 )
-def test_what_makes_no_sense(devices, message):
-    with pytest.raises(InputError) as error, start_workers(devices):
-        pass
-    assert str(error.value) == message
-
-
-def test_more_devices_than_a_processor_counts_as():
-    import tensorflow as tf
-
-    if tf.config.list_physical_devices("GPU"):
-        pytest.skip("has a GPU, which is taken then")
-    wanted = DistributionConfig("mirrored", 65)
-    message = "devices is 65, and the processor counts as 64 at most; give fewer"
-    with pytest.raises(InputError, match=message), start_workers(wanted):
+def test_invalid_values(distribution, message):
+    with pytest.raises(InputError, match=f"^{message}"), start_workers(distribution):
         pass
 
 
-def test_a_process_that_is_at_work_counts_its_processor_no_more():
+def test_old_names_and_records():
+    old = DistributionConfig("mirrored", devices=2, wait=5.0)
+    assert old == DistributionConfig("mirrored", 2, 5.0)
+    assert (old.devices, old.wait) == (2, 5.0)
+    record = {"strategy": "mirrored", "devices": 2, "wait": 5.0, "replicas": 2}
+    assert DistributionConfig.from_record({"devices": record}) == old
+    record = {"strategy": "mirrored", "num_devices": 2, "worker_timeout": 5.0, "replicas": 2}
+    assert DistributionConfig.from_record({"devices": record}) == old
+    assert DistributionConfig.from_record({}) == DistributionConfig()
+
+
+@pytest.fixture
+def no_gpu():
     import tensorflow as tf
 
     if tf.config.list_physical_devices("GPU"):
-        pytest.skip("there are GPUs to take")
+        pytest.skip("has a GPU, which is used then")
+
+
+@pytest.mark.usefixtures("no_gpu")
+def test_maximum_of_logical_devices():
+    distribution = DistributionConfig("mirrored", 65)
+    with (
+        pytest.raises(InputError, match=r"num_devices is 65.* 64"),
+        start_workers(distribution),
+    ):
+        pass
+
+
+@pytest.mark.usefixtures("no_gpu")
+def test_logical_devices_need_a_new_process():
+    import tensorflow as tf
+
     tf.constant(1)
     with (
-        pytest.raises(InputError, match=r"^TensorFlow is at work already and .* in a new process$"),
+        pytest.raises(InputError, match=r"^TensorFlow is initialized .* in a new process$"),
         start_workers(DistributionConfig("mirrored", 2)),
     ):
         pass
     with (
-        pytest.raises(InputError, match="found no GPU; give devices 2"),
+        pytest.raises(InputError, match="found no GPU; give num_devices 2"),
         start_workers(DistributionConfig("mirrored")),
     ):
         pass
 
 
 REPLICAS = """
-import keras, tensorflow as tf, keras_s2s as s2s
+import keras, numpy as np, tensorflow as tf, keras_s2s as s2s
+from keras_s2s.models.replicas import distribute_dataset
 cpu = tf.config.list_physical_devices("CPU")[0]
-tf.config.set_logical_device_configuration(cpu, [tf.config.LogicalDeviceConfiguration()] * 2)
+tf.config.set_logical_device_configuration(cpu, [tf.config.LogicalDeviceConfiguration()] * 3)
+
+# Rows of a batch, on three replicas.
+strategy = tf.distribute.MirroredStrategy(["CPU:0", "CPU:1", "CPU:2"])
+distributed = distribute_dataset(tf.data.Dataset.range(9).batch(7), strategy)
+for element in distributed:
+    print([rows.numpy().tolist() for rows in strategy.experimental_local_results(element)])
+print(distributed.cardinality, distribute_dataset(5, strategy))
+
+# Dropout, on two.
 strategy = tf.distribute.MirroredStrategy(["CPU:0", "CPU:1"])
 sizes = {"embed_size": 4, "num_hiddens": 4, "num_layers": 2}
 with strategy.scope():
@@ -155,49 +151,42 @@ with strategy.scope():
 layer = model.encoder.rnn.dropout_layer
 
 @tf.function
-def dropped():
+def dropout():
     return strategy.run(lambda: layer(tf.ones(40), training=True))
 
-def parts():
-    return [part.numpy().tolist() for part in strategy.experimental_local_results(dropped())]
+def per_replica():
+    return [str(value.numpy()) for value in strategy.experimental_local_results(dropout())]
 
-first, second = parts(), parts()
+outputs = per_replica() + per_replica()
 states = strategy.experimental_local_results(layer.seed_generator.state.value)
-kept = {str(state.numpy().tolist()) for state in states}
-print(len({str(part) for part in first + second}), len(kept))
+print(len(set(outputs)), len({str(state.numpy().tolist()) for state in states}))
 
-# A step whose gradient is no number is left out on both.
+# A step with non-finite gradients.
 before = model.get_weights()
 ids = tf.ones((3, 4), tf.int32), tf.constant([4, 4, 4])
 model.encoder.embedding.embeddings.assign(tf.fill((9, 4), float("nan")))
 model.fit(tf.data.Dataset.from_tensors((ids, ids)), verbose=0)
-import numpy as np
 same = [np.array_equal(a, b) for a, b in zip(before, model.get_weights())]
 print(int(tf.convert_to_tensor(model.skipped_steps.count)), same.count(False))
 """
 
 
-def test_replicas_drop_different_values_and_leave_out_what_is_no_number(fresh_python):
-    assert fresh_python(REPLICAS).split() == ["4", "1", "1", "1"]
+@pytest.fixture(scope="module")
+def replica_output(fresh_python):
+    return fresh_python(REPLICAS).splitlines()
 
 
-SHARES = """
-import tensorflow as tf
-from keras_s2s.replicas import shares
-cpu = tf.config.list_physical_devices("CPU")[0]
-tf.config.set_logical_device_configuration(cpu, [tf.config.LogicalDeviceConfiguration()] * 3)
-strategy = tf.distribute.MirroredStrategy(["CPU:0", "CPU:1", "CPU:2"])
-data = tf.data.Dataset.range(9).batch(7)
-divided = shares(data, strategy)
-for element in divided:
-    print([part.numpy().tolist() for part in strategy.experimental_local_results(element)])
-print(divided.cardinality, shares(5, strategy))
-"""
-
-
-def test_a_batch_is_divided_row_by_row(fresh_python):
-    assert fresh_python(SHARES).splitlines() == [
+def test_batches_are_distributed_by_row(replica_output):
+    assert replica_output[:3] == [
         "[[0, 3, 6], [1, 4], [2, 5]]",
         "[[7], [8], []]",
         "2 5",
     ]
+
+
+def test_replicas_drop_different_values(replica_output):
+    assert replica_output[3] == "4 1"
+
+
+def test_replicas_skip_non_finite_gradients(replica_output):
+    assert replica_output[4:] == ["1 1"]

@@ -1,4 +1,4 @@
-"""The files for Kubernetes in docs/: what they would start, and what it would find."""
+"""The Kubernetes manifests in docs/: the commands they start, and their `TF_CONFIG`."""
 
 import os
 import stat
@@ -12,7 +12,7 @@ from keras_s2s.cli.parser import parse
 from keras_s2s.training.cluster import read_cluster
 
 FOLDER = Path(__file__).parents[2] / "docs" / "kubernetes"
-# Prints what the real command would see and be asked.
+# Prints its environment and arguments in place of the real command.
 COMMAND = (
     '#!/bin/sh\nprintf "%s\\n" "$TF_CONFIG" | tr "\\n" " "\nprintf "\\n"\nprintf "%s\\n" "$@"\n'
 )
@@ -20,24 +20,24 @@ COMMAND = (
 
 @pytest.fixture
 def started(tmp_path):
-    """What the entry of a container starts: the cluster it would find, and the options."""
+    """Run the entry of a container; return the cluster and the options of its command."""
     command = tmp_path / "bin" / "keras-s2s"
     command.parent.mkdir()
     command.write_text(COMMAND, encoding="utf-8")
     command.chmod(command.stat().st_mode | stat.S_IEXEC)
 
     def run(container, **variables):
-        given = {entry["name"]: entry["value"] for entry in container["env"]}
+        env = {entry["name"]: entry["value"] for entry in container["env"]}
         paths = f"{command.parent}{os.pathsep}{os.environ['PATH']}"
-        environment = {"PATH": paths, **given, "RUN_DIR": str(tmp_path / "run"), **variables}
-        done = subprocess.run(
+        environment = {"PATH": paths, **env, "RUN_DIR": str(tmp_path / "run"), **variables}
+        result = subprocess.run(
             [*container["command"], *container["args"]],
             env=environment,
             capture_output=True,
             text=True,
             check=True,
         )
-        config, *words = done.stdout.splitlines()
+        config, *words = result.stdout.splitlines()
         return read_cluster({"TF_CONFIG": config}), parse(words)
 
     return run
@@ -52,14 +52,14 @@ def test_the_job_makes_a_cluster_of_its_pods(started, tmp_path):
     pods = spec["template"]["spec"]
     assert pods["subdomain"] == service["metadata"]["name"]
     (container,) = pods["containers"]
-    number = int(container["env"][0]["value"])
-    assert spec["completions"] == spec["parallelism"] == number
+    num_workers = int(container["env"][0]["value"])
+    assert spec["completions"] == spec["parallelism"] == num_workers
 
-    for index in range(number):
+    for index in range(num_workers):
         cluster, options = started(container, JOB_COMPLETION_INDEX=str(index))
-        assert cluster.place == index
+        assert cluster.rank == index
         assert [worker.host for worker in cluster.workers] == [
-            f"{name}-{other}.{pods['subdomain']}" for other in range(number)
+            f"{name}-{other}.{pods['subdomain']}" for other in range(num_workers)
         ]
         port = container["ports"][0]["containerPort"]
         assert {worker.port for worker in cluster.workers} == {port}
@@ -75,7 +75,7 @@ def test_the_job_of_the_training_operator(started):
     assert (job["apiVersion"], job["kind"]) == ("kubeflow.org/v1", "TFJob")
     (worker,) = job["spec"]["tfReplicaSpecs"].values()
     (container,) = worker["template"]["spec"]["containers"]
-    # What the operator looks for.
+    # The names that the operator looks for.
     assert container["name"] == "tensorflow"
     assert container["ports"] == [{"name": "tfjob-port", "containerPort": 2222}]
     config = (
@@ -83,4 +83,4 @@ def test_the_job_of_the_training_operator(started):
         '"task": {"type": "worker", "index": 1}, "environment": "cloud"}'
     )
     cluster, options = started(container, TF_CONFIG=config)
-    assert (cluster.place, options.strategy) == (1, "multiworker")
+    assert (cluster.rank, options.strategy) == (1, "multiworker")
