@@ -28,16 +28,7 @@ def make_record(
     distribution: DistributionConfig,
     workers: Workers,
 ) -> dict[str, Any]:
-    """Return the record of a new run.
-
-    Args:
-        corpus: the corpus.
-        fingerprint: its checksum.
-        job: the model and the data.
-        seed: the random seed.
-        distribution: the devices and processes.
-        workers: the same at work.
-    """
+    """Return the record of a new run; the fingerprint is the checksum of the corpus."""
     return {
         "corpus": {**corpus._asdict(), "sha256": fingerprint},
         "recipe": dataclasses.asdict(job.config),

@@ -53,9 +53,8 @@ def test_history_is_resumed(tmp_path):
     assert list(rows_of(path)[0]) == ["epoch", "loss", "seconds"]
 
 
-@pytest.fixture
-def terminal(monkeypatch):
-    """A terminal of 100 columns as stderr."""
+def use_terminal(monkeypatch):
+    """Replace stderr by a terminal of 100 columns; in the test, as pytest sets it before."""
     terminal = io.StringIO()
     terminal.isatty = types.MethodType(lambda self: True, terminal)
     monkeypatch.setattr(sys, "stderr", terminal)
@@ -88,15 +87,16 @@ def test_progress_of_a_short_training_logs_each_epoch(tmp_path, capsys):
     assert len(capsys.readouterr().err.splitlines()) == 3
 
 
-def test_progress_on_a_terminal_is_a_bar(tmp_path, terminal):
+def test_progress_on_a_terminal_is_a_bar(tmp_path, monkeypatch):
+    terminal = use_terminal(monkeypatch)
     run_epochs(TrainingProgress(3, tmp_path / "train.log"), 3)
     assert "epoch 3/3" in terminal.getvalue()
     assert "loss 2.346  accuracy 0.500" in terminal.getvalue()
     assert terminal.getvalue().endswith("\x1b[?25h"), "the cursor is back"
 
 
-@pytest.mark.usefixtures("terminal")
 def test_the_bar_advances_with_the_batches(tmp_path, monkeypatch):
+    use_terminal(monkeypatch)
     monkeypatch.setattr(TrainingProgress, "SECONDS", 0.0)
     progress = TrainingProgress(2, tmp_path / "train.log")
     progress.set_params({"steps": 4})
@@ -112,8 +112,8 @@ def test_the_bar_advances_with_the_batches(tmp_path, monkeypatch):
     assert updates[0]["description"] == "loss 2.346  accuracy 0.500  12,346 tokens/s"
 
 
-@pytest.mark.usefixtures("terminal")
 def test_remaining_time_of_long_epochs(tmp_path, monkeypatch):
+    use_terminal(monkeypatch)
     progress = TrainingProgress(10, tmp_path / "train.log")
     progress.set_params({"steps": 10})
     clock = [0.0]
@@ -129,7 +129,8 @@ def test_remaining_time_of_long_epochs(tmp_path, monkeypatch):
 
 
 @pytest.mark.parametrize(("columns", "has_throughput"), [(80, False), (120, True)])
-def test_remaining_time_is_not_truncated(columns, has_throughput, tmp_path, monkeypatch, terminal):
+def test_remaining_time_is_not_truncated(columns, has_throughput, tmp_path, monkeypatch):
+    terminal = use_terminal(monkeypatch)
     monkeypatch.setenv("COLUMNS", str(columns))
     progress = TrainingProgress(300, tmp_path / "train.log")
     progress.on_train_begin()
