@@ -14,19 +14,18 @@ from keras_s2s.optimizers import WarmUp
 
 
 def resolve_precision(config: TrainingConfig) -> TrainingConfig:
-    """Replace the precision `auto` by the fastest one of this machine."""
+    """Replace the precision `auto` by the fastest one of this machine.
+
+    That is bfloat16 if the CPU has instructions for it; emulated, it is slower than float32.
+    """
     if config.precision != "auto":
         return config
-    return dataclasses.replace(config, precision=_fastest_precision())
-
-
-def _fastest_precision() -> str:
-    """Return bfloat16 if the CPU has instructions for it; emulated, it is slower than float32."""
     try:
         cpu_info = Path("/proc/cpuinfo").read_text(encoding="utf-8", errors="replace")
     except OSError:  # not Linux
-        return "float32"
-    return "mixed_bfloat16" if "avx512_bf16" in cpu_info else "float32"
+        cpu_info = ""
+    precision = "mixed_bfloat16" if "avx512_bf16" in cpu_info else "float32"
+    return dataclasses.replace(config, precision=precision)
 
 
 def make_model(
@@ -81,7 +80,8 @@ def make_optimizer(config: TrainingConfig, num_batches: int) -> keras.optimizers
     """
     # Keras's schedules count batches, not steps, with gradient accumulation.
     total_batches = num_batches * config.epochs
-    warmup = config.warmup_steps * config.gradient_accumulation_steps
+    accumulation_steps = config.gradient_accumulation_steps
+    warmup = config.warmup_steps * accumulation_steps
     learning_rate: Any = config.learning_rate
     if config.lr_schedule == "cosine":
         learning_rate = keras.optimizers.schedules.CosineDecay(
@@ -97,7 +97,5 @@ def make_optimizer(config: TrainingConfig, num_batches: int) -> keras.optimizers
         global_clipnorm=config.global_clipnorm,
         use_ema=config.ema_momentum > 0,
         ema_momentum=config.ema_momentum,
-        gradient_accumulation_steps=config.gradient_accumulation_steps
-        if config.gradient_accumulation_steps > 1
-        else None,
+        gradient_accumulation_steps=accumulation_steps if accumulation_steps > 1 else None,
     )

@@ -2,6 +2,7 @@
 
 import dataclasses
 import json
+import re
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
@@ -111,29 +112,26 @@ class CheckpointFolder:
         keep: number of checkpoints to keep.
     """
 
-    PREFIX = "epoch-"
-
     def __init__(self, path: Path, keep: int = 3) -> None:
         self.path = path
         self._keep = keep
 
+    def _find(self) -> list[tuple[DataPosition, Path]]:
+        matches = (
+            (re.fullmatch(r"epoch-(\d+)-batch-(\d+)", folder.name, re.ASCII), folder)
+            for folder in self.path.glob("epoch-*")
+        )
+        return sorted(
+            (DataPosition(*map(int, match.groups())), folder) for match, folder in matches if match
+        )
+
     def all(self) -> list[Path]:
         """Return the checkpoints, newest last."""
-        return sorted(
-            (folder for folder in self.path.glob(f"{self.PREFIX}*") if self._position(folder)),
-            key=lambda folder: self._position(folder) or DataPosition(),
-        )
+        return [folder for _, folder in self._find()]
 
     def newest(self) -> DataPosition:
         """Return the position of the newest checkpoint, unverified; the start without any."""
-        folders = self.all()
-        return (self._position(folders[-1]) if folders else None) or DataPosition()
-
-    def _position(self, folder: Path) -> DataPosition | None:
-        numbers = folder.name.removeprefix(self.PREFIX).split("-batch-")
-        if len(numbers) != 2 or not all(number.isdecimal() for number in numbers):
-            return None
-        return DataPosition(*map(int, numbers))
+        return max((position for position, _ in self._find()), default=DataPosition())
 
     def save(self, model: keras.Model, state: TrainingState) -> None:
         """Write a checkpoint, and remove the outdated ones.
@@ -142,7 +140,7 @@ class CheckpointFolder:
             InputError: it cannot be written; the earlier ones are unchanged.
         """
         position = state.position
-        folder = self.path / f"{self.PREFIX}{position.epoch:06d}-batch-{position.batch:08d}"
+        folder = self.path / f"epoch-{position.epoch:06d}-batch-{position.batch:08d}"
         if folder.exists():  # training is deterministic, so it is the same
             return
         try:
@@ -181,8 +179,8 @@ class CheckpointFolder:
 
     def remove_after(self, position: DataPosition) -> None:
         """Remove checkpoints beyond a position: damaged ones, or those of a later end."""
-        for folder in self.all():
-            if (self._position(folder) or DataPosition()) > position:
+        for newer, folder in self._find():
+            if newer > position:
                 remove_folder(folder)
 
 

@@ -12,7 +12,7 @@ from dataclasses import dataclass, fields
 from typing import Any, NamedTuple
 
 from keras_s2s.utils.errors import InputError
-from keras_s2s.utils.renaming import accept_old_names
+from keras_s2s.utils.renaming import accept_old_names, with_new_names
 
 STRATEGIES = ("none", "mirrored", "multiworker")
 WORKER_TIMEOUT = 600.0  # seconds
@@ -68,8 +68,10 @@ class DistributionConfig:
         values = record.get("devices")
         if not isinstance(values, dict):  # written by an older version
             return cls()
-        names = {field.name for field in fields(cls)} | {"devices", "wait"}
-        return cls(**{name: value for name, value in values.items() if name in names})
+        values = with_new_names(cls, values)
+        return cls(
+            **{field.name: values[field.name] for field in fields(cls) if field.name in values}
+        )
 
 
 @dataclass(frozen=True)

@@ -78,7 +78,11 @@ class TrainingData:
     num_batches: int
 
     def batches(self, start: DataPosition) -> tf.data.Dataset:
-        """Return an infinite dataset of batches from a position on."""
+        """Return an infinite dataset of batches from a position on.
+
+        One iterator serves all epochs, since making one takes as long as several batches of a
+        small model.
+        """
         raise NotImplementedError
 
     @property

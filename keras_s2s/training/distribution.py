@@ -1,6 +1,7 @@
 """The distribution strategy at work: devices, worker processes, and what they agree on."""
 
 import contextlib
+import functools
 import hashlib
 import os
 import signal
@@ -36,7 +37,7 @@ class Workers:
         monitor: WorkerMonitor | None = None,
     ) -> None:
         self.strategy, self.cluster, self._monitor = strategy, cluster, monitor
-        self._reduce: Any = None
+        self._sum: Any = None
 
     @property
     def is_chief(self) -> bool:
@@ -70,13 +71,10 @@ class Workers:
             return tf.constant(rows if is_first else np.zeros_like(rows), tf.float64)
 
         per_replica = self.strategy.experimental_distribute_values_from_function(value_of_replica)
-        if self._reduce is None:
-            self._reduce = tf.function(self._sum_replicas)
-        return self._reduce(per_replica).numpy()
-
-    def _sum_replicas(self, per_replica: Any) -> tf.Tensor:
-        assert self.strategy is not None
-        return self.strategy.reduce(tf.distribute.ReduceOp.SUM, per_replica, axis=None)
+        if self._sum is None:
+            reduce = functools.partial(self.strategy.reduce, tf.distribute.ReduceOp.SUM, axis=None)
+            self._sum = tf.function(reduce, autograph=False)
+        return self._sum(per_replica).numpy()
 
     def broadcast(self, values: Sequence[float]) -> list[float]:
         """Return the chief's values on all workers; a collective operation."""

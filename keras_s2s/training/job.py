@@ -3,7 +3,6 @@
 import importlib.util
 
 import keras
-import tensorflow as tf
 
 from keras_s2s.config import TrainingConfig
 from keras_s2s.data.batching import DataPosition
@@ -61,17 +60,9 @@ class TrainingJob:
             "target_tokens_an_epoch": data.target_tokens,
         }
 
-    def training_batches(self, start: DataPosition) -> tf.data.Dataset:
-        """Return an infinite dataset of batches from a position on.
-
-        It serves all epochs: creating an iterator takes as long as several batches of a small
-        model.
-        """
-        return self.data.batches(start)
-
     def batch_as_text(self, position: DataPosition) -> list[tuple[str, str]]:
         """Return the pairs of the batch at a position, detokenized."""
-        source, target = next(iter(self.training_batches(position)))
+        source, target = next(iter(self.data.batches(position)))
         sides = (self.source.detokenize(*source), self.target.detokenize(*target))
         columns = [[text.decode() for text in side.numpy()] for side in sides]
         return list(zip(*columns, strict=True))

@@ -265,7 +265,7 @@ def _train_epochs(
                 job.steps_per_execution,
             )
             job.model.fit(
-                job.training_batches(state.position),
+                job.data.batches(state.position),
                 steps_per_epoch=job.num_batches,
                 validation_data=job.validation_data,
                 initial_epoch=epochs_done,
