@@ -173,7 +173,7 @@ def plot_lengths(source: Sequence[int], target: Sequence[int], limit: int | None
     """
     if not len(source) or not len(target):
         raise InputError("no sentence lengths to plot; give at least one sentence")
-    figure = _figure(6.4, 3.6)
+    figure = _figure(5.4, 3.6)
     axes = figure.add_subplot()
     longest = max(*source, *target)
     width = max(1, math.ceil(longest / MAX_BINS))
@@ -213,7 +213,7 @@ def plot_scores(scores: Mapping[str, Sequence[float]]) -> Figure:
     finite = [score for group in scores.values() for score in group if math.isfinite(score)]
     if not finite:
         raise InputError("no scores to plot; give at least one")
-    figure = _figure(6.4, 3.6)
+    figure = _figure(5.4, 3.6)
     axes = figure.add_subplot()
     low, high = min(finite), max(*finite, 0.0)
     width = (high - low or 1.0) / 40
