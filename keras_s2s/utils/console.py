@@ -92,6 +92,10 @@ def import_tensorflow() -> None:
         return
     user_level = "TF_CPP_MIN_LOG_LEVEL" in os.environ
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+    # WORKAROUND(keras<=3.15.1): keras.visualization imports matplotlib.pyplot wherever that is
+    # installed, a sixth of the import. None in sys.modules makes this an ImportError, which Keras
+    # handles.
+    sys.modules.setdefault("matplotlib", None)  # type: ignore[arg-type]
     # The import creates half a million permanent objects; garbage collection would take a fifth
     # of its time.
     gc.disable()
@@ -99,6 +103,8 @@ def import_tensorflow() -> None:
         with contextlib.nullcontext() if user_level else _without_loading_logs():
             import keras  # noqa: F401 (imports TensorFlow)
     finally:
+        if sys.modules["matplotlib"] is None:
+            del sys.modules["matplotlib"]
         gc.freeze()
         gc.enable()
 

@@ -219,10 +219,15 @@ import sys
 sys.argv = ["keras-s2s"]
 from keras_s2s import cli
 from keras_s2s.evaluation import plots
+from keras_s2s.utils.console import import_tensorflow
 print("matplotlib" in sys.modules, "tensorflow" in sys.modules)
+import_tensorflow()
+print("matplotlib" in sys.modules, "tensorflow" in sys.modules)
+plots.plot_lengths([1], [1])
+print("matplotlib" in sys.modules)
 """
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
-    assert done.stdout.split() == ["False", "False"]
+    assert done.stdout.splitlines() == ["False False", "False True", "True"]
 
 
 @pytest.fixture(scope="module")
