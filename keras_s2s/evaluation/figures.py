@@ -14,6 +14,7 @@ from keras_s2s.evaluation.analysis import (
     token_counts,
 )
 from keras_s2s.evaluation.attention_map import AttentionMap
+from keras_s2s.evaluation.rendering import inline_svg, save
 from keras_s2s.evaluation.report import ReportData, ReportFigure, write_report
 from keras_s2s.run_directory import RunDirectory
 from keras_s2s.translation.translator import Translator
@@ -88,7 +89,7 @@ def plot_run(
     for name, (_, figure) in figures.items():
         for suffix in (".png", ".svg"):
             files.append(folder / f"{name}{suffix}")
-            plots.save(figure, files[-1])
+            save(figure, files[-1])
     return [*files, write_report(run, report, data)]
 
 
@@ -167,7 +168,7 @@ def _report_data(
         translations[:NUM_TRANSLATIONS],
         attention_maps,
         [
-            ReportFigure(caption, plots.inline_svg(figure, caption))
+            ReportFigure(caption, inline_svg(figure, caption))
             for caption, figure in figures.values()
         ],
     )

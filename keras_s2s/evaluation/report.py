@@ -10,9 +10,10 @@ from typing import Any, NamedTuple
 import jinja2
 
 from keras_s2s.config import TrainingConfig
-from keras_s2s.evaluation import plots
 from keras_s2s.evaluation.attention_map import AttentionMap
 from keras_s2s.evaluation.history import curve, panels
+from keras_s2s.evaluation.plots import plot_history
+from keras_s2s.evaluation.rendering import inline_svg
 from keras_s2s.run_directory import RunDirectory, run_state
 from keras_s2s.utils.console import pluralize
 from keras_s2s.utils.files import atomic_write
@@ -28,7 +29,7 @@ class ReportFigure(NamedTuple):
 
     Attributes:
         caption: text above it.
-        svg: trusted markup, from `plots.inline_svg`.
+        svg: trusted markup, from `inline_svg`.
     """
 
     caption: str
@@ -117,7 +118,7 @@ def _format_time(time: str) -> str:
 
 def _history_figure(rows: Sequence[Mapping[str, str]]) -> str:
     titles = ", ".join(panel.title for panel in panels(rows))
-    return plots.inline_svg(plots.plot_history(rows), titles) if titles else ""
+    return inline_svg(plot_history(rows), titles) if titles else ""
 
 
 def _selected_epochs(rows: Sequence[Mapping[str, str]]) -> dict[str, Rows]:

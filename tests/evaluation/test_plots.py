@@ -12,6 +12,7 @@ import pytest
 
 from keras_s2s.evaluation import plots
 from keras_s2s.evaluation.attention_map import AttentionMap
+from keras_s2s.evaluation.rendering import inline_svg
 from keras_s2s.utils.errors import InputError
 
 ROWS = [
@@ -177,7 +178,7 @@ def test_nothing_to_plot(plot):
 
 def test_inline_svg():
     """Markup for HTML in the colors of the page, with a tooltip for each point."""
-    markup = plots.inline_svg(plots.plot_history(ROWS), "a <title>")
+    markup = inline_svg(plots.plot_history(ROWS), "a <title>")
     svg = ElementTree.fromstring(markup)
     assert svg.get("aria-label") == "a <title>"
     tooltips = [marker.findtext("title") for marker in svg.iter("use") if len(marker)]
@@ -193,13 +194,13 @@ def test_inline_svg():
     ids = [element.get("id") for element in svg.iter() if element.get("id")]
     references = re.findall(r'(?:href="#|url\(#)([^")]+)', markup)
     assert {*references} <= {*ids}
-    assert markup == plots.inline_svg(plots.plot_history(ROWS), "a <title>")
+    assert markup == inline_svg(plots.plot_history(ROWS), "a <title>")
 
 
 @pytest.mark.parametrize("values", [[0.0], [3.0, 3.0], [-2.5, 1e6]])
 def test_history_of_constant_and_extreme_values(values):
     rows = [{"epoch": epoch, "loss": value} for epoch, value in enumerate(values, 5)]
-    assert "nan" not in plots.inline_svg(plots.plot_history(rows), "loss")
+    assert "nan" not in inline_svg(plots.plot_history(rows), "loss")
 
 
 def test_files_are_deterministic(tmp_path):
