@@ -48,7 +48,7 @@ class TrainingState:
 
     @property
     def stopped(self) -> bool:
-        """Whether early stopping has ended the training."""
+        """True if early stopping has ended the training."""
         return bool(self.callbacks.get("EarlyStopping", {}).get("stopped_epoch"))
 
     def clear_early_stopping(self) -> None:

@@ -95,7 +95,7 @@ class Cluster(NamedTuple):
 
     @property
     def is_chief(self) -> bool:
-        """Whether this process writes the run directory."""
+        """True in the process that writes the run directory."""
         return self.rank == 0
 
     @property

@@ -1,6 +1,8 @@
 """The data of a training run, from a corpus in memory or a prepared one."""
 
 import random
+from collections.abc import Callable
+from dataclasses import dataclass
 from typing import Any, NamedTuple
 
 import tensorflow as tf
@@ -54,8 +56,9 @@ class CorpusSpec(NamedTuple):
 CorpusChoice = CorpusSpec  # the name before 0.2
 
 
+@dataclass(frozen=True)
 class TrainingData:
-    """The data of a training run; made by `make_training_data`.
+    """The data of a training run.
 
     Attributes:
         source: tokenizer of the source side.
@@ -66,6 +69,9 @@ class TrainingData:
         num_pairs: training pairs per epoch.
         target_tokens: tokens predicted per epoch.
         num_batches: batches per epoch.
+        batches: returns an infinite dataset of batches from a position on. One iterator serves all
+            epochs, since making one takes as long as several batches of a small model.
+        find_damage: returns the damage found while reading batches, or None.
     """
 
     source: Tokenizer
@@ -76,19 +82,8 @@ class TrainingData:
     num_pairs: int
     target_tokens: int
     num_batches: int
-
-    def batches(self, start: DataPosition) -> tf.data.Dataset:
-        """Return an infinite dataset of batches from a position on.
-
-        One iterator serves all epochs, since making one takes as long as several batches of a
-        small model.
-        """
-        raise NotImplementedError
-
-    @property
-    def damage(self) -> InputError | None:
-        """The damage found while reading batches, if any."""
-        return None
+    batches: Callable[[DataPosition], tf.data.Dataset]
+    find_damage: Callable[[], InputError | None] = lambda: None
 
 
 def make_training_data(corpus: Corpus, config: TrainingConfig, seed: int) -> TrainingData:
@@ -103,78 +98,57 @@ def make_training_data(corpus: Corpus, config: TrainingConfig, seed: int) -> Tra
         InputError: no training pair is left, or the corpus is damaged, or was prepared with another
             configuration.
     """
+    options: dict[str, Any] = {
+        "batch_size": config.batch_size,
+        "seed": seed,
+        "bucket_by_length": config.bucket_by_length,
+        "batch_tokens": config.batch_tokens,
+    }
     if isinstance(corpus, PreparedCorpus):
-        return PreparedData(corpus, config, seed)
-    return InMemoryData(corpus, config, seed)
-
-
-class InMemoryData(TrainingData):
-    """The data of a corpus in memory."""
-
-    def __init__(self, corpus: ParallelCorpus, config: TrainingConfig, seed: int) -> None:
-        splits = corpus.split(config.valid_fraction, config.test_fraction, config.split_seed)
-        if not len(splits.train):
-            raise InputError(
-                f"{corpus.name}: none of its {len(corpus)} pairs is left to train on; lower "
-                "--valid-fraction and --test-fraction or give more pairs"
-            )
-        self.samples = _sample(list(dict.fromkeys(splits.train.source)), seed)
-        self.valid, self.num_test = splits.valid, len(splits.test)
-        self.source, self.target = make_tokenizers(config, splits.train)
-        for side, tokenizer in (("source", self.source), ("target", self.target)):
-            if len(tokenizer) == len(SPECIAL_TOKENS):
-                raise InputError(
-                    f"{corpus.name}: no word of the {side} occurs {config.min_freq} times, so all "
-                    "would be <unk>; check that the columns are right, or give --min-freq 1"
-                )
-        self._pairs = TokenizedPairs(
-            splits.train, self.source, self.target, config.num_steps, config.drop_long
-        )
-        self._options: dict[str, Any] = {
-            "batch_size": config.batch_size,
-            "shuffle": True,
-            "seed": seed,
-            "bucket_by_length": config.bucket_by_length,
-            "batch_tokens": config.batch_tokens,
-            "subword_sampling": config.subword_sampling,
-        }
-        self.num_pairs, self.target_tokens = len(self._pairs), self._pairs.target_tokens
-        epoch = self._pairs.batches(**self._options)
-        self.num_batches = int(epoch.cardinality())
-        if self.num_batches < 0:
-            # Batches of `batch_tokens` differ slightly in number from epoch to epoch.
-            self.num_batches = sum(1 for _ in epoch)
-
-    def batches(self, start: DataPosition) -> tf.data.Dataset:
-        return self._pairs.batches(**self._options, start=start)
-
-
-class PreparedData(TrainingData):
-    """The data of a prepared corpus."""
-
-    def __init__(self, corpus: PreparedCorpus, config: TrainingConfig, seed: int) -> None:
         _check_prepared_with(corpus, config)
         corpus.verify()
-        self._corpus = corpus
-        self.source, self.target = corpus.tokenizers()
-        self.samples = _sample(corpus.index.samples(), seed)
-        self.valid = corpus.index.held_out("valid")
-        self.num_test = len(corpus.index.held_out("test"))
-        self._options: dict[str, Any] = {
-            "batch_size": config.batch_size,
-            "seed": seed,
-            "bucket_by_length": config.bucket_by_length,
-            "batch_tokens": config.batch_tokens,
-        }
-        self.num_pairs, self.target_tokens = len(corpus), corpus.target_tokens
-        self.num_batches = corpus.num_batches(config.batch_size, config.batch_tokens)
-
-    def batches(self, start: DataPosition) -> tf.data.Dataset:
-        return self._corpus.batches(**self._options, start=start)
-
-    @property
-    def damage(self) -> InputError | None:
-        return self._corpus.damage
+        return TrainingData(
+            *corpus.tokenizers(),
+            samples=_sample(corpus.index.samples(), seed),
+            valid=corpus.index.held_out("valid"),
+            num_test=len(corpus.index.held_out("test")),
+            num_pairs=len(corpus),
+            target_tokens=corpus.target_tokens,
+            num_batches=corpus.num_batches(config.batch_size, config.batch_tokens),
+            batches=lambda start: corpus.batches(**options, start=start),
+            find_damage=lambda: corpus.damage,
+        )
+    splits = corpus.split(config.valid_fraction, config.test_fraction, config.split_seed)
+    if not len(splits.train):
+        raise InputError(
+            f"{corpus.name}: none of its {len(corpus)} pairs is left to train on; lower "
+            "--valid-fraction and --test-fraction or give more pairs"
+        )
+    source, target = make_tokenizers(config, splits.train)
+    for side, tokenizer in (("source", source), ("target", target)):
+        if len(tokenizer) == len(SPECIAL_TOKENS):
+            raise InputError(
+                f"{corpus.name}: no word of the {side} occurs {config.min_freq} times, so all "
+                "would be <unk>; check that the columns are right, or give --min-freq 1"
+            )
+    pairs = TokenizedPairs(splits.train, source, target, config.num_steps, config.drop_long)
+    options |= {"shuffle": True, "subword_sampling": config.subword_sampling}
+    epoch = pairs.batches(**options)
+    num_batches = int(epoch.cardinality())
+    if num_batches < 0:
+        # Batches of `batch_tokens` differ slightly in number from epoch to epoch.
+        num_batches = sum(1 for _ in epoch)
+    return TrainingData(
+        source,
+        target,
+        samples=_sample(list(dict.fromkeys(splits.train.source)), seed),
+        valid=splits.valid,
+        num_test=len(splits.test),
+        num_pairs=len(pairs),
+        target_tokens=pairs.target_tokens,
+        num_batches=num_batches,
+        batches=lambda start: pairs.batches(**options, start=start),
+    )
 
 
 def _check_prepared_with(corpus: PreparedCorpus, config: TrainingConfig) -> None:

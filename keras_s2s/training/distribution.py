@@ -41,7 +41,7 @@ class Workers:
 
     @property
     def is_chief(self) -> bool:
-        """Whether this process writes the run directory."""
+        """True in the process that writes the run directory."""
         return self.cluster is None or self.cluster.is_chief
 
     @property

@@ -282,9 +282,9 @@ def _train_epochs(
         )
         raise
     except tf.errors.OpError as error:
-        if job.data.damage is None:
+        if (damage := job.data.find_damage()) is None:
             raise
-        raise InputError(f"{job.data.damage}; then resume with --resume") from error
+        raise InputError(f"{damage}; then resume with --resume") from error
     finally:
         progress.close()
 

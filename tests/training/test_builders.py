@@ -189,10 +189,10 @@ def test_accumulated_gradients_are_their_mean():
     )
     gradients = [tf.constant([[value, 1.0]]) for value in (1.0, -4.0, 9.0)]
     results = []
-    for optimizer, given in ((several, gradients), (one, [sum(gradients) / 3])):
+    for optimizer, steps in ((several, gradients), (one, [sum(gradients) / 3])):
         variable = keras.Variable([[5.0, 5.0]])
         optimizer.build([variable])
-        for gradient in given:
+        for gradient in steps:
             optimizer.apply([gradient])
         results.append(variable.numpy())
     np.testing.assert_allclose(*results, rtol=1e-6)

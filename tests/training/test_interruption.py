@@ -48,9 +48,9 @@ def whole_run(pairs, tmp_path_factory):
     return run_dir
 
 
-def command(pairs, run_dir, *more):
+def command(pairs, run_dir, *options):
     keras_s2s = Path(sys.executable).with_name("keras-s2s")
-    return [keras_s2s, "train", pairs, "--run-dir", run_dir, *map(str, more)]
+    return [keras_s2s, "train", pairs, "--run-dir", run_dir, *map(str, options)]
 
 
 def first_command(pairs, run_dir, epochs=CONFIG.epochs):
@@ -120,12 +120,12 @@ def test_killed_twenty_times(pairs, tmp_path):
 
 @pytest.mark.usefixtures("ctrl_c")
 def test_the_first_signal_is_recorded(capsys):
-    before = [signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)]
+    before = [signal.getsignal(signum) for signum in (signal.SIGINT, signal.SIGTERM)]
     with GracefulShutdown("this word") as request:
         request.raise_if_requested()
         signal.raise_signal(signal.SIGINT)
         assert request.signal_number == signal.SIGINT
-        assert [signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)] == before
+        assert [signal.getsignal(signum) for signum in (signal.SIGINT, signal.SIGTERM)] == before
         with pytest.raises(KeyboardInterrupt):
             signal.raise_signal(signal.SIGINT)
         with pytest.raises(Interrupted) as error:
@@ -134,7 +134,7 @@ def test_the_first_signal_is_recorded(capsys):
     assert capsys.readouterr().err == (
         "SIGINT: stopping after this word; press again to quit now\n"
     )
-    assert [signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)] == before
+    assert [signal.getsignal(signum) for signum in (signal.SIGINT, signal.SIGTERM)] == before
 
 
 def test_other_threads_keep_the_handlers():
