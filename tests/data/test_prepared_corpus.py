@@ -335,7 +335,7 @@ def test_commands(command, book, monkeypatch, tmp_path):
     # Also for --resume, here of a complete run.
     outcome = command(*train, "--resume")
     assert outcome.status == 0
-    assert "has all its 1 epoch;" in outcome.err
+    assert "has completed its 1 epoch" in outcome.err
     outcome = command("evaluate", "r", "p", "--split", "test", "--json", "--max-pairs", 5)
     assert outcome.status == 0
     assert json.loads(outcome.out)["num_pairs"] == 5
