@@ -1,4 +1,4 @@
-"""Attention learns from 3,000 pairs what the chapter's model does not: dates it has never seen."""
+"""Attention generalizes from 3,000 pairs to unseen dates, which the chapter's model does not."""
 
 import keras
 import numpy as np
@@ -12,21 +12,21 @@ NUM_STEPS = 40
 
 @pytest.fixture(scope="module")
 def pairs():
-    """3,000 to learn and 500 others."""
+    """3,000 pairs for training and 500 held-out ones."""
     corpus = date_corpus(3500, seed=0)
-    learned, held_out = slice(0, 3000), slice(3000, 3500)
+    train_slice, held_out_slice = slice(0, 3000), slice(3000, 3500)
     return [
-        s2s.ParallelCorpus(corpus.source[part], corpus.target[part], name="dates")
-        for part in (learned, held_out)
+        s2s.ParallelCorpus(corpus.source[rows], corpus.target[rows], name="dates")
+        for rows in (train_slice, held_out_slice)
     ]
 
 
 def train(pairs, epochs, encoder_options, decoder_options):
-    learned, _ = pairs
+    corpus, _ = pairs
     keras.utils.set_random_seed(0)
-    source, target = (s2s.WordTokenizer.fit(side) for side in (learned.source, learned.target))
+    source, target = (s2s.WordTokenizer.fit(side) for side in (corpus.source, corpus.target))
     data = s2s.make_dataset(
-        learned, source, target, num_steps=NUM_STEPS, shuffle=True, seed=0, bucket_by_length=True
+        corpus, source, target, num_steps=NUM_STEPS, shuffle=True, seed=0, bucket_by_length=True
     )
     model = s2s.Seq2Seq(
         s2s.Seq2SeqEncoder(len(source), 32, 64, 1, **encoder_options),
@@ -38,18 +38,18 @@ def train(pairs, epochs, encoder_options, decoder_options):
     return s2s.Translator(model, source, target, num_steps=NUM_STEPS)
 
 
-def exact(translator, corpus):
-    """The share of answers that are right to the last character."""
+def exact_match(translator, corpus):
+    """Compute the fraction of exact translations."""
     translations = translator.translate(corpus.source, batch_size=250)
     return np.mean(np.array(translations) == np.array(corpus.target))
 
 
-def test_attention_writes_dates_it_has_not_seen(pairs):
+def test_attention_translates_unseen_dates(pairs):
     translator = train(pairs, 12, {"bidirectional": True}, {"attention": "luong"})
-    assert exact(translator, pairs[1]) >= 0.99
+    assert exact_match(translator, pairs[1]) >= 0.99
 
-    # All dates end with the year: that is where it looks for its first two digits, and not for
-    # those of the month.
+    # All dates end with the year, which the first two target digits attend to, but not those of the
+    # month.
     texts = pairs[1].source[:100]
     attention = translator.explain(texts)["attention"].numpy()
     lengths = [len(text.split()) for text in texts]
@@ -65,5 +65,5 @@ def test_attention_writes_dates_it_has_not_seen(pairs):
 
 
 @pytest.mark.slow
-def test_the_chapters_architecture_stays_far_below(pairs):
-    assert exact(train(pairs, 12, {}, {}), pairs[1]) < 0.5
+def test_the_model_of_the_chapter_does_not_generalize(pairs):
+    assert exact_match(train(pairs, 12, {}, {}), pairs[1]) < 0.5

@@ -1,4 +1,4 @@
-"""What takes minutes: thousands of odd requests, many batches, exports killed half-way."""
+"""Fuzzed requests, random batches, and exports that are killed: minutes long."""
 
 import os
 import random
@@ -25,82 +25,78 @@ def export(translator, tmp_path_factory):
     return translator.export(tmp_path_factory.mktemp("models") / "en-fr")
 
 
-def fuzzed(choice: random.Random, sentences: list[bytes]) -> bytes:
-    """A text of a kind that servers get: real, damaged, foreign, endless or just bytes."""
-    kind = choice.randrange(8)
-    if kind == 0:
-        return choice.choice(sentences)
-    if kind == 1:
-        text = bytearray(choice.choice(sentences))
-        for _ in range(choice.randint(1, 4)):
-            text[choice.randrange(len(text))] = choice.randrange(256)
+def fuzz(rng: random.Random, sentences: list[bytes]) -> bytes:
+    """Generate a text: real, damaged, in another script, long, or random bytes."""
+    case = rng.randrange(8)
+    if case == 0:
+        return rng.choice(sentences)
+    if case == 1:
+        text = bytearray(rng.choice(sentences))
+        for _ in range(rng.randint(1, 4)):
+            text[rng.randrange(len(text))] = rng.randrange(256)
         return bytes(text)
-    if kind == 2:
-        text = choice.choice(sentences)
-        return text[: choice.randrange(len(text))]
-    if kind == 3:
-        return choice.randbytes(choice.randint(0, 200))
-    if kind == 4:
-        low, high = choice.choice(SCRIPTS)
-        return "".join(
-            chr(choice.randint(low, high)) for _ in range(choice.randint(0, 60))
-        ).encode()
-    if kind == 5:
-        return b" ".join(choice.choices(sentences, k=choice.randint(2, 60)))
-    if kind == 6:
-        return choice.choice([b"\0", b" ", b"<eos>", b"<unk>", b"!", b"\xc3"]) * choice.randint(
-            0, 99
-        )
-    return choice.choice(encode_texts(EDGE_CASES))
+    if case == 2:
+        text = rng.choice(sentences)
+        return text[: rng.randrange(len(text))]
+    if case == 3:
+        return rng.randbytes(rng.randint(0, 200))
+    if case == 4:
+        low, high = rng.choice(SCRIPTS)
+        return "".join(chr(rng.randint(low, high)) for _ in range(rng.randint(0, 60))).encode()
+    if case == 5:
+        return b" ".join(rng.choices(sentences, k=rng.randint(2, 60)))
+    if case == 6:
+        return rng.choice([b"\0", b" ", b"<eos>", b"<unk>", b"!", b"\xc3"]) * rng.randint(0, 99)
+    return rng.choice(encode_texts(EDGE_CASES))
 
 
 def test_10_000_fuzzed_requests(translator, export, phrasebook):
-    choice = random.Random(0)
+    rng = random.Random(0)
     sentences = encode_texts(phrasebook.source)
-    asked = 0
+    num_requests = 0
     with SavedModelSession(export) as session:
         for _ in range(10_000):
-            batch = [fuzzed(choice, sentences) for _ in range(choice.choice([0, 1, 1, 2, 3, 8]))]
-            answer = session.run(text=batch)["translation"]
-            assert len(answer) == len(batch)
-            # Decoding raises at anything that is not UTF-8; comparing finds another row's answer.
-            answers = [text.decode("utf-8") for text in answer]
-            asked += len(batch)
-            if choice.random() < 0.1:
-                assert answers == translator.translate(batch)
+            batch = [fuzz(rng, sentences) for _ in range(rng.choice([0, 1, 1, 2, 3, 8]))]
+            outputs = session.run(text=batch)["translation"]
+            assert len(outputs) == len(batch)
+            # Decoding raises for invalid UTF-8; comparing finds mixed-up rows.
+            translations = [text.decode("utf-8") for text in outputs]
+            num_requests += len(batch)
+            if rng.random() < 0.1:
+                assert translations == translator.translate(batch)
         for text in (b"a" * 1_000_000, b"\xff" * 1_000_000, "é ".encode() * 400_000):
             session.run(text=[b"Go.", text])["translation"][1].decode("utf-8")
-    assert asked > 20_000
+    assert num_requests > 20_000
 
 
 def test_1_000_sentences_in_20_random_batches_each(export, phrasebook):
-    choice = random.Random(1)
+    rng = random.Random(1)
     sentences = encode_texts(phrasebook.source[-1_000:])
     with SavedModelSession(export) as session:
         alone = [session.run(text=[text])["translation"][0] for text in sentences]
         for _ in range(20):
             order = list(range(1_000))
-            choice.shuffle(order)
+            rng.shuffle(order)
             while order:
-                size = choice.randint(1, 33)
+                size = rng.randint(1, 33)
                 rows, order = order[:size], order[size:]
-                answer = session.run(text=[sentences[row] for row in rows])["translation"]
-                assert list(answer) == [alone[row] for row in rows]
+                outputs = session.run(text=[sentences[row] for row in rows])["translation"]
+                assert list(outputs) == [alone[row] for row in rows]
 
 
-def test_exports_killed_at_20_moments_leave_only_whole_versions(translator, tmp_path):
+def test_exports_killed_at_20_moments_leave_only_complete_versions(translator, tmp_path):
     file, folder = tmp_path / "model.keras", tmp_path / "models"
     translator.save(file)
     command = [sys.executable, "-m", "keras_s2s", "export", str(file), "--model-name", "m"]
     command += ["--output", str(folder)]
     began = time.monotonic()
     subprocess.run(command, check=True, capture_output=True)
-    whole = time.monotonic() - began
-    choice = random.Random(2)
+    duration = time.monotonic() - began
+    rng = random.Random(2)
     killed = 0
-    for number in range(20):
-        # The first seconds go into importing; most moments shall be while files are written.
-        moment = whole * (0.3 + 0.8 * (number + choice.random()) / 20)
+    for index in range(20):
+        # The first seconds are imports; most kills should happen while files are written.
+        moment = duration * (0.3 + 0.8 * (index + rng.random()) / 20)
         process = subprocess.Popen(
             command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, start_new_session=True
         )
@@ -116,7 +112,7 @@ def test_exports_killed_at_20_moments_leave_only_whole_versions(translator, tmp_
                 ["Go."]
             )
     assert killed >= 10
-    # The next export clears away what the killed ones left.
+    # The next export removes what the killed ones left.
     subprocess.run(command, check=True, capture_output=True)
     leftovers = [path.name for path in (folder / "m").iterdir() if not path.name.isdigit()]
     assert leftovers == []

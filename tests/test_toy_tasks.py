@@ -1,4 +1,4 @@
-"""Small tasks that every kind of model learns without an error, and takes to a server."""
+"""Toy tasks that every kind of model learns perfectly, also when exported."""
 
 import dataclasses
 import random
@@ -20,33 +20,33 @@ TASKS = {"copy": list, "reverse": lambda words: words[::-1], "sort": sorted}
 
 
 def toy_corpus(task, size=200, lengths=(3, 6), rare=False, seed=0):
-    """Distinct pairs of random words and what becomes of them.
+    """Make a corpus of distinct random sequences of words.
 
     Args:
         task: one of `TASKS`.
-        size: pairs.
-        lengths: fewest and most words.
-        rare: whether one word of each pair is in no other pair.
-        seed: of the words.
+        size: number of pairs.
+        lengths: minimum and maximum number of words.
+        rare: whether each pair has a word that occurs in no other pair.
+        seed: random seed.
     """
-    choice, sources = random.Random(seed), {}
+    rng, sources = random.Random(seed), {}
     while len(sources) < size:
-        words = choice.choices(SYMBOLS, k=choice.randint(*lengths))
+        words = rng.choices(SYMBOLS, k=rng.randint(*lengths))
         if rare:
-            words[choice.randrange(len(words))] = f"name{len(sources)}"
+            words[rng.randrange(len(words))] = f"name{len(sources)}"
         sources[" ".join(words)] = " ".join(TASKS[task](words))
     return s2s.ParallelCorpus(list(sources), list(sources.values()), name=task)
 
 
-class UntilLearned(keras.callbacks.Callback):
-    """Ends the training when no answer is wrong any more, neither of the two searches'."""
+class StopWhenLearned(keras.callbacks.Callback):
+    """Stops the training when all translations are right, by both search strategies."""
 
     def __init__(self, translator, corpus):
         super().__init__()
         self._translator, self._corpus = translator, corpus
 
     def on_epoch_end(self, epoch, logs=None):
-        # Before there is next to no loss left it need not be asked.
+        # Translate only once the loss is low.
         if logs["loss"] < 0.01:
             self.model.stop_training = all(
                 self._translator.translate(self._corpus.source, beam=beam) == self._corpus.target
@@ -55,12 +55,12 @@ class UntilLearned(keras.callbacks.Callback):
 
 
 def words(corpus):
-    """Tokenizers that know no word that is in one pair alone."""
+    """Make word tokenizers without the words that occur once."""
     return [s2s.WordTokenizer.fit(side, min_freq=2) for side in (corpus.source, corpus.target)]
 
 
 def subwords(corpus):
-    """Tokenizers of subwords, a few to a word."""
+    """Make subword tokenizers, with a few subwords per word."""
     return [
         s2s.SentencePieceTokenizer.fit(side, vocab_size=40)
         for side in (corpus.source, corpus.target)
@@ -69,17 +69,17 @@ def subwords(corpus):
 
 @dataclasses.dataclass
 class Row:
-    """A task and the model that is to learn it.
+    """A task, and the model to train on it.
 
     Attributes:
         task: one of `TASKS`.
-        tokenizers: makes those of a corpus.
-        encoder: options of the encoder alone.
-        decoder: options of the decoder alone.
-        both: options of both.
-        replace_unknown: whether each sentence has a word that is not in the vocabularies.
-        size: pairs.
-        lengths: fewest and most words of a sentence.
+        tokenizers: makes the tokenizers from a corpus.
+        encoder: options of the encoder.
+        decoder: options of the decoder.
+        both: options of encoder and decoder.
+        replace_unknown: whether each sentence has an unknown word.
+        size: number of pairs.
+        lengths: minimum and maximum number of words.
     """
 
     task: str
@@ -93,7 +93,7 @@ class Row:
 
     @property
     def num_steps(self):
-        """Room for <bos> and <eos>, and for words of a few subwords."""
+        """Maximum length, with <bos>, <eos> and the subwords of each word."""
         return self.lengths[1] * (1 if self.tokenizers is words else 4) + 2
 
     def corpus(self):
@@ -101,7 +101,7 @@ class Row:
 
 
 def learn(row, corpus):
-    """A translator, trained as its users do."""
+    """Train a translator through the public interface."""
     keras.utils.set_random_seed(0)
     both = {"embed_size": 16, "num_hiddens": 32, "num_layers": 1, **row.both}
     source, target = row.tokenizers(corpus)
@@ -131,28 +131,28 @@ def learn(row, corpus):
         beam_size=BEAM_SIZE,
         replace_unknown=row.replace_unknown,
     )
-    model.fit(data, epochs=200, verbose=0, callbacks=UntilLearned(translator, corpus))
+    model.fit(data, epochs=200, verbose=0, callbacks=StopWhenLearned(translator, corpus))
     return translator
 
 
 LUONG, BAHDANAU = {"attention": "luong"}, {"attention": "bahdanau"}
 SMALL_ENCODER = {"num_hiddens": 24, "num_layers": 2}
-OF_SMALL_ENCODER = {"encoder_num_hiddens": 24, "encoder_num_layers": 2}
+SMALL_ENCODER_SIZES = {"encoder_num_hiddens": 24, "encoder_num_layers": 2}
 
-# Each option is in one of these, and what it does in a graph in one of the exported ones.
-TOGETHER = {
-    "luong, bidirectional, tied, with words of the source": Row(
+# Each option occurs here; those that change the graph occur in an exported row.
+COMBINED = {
+    "luong, bidirectional, tied, with replace_unknown": Row(
         "copy",
         encoder={"bidirectional": True},
         decoder={**LUONG, "tie_embeddings": True},
         replace_unknown=True,
         lengths=(3, 5),
     ),
-    "bahdanau, fed, gru, by a bridge, from subwords": Row(
+    "bahdanau, input feeding, gru, bridge, subwords": Row(
         "copy",
         subwords,
         encoder=SMALL_ENCODER,
-        decoder={**BAHDANAU, **OF_SMALL_ENCODER, "input_feeding": True},
+        decoder={**BAHDANAU, **SMALL_ENCODER_SIZES, "input_feeding": True},
         both={"cell": "gru"},
         size=150,
         lengths=(3, 4),
@@ -163,9 +163,9 @@ TOGETHER = {
         both={"residual": True, "num_layers": 2, "recurrent_dropout": 0.03},
     ),
 }
-EXPORTED = list(TOGETHER)[:2]
-ALONE = {
-    "the chapter's": Row("copy"),
+EXPORTED = list(COMBINED)[:2]
+SINGLE = {
+    "chapter": Row("copy"),
     "luong": Row("copy", decoder=LUONG),
     "luong-dot": Row("reverse", decoder={"attention": "luong-dot"}),
     "bahdanau": Row("sort", decoder=BAHDANAU),
@@ -174,37 +174,39 @@ ALONE = {
     "residual": Row("copy", both={"residual": True, "num_layers": 3}, decoder=LUONG),
     "tied": Row("reverse", decoder={"tie_embeddings": True}),
     "gru": Row("sort", both={"cell": "gru"}, decoder=LUONG),
-    "bridge": Row("copy", encoder=SMALL_ENCODER, decoder=OF_SMALL_ENCODER),
+    "bridge": Row("copy", encoder=SMALL_ENCODER, decoder=SMALL_ENCODER_SIZES),
     "variational dropout": Row("sort", both={"recurrent_dropout": 0.03}, decoder=LUONG),
     "subwords": Row("copy", subwords, decoder=LUONG),
-    "words of the source": Row("copy", decoder=LUONG, replace_unknown=True, lengths=(3, 5)),
+    "replace_unknown": Row("copy", decoder=LUONG, replace_unknown=True, lengths=(3, 5)),
 }
 
 
 @pytest.mark.parametrize(
     ("row", "exported"),
     [
-        *(pytest.param(row, name in EXPORTED, id=name) for name, row in TOGETHER.items()),
+        *(pytest.param(row, name in EXPORTED, id=name) for name, row in COMBINED.items()),
         *(
             pytest.param(row, True, id=f"only {name}", marks=pytest.mark.slow)
-            for name, row in ALONE.items()
+            for name, row in SINGLE.items()
         ),
     ],
 )
-def test_it_is_learned_saved_and_served_without_an_error(row, exported, tmp_path):
+def test_a_task_is_learned_saved_and_served_without_errors(row, exported, tmp_path):
     corpus = row.corpus()
     translator = learn(row, corpus)
-    wanted = corpus.target
-    assert translator.translate(corpus.source) == wanted
-    assert translator.translate(corpus.source, beam=BEAM_SIZE) == wanted
+    expected = corpus.target
+    assert translator.translate(corpus.source) == expected
+    assert translator.translate(corpus.source, beam=BEAM_SIZE) == expected
 
     translator.save(tmp_path / "toy.keras")
     loaded = s2s.Translator.load(tmp_path / "toy.keras")
-    assert loaded.translate(corpus.source) == wanted
-    some = corpus.source[:30]
-    beams, scores = translator.translate(some, beam=BEAM_SIZE, n_best=BEAM_SIZE, return_scores=True)
+    assert loaded.translate(corpus.source) == expected
+    sample = corpus.source[:30]
+    beams, scores = translator.translate(
+        sample, beam=BEAM_SIZE, n_best=BEAM_SIZE, return_scores=True
+    )
     loaded_beams, loaded_scores = loaded.translate(
-        some, beam=BEAM_SIZE, n_best=BEAM_SIZE, return_scores=True
+        sample, beam=BEAM_SIZE, n_best=BEAM_SIZE, return_scores=True
     )
     assert loaded_beams == beams
     np.testing.assert_allclose(loaded_scores, scores, atol=1e-5)
@@ -212,49 +214,51 @@ def test_it_is_learned_saved_and_served_without_an_error(row, exported, tmp_path
     explained = None
     if row.decoder.get("attention"):
         explained = {
-            name: value.numpy() for name, value in loaded.explain(tf.constant(some)).items()
+            name: value.numpy() for name, value in loaded.explain(tf.constant(sample)).items()
         }
-        check_explanation(explained, loaded, some, wanted[:30], row)
+        check_explanation(explained, loaded, sample, expected[:30], row)
     if exported:
         folder = translator.export(tmp_path / "models" / "toy", sentences=corpus.source)
         libraries = required_op_libraries(SavedModel(folder))
         with SavedModelSession(folder, op_libraries=libraries) as session:
-            check_export(session, corpus, some, beams, explained)
+            check_export(session, corpus, sample, beams, explained)
 
 
-def check_explanation(explained, translator, sentences, answers, row):
-    """Holds the tokens of an explanation to the texts, and its attention to what it may be."""
+def check_explanation(explained, translator, sentences, translations, row):
+    """Check the tokens of an explanation against the texts, and the sums of its attention."""
     shape = (len(sentences), row.num_steps)
     assert explained["source_tokens"].shape == explained["target_tokens"].shape == shape
     assert explained["attention"].shape == (*shape, row.num_steps)
-    for number, (sentence, answer) in enumerate(zip(sentences, answers, strict=True)):
+    for row_index, (sentence, translation) in enumerate(zip(sentences, translations, strict=True)):
         read, written = (
-            [token.decode() for token in explained[name][number] if token]
+            [token.decode() for token in explained[name][row_index] if token]
             for name in ("source_tokens", "target_tokens")
         )
         assert written.pop() == "<eos>"
         if row.tokenizers is words:
             assert read == sentence.split()
-            known = translator.target_tokenizer.vocabulary
-            assert written == [word if word in known else "<unk>" for word in answer.split()]
+            vocabulary = translator.target_tokenizer.vocabulary
+            assert written == [
+                word if word in vocabulary else "<unk>" for word in translation.split()
+            ]
         else:
             assert "".join(read).replace("▁", " ").strip() == sentence
-            assert "".join(written).replace("▁", " ").strip() == answer
-        weights = explained["attention"][number]
+            assert "".join(written).replace("▁", " ").strip() == translation
+        weights = explained["attention"][row_index]
         np.testing.assert_allclose(weights[: len(written) + 1].sum(axis=1), 1, atol=1e-5)
         assert not weights[len(written) + 1 :].any()
         assert not weights[:, len(read) :].any()
 
 
-def check_export(session, corpus, some, beams, explained):
-    """Holds what a server says to what Python says."""
+def check_export(session, corpus, sample, beams, explained):
+    """Compare the outputs of a server with those in Python."""
     served = session.run("serving_default", text=[text.encode() for text in corpus.source])
     assert [text.decode() for text in served["translation"]] == corpus.target
-    asked = [text.encode() for text in some]
-    found = session.run("beam", text=asked)["translations"]
-    assert [[text.decode() for text in row] for row in found] == beams
+    inputs = [text.encode() for text in sample]
+    outputs = session.run("beam", text=inputs)["translations"]
+    assert [[text.decode() for text in row] for row in outputs] == beams
     if explained is not None:
-        found = session.run("explain", text=asked)
+        outputs = session.run("explain", text=inputs)
         for name in ("source_tokens", "target_tokens"):
-            assert found[name].tolist() == explained[name].tolist()
-        np.testing.assert_allclose(found["attention"], explained["attention"], atol=1e-5)
+            assert outputs[name].tolist() == explained[name].tolist()
+        np.testing.assert_allclose(outputs["attention"], explained["attention"], atol=1e-5)

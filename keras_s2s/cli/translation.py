@@ -16,8 +16,8 @@ from keras_s2s.cli.model_paths import MODEL_HELP, find_model, load_model
 from keras_s2s.cli.options import Subparsers, add_command, add_output_options
 from keras_s2s.translation import file_translation
 from keras_s2s.translation.line_reader import WINDOW_LINES
-from keras_s2s.translation.output_format import Wanted
-from keras_s2s.translation.shards import ShardFolder, find_sources, shards_of
+from keras_s2s.translation.output_format import OutputOptions
+from keras_s2s.translation.shards import ShardFolder, find_sources, split_files
 from keras_s2s.utils.argument_parser import CommandParser, int_value
 from keras_s2s.utils.console import import_tensorflow, log, spinner
 from keras_s2s.utils.errors import InputError
@@ -71,14 +71,14 @@ def translate(options: argparse.Namespace) -> int:
     output = sys.stdout.buffer
     index = 0
     for sentences in _sentence_batches(options.sentences):
-        for hypotheses in output_options.ask(model, sentences):
+        for hypotheses in output_options.translate(model, sentences):
             index += 1
-            output.write(output_options.lines(index, hypotheses))
+            output.write(output_options.format_lines(index, hypotheses))
         output.flush()
     return 0
 
 
-def _output_options(options: argparse.Namespace) -> Wanted:
+def _output_options(options: argparse.Namespace) -> OutputOptions:
     if options.beam < 1:
         raise InputError(f"--beam is {options.beam}; give 1 or more")
     if options.n_best is not None and options.n_best < 1:
@@ -88,10 +88,10 @@ def _output_options(options: argparse.Namespace) -> Wanted:
             f"--n-best is {options.n_best}, and --beam {options.beam}; give --beam "
             f"{options.n_best} or more, or a smaller --n-best"
         )
-    return Wanted(options.beam, options.n_best, options.with_scores)
+    return OutputOptions(options.beam, options.n_best, options.with_scores)
 
 
-def _translate_file(options: argparse.Namespace, output_options: Wanted) -> int:
+def _translate_file(options: argparse.Namespace, output_options: OutputOptions) -> int:
     if options.input is None or options.output is None:
         raise InputError("--input and --output go together; give both, or use < FILE and > FILE")
     if options.sentences:
@@ -174,24 +174,24 @@ def translate_shards(options: argparse.Namespace) -> int:
             "translate-shards needs Apache Beam; install it with: "
             "pip install 'keras-s2s[distributed]'"
         )
-    shards = shards_of(sources, options.shard_lines)
+    shards = split_files(sources, options.shard_lines)
     settings = {
         "model": model_checksum,
         **output_options._asdict(),
         "shard_lines": options.shard_lines,
     }
-    folder.begin(settings, shards, options.overwrite)
-    missing = folder.missing(shards)
+    folder.start(settings, shards, options.overwrite)
+    missing = folder.pending(shards)
     log(f"{len(shards):,} shards, {len(shards) - len(missing):,} of them done before")
     if missing:
         import_tensorflow()
         from keras_s2s.translation import beam_pipeline
 
-        translation = beam_pipeline.ShardTranslation(
+        handler = beam_pipeline.SliceModelHandler(
             load_model, options.model, output_options, str(folder.path)
         )
-        beam_pipeline.translate_shards(missing, translation, shlex.split(options.pipeline_options))
-        if missing := folder.missing(shards):
+        beam_pipeline.run_pipeline(missing, handler, shlex.split(options.pipeline_options))
+        if missing := folder.pending(shards):
             log(
                 f"{len(missing):,} shards are not done; {folder.shards} has the errors, and the "
                 "same command retries them"

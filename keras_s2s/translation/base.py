@@ -1,4 +1,4 @@
-"""Lists of sentences through the graph functions of a model, whatever file it came from."""
+"""Translation of lists of sentences in batches, by a Keras model or an export."""
 
 from __future__ import annotations
 
@@ -16,30 +16,28 @@ if TYPE_CHECKING:
 
     Outputs = dict[str, tf.Tensor]
 
-# Batches that are translated at the same time, and rows of a search, one for each beam of each
-# sentence, that a batch has. More would take more memory, and hardly less time.
-SIDE_BY_SIDE = 2
-ROWS = 256
+# Concurrent batches, and hypotheses per batch. More would take more memory, and hardly less time.
+NUM_CONCURRENT_BATCHES = 2
+MAX_HYPOTHESES = 256
 
-Given = TypeVar("Given")
-Found = TypeVar("Found")
+Input = TypeVar("Input")
+Output = TypeVar("Output")
 
 
 class SentenceTranslator:
-    """What a trained model and an exported one have in common.
+    """The common interface of a trained model and an export.
 
-    A subclass has `_answer` and `_score`, functions from string tensors to the outputs of the
-    signatures `serving_default` and `score`, `_explain` for `explain` where it attends, and
-    `_beam`, which given a size returns the same for the signature `beam`; it need not give more
-    answers than the `n_best` that are wanted.
+    A subclass has functions from string tensors to the outputs of the signatures:
+    `_greedy_fn` (`serving_default`), `_score_fn`, with attention `_explain_fn`, and
+    `_beam_fn(beam_size, n_best)`, which returns one with `n_best` or more hypotheses.
     """
 
-    _answer: Callable[[tf.Tensor], Outputs]
-    _score: Callable[[tf.Tensor, tf.Tensor], Outputs]
-    _explain: Callable[[tf.Tensor], Outputs] | None = None
+    _greedy_fn: Callable[[tf.Tensor], Outputs]
+    _score_fn: Callable[[tf.Tensor, tf.Tensor], Outputs]
+    _explain_fn: Callable[[tf.Tensor], Outputs] | None = None
 
-    def _beam(self, beam_size: int, n_best: int) -> Callable[[tf.Tensor], Outputs]:
-        raise InputError("beam search is not to be had here; leave beam out")
+    def _beam_fn(self, beam_size: int, n_best: int) -> Callable[[tf.Tensor], Outputs]:
+        raise InputError("this model has no beam search; leave beam out")
 
     @overload
     def translate(
@@ -93,87 +91,85 @@ class SentenceTranslator:
         n_best: int | None = None,
         return_scores: bool = False,
     ) -> Any:
-        """Translates sentences.
+        """Translate sentences.
 
-        Sentences of similar lengths go through the model together; the answers are in the order of
-        the sentences.
+        Sentences of similar lengths form a batch; the translations are in the order of the
+        sentences.
 
         Args:
             sentences: raw text; bytes need not be valid UTF-8.
-            batch_size: sentences at a time; when left out, as many as a search is fastest with:
-                256, and with a beam that part of it.
-            beam: how many translations the search keeps in view; 1 is greedy search.
-            n_best: how many translations of each sentence to return, best first; at most `beam`.
-            return_scores: whether to return the scores as well: log-probabilities in nats; with
-                `beam` above 1 divided by the length penalty, as the translations are ranked.
+            batch_size: sentences per batch; 256 divided by `beam` by default.
+            beam: beam size; 1 is greedy search.
+            n_best: translations to return for each sentence, best first; at most `beam`.
+            return_scores: also return scores: log-probabilities in nats, with `beam` above 1
+                divided by the length penalty.
 
         Returns:
-            A list of translations; with `n_best` a list of such lists, which are shorter where
-            there are fewer. With `return_scores` a tuple of that and the same of scores.
+            A list of translations; with `n_best` a list of lists, shorter if a sentence has fewer
+            hypotheses. With `return_scores` a tuple of that and the scores in the same form.
 
         Raises:
-            InputError: one sentence instead of a list of them, something that is no text, a
-                number that makes no sense, or more to return than are kept in view.
+            InputError: `sentences` is not a list of texts, or an option is out of range.
         """
         check_int("beam", beam)
         if n_best is not None and check_int("n_best", n_best) > beam:
             raise InputError(
-                f"n_best is {n_best}, and the beam {beam}; give a beam of {n_best} or more, or a "
+                f"n_best is {n_best} and beam {beam}; give a beam of {n_best} or more, or a "
                 "smaller n_best"
             )
         if batch_size is not None:
             check_int("batch_size", batch_size)
         texts = encode_texts(sentences)
-        search = self._greedy_as_beam if beam == 1 else self._beam(beam, n_best or 1)
+        search = self._greedy_as_beam if beam == 1 else self._beam_fn(beam, n_best or 1)
         translations: list[list[str]] = [[] for _ in texts]
         scores: list[list[float]] = [[] for _ in texts]
-        batch_size = batch_size or max(ROWS // beam, 1)
-        # Of sentences that are about equally long none has to wait for much longer ones.
-        order = sorted(range(len(texts)), key=lambda number: len(texts[number]))
+        batch_size = batch_size or max(MAX_HYPOTHESES // beam, 1)
+        # A batch takes as long as its longest sentence.
+        order = sorted(range(len(texts)), key=lambda index: len(texts[index]))
         batches = [order[start : start + batch_size] for start in range(0, len(order), batch_size)]
 
-        def answer(numbers: list[int]) -> tuple[Any, Any]:
-            found = search(string_tensor([texts[number] for number in numbers]))
-            return found["translations"].numpy(), found["scores"].numpy().tolist()
+        def translate_batch(indices: list[int]) -> tuple[Any, Any]:
+            outputs = search(string_tensor([texts[index] for index in indices]))
+            return outputs["translations"].numpy(), outputs["scores"].numpy().tolist()
 
-        for numbers, rows in zip(batches, side_by_side(answer, batches), strict=True):
-            for number, row, row_scores in zip(numbers, *rows, strict=True):
-                # The first answer is one even where there is none; others of that kind are not.
-                found = [
+        results = concurrent_map(translate_batch, batches)
+        for indices, batch_results in zip(batches, results, strict=True):
+            for index, row, row_scores in zip(indices, *batch_results, strict=True):
+                # Each sentence keeps its first translation, even an empty one.
+                hypotheses = [
                     (text.decode("utf-8"), score)
-                    for place, (text, score) in enumerate(zip(row, row_scores, strict=True))
-                    if place == 0 or score > MIN_SCORE
+                    for rank, (text, score) in enumerate(zip(row, row_scores, strict=True))
+                    if rank == 0 or score > MIN_SCORE
                 ][:n_best]
-                translations[number], scores[number] = map(list, zip(*found, strict=True))
+                translations[index], scores[index] = map(list, zip(*hypotheses, strict=True))
         if n_best is None:
             best = [row[0] for row in translations], [row[0] for row in scores]
             return best if return_scores else best[0]
         return (translations, scores) if return_scores else translations
 
     def _greedy_as_beam(self, text: tf.Tensor) -> Outputs:
-        answer = self._answer(text)
+        outputs = self._greedy_fn(text)
         return {
-            "translations": answer["translation"][:, None],
-            "scores": answer["score"][:, None],
+            "translations": outputs["translation"][:, None],
+            "scores": outputs["score"][:, None],
         }
 
     def explained(self, sentences: Iterable[str | bytes]) -> dict[str, list[Any]] | None:
-        """Where the model looked while it wrote its greedy answers.
+        """Return the attention of greedy translations.
 
         Args:
             sentences: raw text; bytes need not be valid UTF-8.
 
         Returns:
-            What the signature `explain` answers, as lists with `str` in them; None for a model
-            without attention.
+            The outputs of the signature `explain` as lists; None for a model without attention.
 
         Raises:
-            InputError: one sentence instead of a list of them.
+            InputError: `sentences` is not a list of texts.
         """
         texts = encode_texts(sentences)
-        if self._explain is None:
+        if self._explain_fn is None:
             return None
-        outputs = self._explain(string_tensor(texts))
+        outputs = self._explain_fn(string_tensor(texts))
         return {
             name: [
                 [token.decode("utf-8") if isinstance(token, bytes) else token for token in row]
@@ -188,18 +184,18 @@ class SentenceTranslator:
         references: Iterable[str | bytes],
         batch_size: int = 64,
     ) -> list[ScoredPair]:
-        """Scores given translations.
+        """Score given translations.
 
         Args:
             sentences: raw text.
-            references: a translation of each; one that is too long to be an answer is cut.
-            batch_size: pairs at a time.
+            references: a translation of each, truncated to the maximum length of a hypothesis.
+            batch_size: pairs per batch.
 
         Returns:
-            A `ScoredPair` for each.
+            A `ScoredPair` for each pair.
 
         Raises:
-            InputError: as many references as sentences are needed.
+            InputError: the numbers of sentences and references differ.
         """
         check_int("batch_size", batch_size)
         texts, translations = encode_texts(sentences), encode_texts(references, "references")
@@ -210,19 +206,23 @@ class SentenceTranslator:
         pairs: list[ScoredPair] = []
         for start in range(0, len(texts), batch_size):
             batch = slice(start, start + batch_size)
-            outputs = self._score(string_tensor(texts[batch]), string_tensor(translations[batch]))
+            outputs = self._score_fn(
+                string_tensor(texts[batch]), string_tensor(translations[batch])
+            )
             columns = outputs["score"].numpy().tolist(), outputs["num_tokens"].numpy().tolist()
             pairs += map(ScoredPair, *columns)
         return pairs
 
 
-def side_by_side(function: Callable[[Given], Found], values: Sequence[Given]) -> Iterator[Found]:
-    """What a function makes of each value, in their order; of several values two at a time.
+def concurrent_map(
+    function: Callable[[Input], Output], inputs: Sequence[Input]
+) -> Iterator[Output]:
+    """Map a function over inputs, two at a time, in order.
 
-    No step of a search is divided so evenly that it keeps all processors busy all the time.
+    A single search does not keep all processors busy.
     """
-    if len(values) < 2:
-        yield from map(function, values)
+    if len(inputs) < 2:
+        yield from map(function, inputs)
         return
-    with concurrent.futures.ThreadPoolExecutor(SIDE_BY_SIDE) as threads:
-        yield from threads.map(function, values)
+    with concurrent.futures.ThreadPoolExecutor(NUM_CONCURRENT_BATCHES) as threads:
+        yield from threads.map(function, inputs)

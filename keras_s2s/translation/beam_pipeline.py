@@ -1,4 +1,4 @@
-"""Shards on an Apache Beam pipeline: on this machine, or on a cluster by its options."""
+"""Translation of file slices by an Apache Beam pipeline, local or on a cluster."""
 
 from __future__ import annotations
 
@@ -11,72 +11,74 @@ from apache_beam.ml.inference.base import ModelHandler, RunInference
 from apache_beam.options.pipeline_options import PipelineOptions, StandardOptions
 from apache_beam.runners.portability.fn_api_runner import FnApiRunner
 
-from keras_s2s.translation.output_format import Wanted
-from keras_s2s.translation.shards import Shard, ShardFolder
+from keras_s2s.translation.output_format import OutputOptions
+from keras_s2s.translation.shards import FileSlice, ShardFolder
 from keras_s2s.utils.console import log
 
 
-class ShardTranslation(ModelHandler[Shard, str, Any]):
-    """Translates shards with a model that each process of a worker loads once.
+class SliceModelHandler(ModelHandler[FileSlice, str, Any]):
+    """Translates file slices with a model that each worker process loads once.
 
     Args:
-        load: makes a model of the path of one.
-        model: the path of it, as all workers have it.
-        wanted: what is asked of it.
-        folder: the path of the `ShardFolder`, likewise.
+        load_model: loads the model from its path.
+        model: the path, valid on all workers.
+        options: of the output.
+        folder: the path of the `ShardFolder`, valid on all workers.
     """
 
-    def __init__(self, load: Callable[[str], Any], model: str, wanted: Wanted, folder: str) -> None:
+    def __init__(
+        self, load_model: Callable[[str], Any], model: str, options: OutputOptions, folder: str
+    ) -> None:
         super().__init__()
-        self._load = load
-        self._model, self._wanted, self._folder = os.path.abspath(model), wanted, folder
+        self._load_model = load_model
+        self._model, self._options, self._folder = os.path.abspath(model), options, folder
 
     def load_model(self) -> Any:
-        return self._load(self._model)
+        return self._load_model(self._model)
 
     def run_inference(
         self,
-        batch: Sequence[Shard],
+        batch: Sequence[FileSlice],
         model: Any,
         inference_args: dict[str, Any] | None = None,
     ) -> Iterable[str]:
         folder = ShardFolder(self._folder)
-        for shard in batch:
-            end = shard.first_line + shard.num_lines - 1
-            name = f"{shard.name}, lines {shard.first_line:,} to {end:,}"
+        for item in batch:
+            last_line = item.first_line + item.num_lines - 1
+            name = f"{item.name}, lines {item.first_line:,} to {last_line:,}"
             try:
-                folder.translate(shard, model, self._wanted)
-            # One shard is no reason to end the others.
+                folder.translate(item, model, self._options)
+            # A failed shard must not end the pipeline.
             except Exception as error:
-                folder.error(shard).write_text(f"{type(error).__name__}: {error}\n", "utf-8")
+                folder.error(item).write_text(f"{type(error).__name__}: {error}\n", "utf-8")
                 log(f"{name}: {error}")
             else:
                 log(f"{name}: done")
             yield name
 
     def batch_elements_kwargs(self) -> Mapping[str, Any]:
-        # A shard is a great many sentences already.
+        # A slice is already a large batch of sentences.
         return {"min_batch_size": 1, "max_batch_size": 1}
 
 
-def translate_shards(
-    shards: Sequence[Shard], translation: ShardTranslation, options: Sequence[str] = ()
+def run_pipeline(
+    slices: Sequence[FileSlice], handler: SliceModelHandler, options: Sequence[str] = ()
 ) -> None:
-    """Runs a pipeline to its end.
+    """Run a pipeline to completion.
 
     Args:
-        shards: what is to be done.
-        translation: what is done with each.
-        options: those of Apache Beam, such as `--runner` and `--direct_num_workers`. Without a
-            runner it runs in this process.
+        slices: the input.
+        handler: translates a slice.
+        options: of Apache Beam, such as `--runner` and `--direct_num_workers`. Without a runner
+            the pipeline runs in this process.
     """
     pipeline_options = PipelineOptions(list(options))
-    # Beam's own choice may be a program that it downloads first.
-    chosen = pipeline_options.view_as(StandardOptions).runner
-    with beam.Pipeline(chosen or FnApiRunner(), options=pipeline_options) as pipeline:
+    # Beam's default may be a runner that it downloads first.
+    runner = pipeline_options.view_as(StandardOptions).runner
+    with beam.Pipeline(runner or FnApiRunner(), options=pipeline_options) as pipeline:
         _ = (
             pipeline
-            | "Shards" >> beam.Create(shards)
-            | "To all workers" >> beam.Reshuffle()
-            | "Translate" >> RunInference(translation)
+            | "Slices" >> beam.Create(slices)
+            | "Distribute" >> beam.Reshuffle()
+            | "Translate" >> RunInference(handler)
         )

@@ -1,4 +1,4 @@
-"""An exported model used from Python."""
+"""Translation by an exported SavedModel in Python."""
 
 import contextlib
 import os
@@ -14,23 +14,23 @@ from keras_s2s.utils.errors import InputError, first_line
 
 
 class ExportedTranslator(SentenceTranslator):
-    """An exported model, to be used from Python.
+    """An exported SavedModel, loaded in Python.
 
     Args:
-        folder: a version's folder, the one with `saved_model.pb` in it.
+        folder: the version folder, which contains `saved_model.pb`.
 
     Attributes:
-        beam_size: how many translations its beam search keeps in view; None without one.
+        beam_size: of the signature `beam`; None without one.
 
     Raises:
-        InputError: it holds no SavedModel, or one without the signatures of a translator.
+        InputError: there is no SavedModel, or one without the signatures of a translator.
     """
 
     def __init__(self, folder: str | os.PathLike[str]) -> None:
         check_version_folder(Path(folder))
         _register_ops(folder)
         try:
-            # Kept, since the signatures do not hold on to the variables they use.
+            # Signatures hold no references to their variables, so keep the object.
             self._loaded = tf.saved_model.load(str(folder))
         except (OSError, ValueError, tf.errors.OpError) as error:
             raise InputError(
@@ -41,34 +41,31 @@ class ExportedTranslator(SentenceTranslator):
         if missing:
             raise InputError(
                 f"{folder}: the SavedModel has no signature {missing[0]}; "
-                "give one that keras-s2s export wrote"
+                "give an export of keras-s2s"
             )
         self._folder = folder
-        self._answer = lambda text: signatures["serving_default"](text=text)
-        self._score = lambda text, reference: signatures["score"](text=text, reference=reference)
-        self._explain = (
+        self._greedy_fn = lambda text: signatures["serving_default"](text=text)
+        self._score_fn = lambda text, reference: signatures["score"](text=text, reference=reference)
+        self._explain_fn = (
             (lambda text: signatures["explain"](text=text)) if "explain" in signatures else None
         )
-        self._searches = {
-            function.structured_outputs["scores"].shape[1]: function
-            for name, function in signatures.items()
-            if name == "beam"
-        }
-        self.beam_size: int | None = next(iter(self._searches), None)
+        self.beam_size: int | None = None
+        if "beam" in signatures:
+            self.beam_size = signatures["beam"].structured_outputs["scores"].shape[1]
 
-    def _beam(self, beam_size: int, n_best: int) -> Callable[[tf.Tensor], dict[str, tf.Tensor]]:
-        if beam_size not in self._searches:
-            sizes = ", ".join(map(str, self._searches)) or "none"
+    def _beam_fn(self, beam_size: int, n_best: int) -> Callable[[tf.Tensor], dict[str, tf.Tensor]]:
+        if beam_size != self.beam_size:
+            size = "none" if self.beam_size is None else self.beam_size
             raise InputError(
-                f"{self._folder}: was exported with beams of {sizes}, not {beam_size}; ask for "
-                "that, or export it anew"
+                f"{self._folder}: was exported with beams of {size}, not {beam_size}; give that "
+                "beam, or export the model again"
             )
-        function = self._searches[beam_size]
+        function = self._loaded.signatures["beam"]
         return lambda text: function(text=text)
 
 
 def _register_ops(folder: str | os.PathLike[str]) -> None:
-    """Makes the ops of TensorFlow Text known, if a SavedModel has any."""
-    with contextlib.suppress(InputError):  # what is wrong with it, TensorFlow says too
+    """Register the ops of TensorFlow Text if a SavedModel needs them."""
+    with contextlib.suppress(InputError):  # loading reports the same defect
         if min_server_version(SavedModel(folder)):
             import tensorflow_text  # noqa: F401

@@ -1,4 +1,4 @@
-"""Output that grows over hours, of which always so much is known to be complete."""
+"""Append-only output that can be resumed after a kill, with a journal of what is complete."""
 
 from __future__ import annotations
 
@@ -13,15 +13,15 @@ from typing import Any, NamedTuple
 from keras_s2s.utils.errors import InputError
 from keras_s2s.utils.files import check_writable, fsync, remove_stale_temporaries, write_json
 
-_STEP = 1 << 20
+_BLOCK_BYTES = 1 << 20
 
 
 class VerifiedPrefix(NamedTuple):
-    """The beginning of a file.
+    """A prefix of a file.
 
     Attributes:
-        num_bytes: its length.
-        checksum: SHA-256 of it.
+        num_bytes: its size.
+        checksum: its SHA-256.
     """
 
     num_bytes: int = 0
@@ -29,65 +29,61 @@ class VerifiedPrefix(NamedTuple):
 
 
 class AppendFile:
-    """A file that is written from where it is complete to.
+    """A file opened for appending after a verified prefix.
 
     Args:
-        path: the file; what it has after `extent` is cut off.
-        extent: how much of it is complete.
+        path: the file; truncated to the prefix.
+        prefix: the complete part.
 
     Raises:
-        InputError: the file does not begin so.
+        InputError: the file does not start with the prefix.
     """
 
-    def __init__(self, path: Path, extent: VerifiedPrefix) -> None:
+    def __init__(self, path: Path, prefix: VerifiedPrefix) -> None:
         self._digest = hashlib.sha256()
         self._num_bytes = 0
         self._file = open(os.open(path, os.O_RDWR | os.O_CREAT, 0o666), "r+b")  # noqa: SIM115
-        while part := self._file.read(min(_STEP, extent.num_bytes - self._num_bytes)):
-            self._add(part)
-        if self.extent != extent:
+        while block := self._file.read(min(_BLOCK_BYTES, prefix.num_bytes - self._num_bytes)):
+            self._update_prefix(block)
+        if self.prefix != prefix:
             self._file.close()
             raise InputError(
-                f"{path}: has been changed since it was written; remove {path.parent} to begin anew"
+                f"{path}: has been changed since it was written; remove {path.parent} to start over"
             )
-        self._file.seek(extent.num_bytes)
+        self._file.seek(prefix.num_bytes)
         self._file.truncate()
 
     @property
-    def extent(self) -> VerifiedPrefix:
-        """What has been written."""
+    def prefix(self) -> VerifiedPrefix:
+        """Size and checksum of the file so far."""
         return VerifiedPrefix(self._num_bytes, self._digest.hexdigest())
 
-    def write(self, content: bytes) -> None:
-        """Adds to the file."""
+    def append(self, content: bytes) -> None:
+        """Append bytes and flush them to stable storage."""
         self._file.write(content)
-        self._add(content)
-
-    def flush(self) -> None:
-        """Makes sure that all that was written outlives a loss of power."""
+        self._update_prefix(content)
         self._file.flush()
         os.fsync(self._file.fileno())
 
     def close(self) -> None:
-        """Ends the writing."""
         self._file.close()
 
-    def _add(self, content: bytes) -> None:
+    def _update_prefix(self, content: bytes) -> None:
         self._digest.update(content)
         self._num_bytes += len(content)
 
 
 class Journal(NamedTuple):
-    """How far the making of an output is.
+    """The state of an output.
 
     Attributes:
         settings: all that the output depends on besides the input.
-        num_lines: lines of the input that are done.
-        num_failed: those of them that failed.
-        source: so much of the input that is.
-        output: what has been written of it.
-        failed: what has been written of the failures.
-        is_complete: whether that is all.
+        num_lines: number of input lines translated.
+        num_failed: number of these that failed.
+        source: the part of the input that has been translated.
+        output: the part of the output that is complete.
+        failed: the part of the list of failures that is complete.
+        is_complete: whether all input has been translated.
     """
 
     settings: dict[str, Any]
@@ -100,23 +96,23 @@ class Journal(NamedTuple):
 
 
 class ResumableOutput:
-    """A folder beside the output to be, which has what is done and a journal that says how much.
+    """A folder `TARGET.partial` with unfinished output and its journal.
 
-    It is a context manager, and nobody else can have it at the same time.
+    A context manager, which locks the folder against other processes.
 
     Args:
-        target: the output. While it is made there is `TARGET.partial`; in the end there are
-            `TARGET` and, if there were failures, `TARGET.failed.tsv`.
+        target: the output; at the end there are `TARGET` and, if lines failed,
+            `TARGET.failed.tsv`.
 
     Attributes:
         folder: the folder.
 
     Raises:
-        InputError: the folder cannot be made, or belongs to another process.
+        InputError: the folder cannot be created, or is locked by another process.
     """
 
     def __init__(self, target: str | os.PathLike[str]) -> None:
-        # A link stays one.
+        # Keep a symbolic link: replace what it points to.
         self.target = Path(os.path.realpath(target))
         self.folder = self.target.with_name(f"{self.target.name}.partial")
         self.failures = self.target.with_name(f"{self.target.name}.failed.tsv")
@@ -126,15 +122,15 @@ class ResumableOutput:
         self._lock: int | None = None
 
     def check_free(self, overwrite: bool) -> None:
-        """Makes sure that the output may be put there; touches nothing.
+        """Check that the output can be written; write nothing.
 
         Raises:
-            InputError: there is a file already that is not to be replaced, or something else.
+            InputError: there is a file that must not be replaced, or something else.
         """
         if self.target.is_dir():
             raise InputError(f"{self.target}: is a folder; give a file as --output")
         if self.target.exists() and not self.target.is_file():
-            raise InputError(f"{self.target}: is no file that can be replaced; give another one")
+            raise InputError(f"{self.target}: is not a regular file; give another --output")
         check_writable(self.target.parent)
         if self.target.exists() and not overwrite and not self._is_complete():
             raise InputError(
@@ -153,81 +149,80 @@ class ResumableOutput:
                 f"{self.folder}: another process is writing there; wait for it, or give another "
                 "--output"
             ) from None
-        except OSError:  # not every file system has locks
+        except OSError:  # the file system has no locks
             pass
         return self
 
     def __exit__(self, *error: object) -> None:
         for file in self._files:
-            # What cannot be written now is after the end that the journal knows.
+            # Unwritten content lies past the prefix in the journal.
             with contextlib.suppress(OSError):
                 file.close()
         if self._lock is not None:
             os.close(self._lock)
 
-    def read(self) -> Journal | None:
-        """What the journal says; None when nothing is done yet.
+    def read_journal(self) -> Journal | None:
+        """Return the journal; None if there is no progress.
 
         Raises:
             InputError: it is damaged.
         """
         try:
             content = json.loads(self._journal.read_text(encoding="utf-8"))
-            extents = {
+            prefixes = {
                 name: VerifiedPrefix(*content[name]) for name in ("source", "output", "failed")
             }
-            journal = Journal(**{**content, **extents})
+            journal = Journal(**{**content, **prefixes})
         except FileNotFoundError:
             return None
         except (OSError, ValueError, TypeError, KeyError) as error:
             raise InputError(
                 f"{self._journal}: cannot be read, or is damaged ({error}); remove {self.folder} "
-                "to begin anew"
+                "to start over"
             ) from error
         if journal.is_complete and not (self._output.exists() or self.target.exists()):
-            return None  # somebody took the output away
+            return None  # the output has been removed
         return journal
 
-    def go_on(self, journal: Journal) -> None:
-        """Opens the files where they are complete to.
+    def resume(self, journal: Journal) -> None:
+        """Open the files for appending.
 
         Raises:
-            InputError: they are not what the journal says.
+            InputError: they differ from the journal.
         """
-        for path, extent in ((self._output, journal.output), (self._failed, journal.failed)):
-            self._files.append(AppendFile(path, extent))
+        for path, prefix in ((self._output, journal.output), (self._failed, journal.failed)):
+            self._files.append(AppendFile(path, prefix))
 
-    def begin(self) -> None:
-        """Opens the files anew."""
+    def start(self) -> None:
+        """Open the files, discarding all progress."""
         self._journal.unlink(missing_ok=True)
-        self.go_on(Journal({}))
+        self.resume(Journal({}))
 
-    def add(self, journal: Journal, output: bytes, failed: bytes) -> Journal:
-        """Adds to the files, and then to the journal.
+    def append(self, journal: Journal, output: bytes, failures: bytes) -> Journal:
+        """Append to the files, then update the journal.
 
         Args:
-            journal: it with the input that has been done and the numbers of lines.
-            output: what comes of that.
-            failed: what is said of failures.
+            journal: with the new state of the input.
+            output: the new output.
+            failures: the new failures.
 
         Returns:
-            The journal with the files as they are now.
+            The journal with the new state of the files.
         """
-        for file, content in zip(self._files, (output, failed), strict=True):
+        for file, content in zip(self._files, (output, failures), strict=True):
             if content:
-                file.write(content)
-                file.flush()
-        extents = [file.extent for file in self._files]
-        journal = journal._replace(output=extents[0], failed=extents[1])
-        self._write(journal)
+                file.append(content)
+        prefixes = [file.prefix for file in self._files]
+        journal = journal._replace(output=prefixes[0], failed=prefixes[1])
+        self._write_journal(journal)
         return journal
 
     def finish(self, journal: Journal) -> None:
-        """Gives the files their names; it may be called again after a kill."""
+        """Rename the files to their final names. May be repeated after a kill."""
         if not journal.is_complete:
-            self._write(journal._replace(is_complete=True))
+            self._write_journal(journal._replace(is_complete=True))
         if journal.failed.num_bytes:
-            with contextlib.suppress(FileNotFoundError):  # it has its name already
+            with contextlib.suppress(FileNotFoundError):  # renamed before
                 os.replace(self._failed, self.failures)
         else:
             self.failures.unlink(missing_ok=True)
@@ -237,13 +232,13 @@ class ResumableOutput:
         self._failed.unlink(missing_ok=True)
         remove_stale_temporaries(self.folder)
         self._journal.unlink(missing_ok=True)
-        with contextlib.suppress(OSError):  # somebody else's files stay
+        with contextlib.suppress(OSError):  # foreign files stay
             self.folder.rmdir()
 
     def _is_complete(self) -> bool:
-        journal = self.read()
+        journal = self.read_journal()
         return journal is not None and journal.is_complete
 
-    def _write(self, journal: Journal) -> None:
+    def _write_journal(self, journal: Journal) -> None:
         write_json(self._journal, journal._asdict(), indent=None, synchronize=True)
         fsync(self.folder)

@@ -1,4 +1,4 @@
-"""Files of any size, some thousands of lines at a time."""
+"""Text files of any size, read some thousand lines at a time."""
 
 import gzip
 import hashlib
@@ -8,27 +8,27 @@ from typing import IO
 
 from keras_s2s.utils.errors import InputError, printable
 
-# So many lines have enough of each length to fill batches; so many bytes fit into any memory.
+# Enough lines to fill batches of similar lengths, in a bounded number of bytes.
 WINDOW_LINES = 8192
 WINDOW_BYTES = 16 << 20
-_STEP = 1 << 20
+_BLOCK_BYTES = 1 << 20
 
 
 class LineReader:
-    """Reads a file of lines from its beginning, and knows what it has read.
+    """Reads a file of lines, and tracks position and checksum. A context manager.
 
-    Only a line feed ends a line, with a carriage return before it or not.
+    Lines end with a line feed, which a carriage return may precede, and with nothing else.
 
     Args:
-        path: a file; one whose name ends in `.gz` is unpacked on the way. It is a context manager.
-        window_lines: how many lines `window` returns at most.
+        path: the file; one whose name ends in `.gz` is decompressed.
+        window_lines: maximum number of lines that `window` returns.
 
     Attributes:
-        num_lines: lines that have been read.
-        num_bytes: bytes that have been read, unpacked.
+        num_lines: number of lines read.
+        num_bytes: number of bytes read, decompressed.
 
     Raises:
-        InputError: the file cannot be read, or, later on, is damaged.
+        InputError: the file cannot be read, or, while reading, is damaged.
 
     Example:
 
@@ -50,15 +50,15 @@ class LineReader:
         if os.path.isdir(path):
             raise InputError(f"{self._name}: is a folder; give a file")
         try:
-            self._file = open(path, "rb")  # noqa: SIM115 (it lives as long as the reader)
+            self._file = open(path, "rb")  # noqa: SIM115 (closed by __exit__)
         except FileNotFoundError as error:
             raise InputError(f"{self._name}: no such file; check the name") from error
         except OSError as error:
-            raise self._unreadable(error) from error
+            raise self._read_error(error) from error
         self._size = os.fstat(self._file.fileno()).st_size
-        is_packed = os.fspath(path).lower().endswith(".gz")
-        self._lines: IO[bytes] | gzip.GzipFile = (
-            gzip.GzipFile(fileobj=self._file) if is_packed else self._file
+        is_gzip = os.fspath(path).lower().endswith(".gz")
+        self._stream: IO[bytes] | gzip.GzipFile = (
+            gzip.GzipFile(fileobj=self._file) if is_gzip else self._file
         )
 
     def __enter__(self) -> "LineReader":
@@ -69,61 +69,61 @@ class LineReader:
 
     @property
     def checksum(self) -> str:
-        """SHA-256 of what has been read."""
+        """SHA-256 of the bytes read."""
         return self._digest.hexdigest()
 
     @property
-    def share(self) -> float | None:
-        """How much of the file has been read, between 0 and 1; None where that is not known."""
+    def progress(self) -> float | None:
+        """The fraction of the file that has been read; None if its size is unknown."""
         return self._file.tell() / self._size if self._size else None
 
     def window(self) -> list[bytes]:
-        """Returns the next lines without their ends; none at the end of the file."""
+        """Return the next lines without line ends; an empty list at the end of the file."""
         lines: list[bytes] = []
         size = 0
         try:
             while len(lines) < self._window_lines and size < WINDOW_BYTES:
-                line = self._lines.readline()
+                line = self._stream.readline()
                 if not line:
                     break
                 self._digest.update(line)
                 size += len(line)
-                # A carriage return is part of a line end, and no line end by itself.
+                # A carriage return counts as part of a line end before a line feed only.
                 lines.append(line[:-1].removesuffix(b"\r") if line.endswith(b"\n") else line)
         except (OSError, EOFError, zlib.error) as error:
-            raise self._unreadable(error, self.num_lines + len(lines) + 1) from error
+            raise self._read_error(error, self.num_lines + len(lines) + 1) from error
         self.num_lines += len(lines)
         self.num_bytes += size
         return lines
 
     def skip(self, num_bytes: int, num_lines: int) -> None:
-        """Reads what has been read before, and takes it to be so many lines."""
-        end = b"\n"
+        """Read a prefix that was translated before, of the given number of lines."""
+        last_byte = b"\n"
         try:
             while self.num_bytes < num_bytes:
-                part = self._lines.read(min(_STEP, num_bytes - self.num_bytes))
-                if not part:
+                block = self._stream.read(min(_BLOCK_BYTES, num_bytes - self.num_bytes))
+                if not block:
                     break
-                self._digest.update(part)
-                self.num_bytes += len(part)
-                end = part[-1:]
-            if end != b"\n" and self._lines.read(1):
-                # The last line then goes on now; no checksum of before fits this.
+                self._digest.update(block)
+                self.num_bytes += len(block)
+                last_byte = block[-1:]
+            if last_byte != b"\n" and self._stream.read(1):
+                # The last line has become longer: make the checksum differ.
                 self._digest.update(b"more")
         except (OSError, EOFError, zlib.error) as error:
-            raise self._unreadable(error) from error
+            raise self._read_error(error) from error
         self.num_lines = num_lines
 
-    def jump(self, num_bytes: int, num_lines: int) -> None:
-        """Goes to where so many bytes and lines are over; the checksum is that of the rest."""
+    def seek(self, num_bytes: int, num_lines: int) -> None:
+        """Move to a position; the checksum covers what is read from there."""
         try:
-            self._lines.seek(num_bytes)
+            self._stream.seek(num_bytes)
         except (OSError, EOFError, zlib.error) as error:
-            raise self._unreadable(error) from error
+            raise self._read_error(error) from error
         self.num_bytes, self.num_lines = num_bytes, num_lines
 
-    def _unreadable(self, error: Exception, number: int | None = None) -> InputError:
-        where = self._name if number is None else f"{self._name}, line {number}"
+    def _read_error(self, error: Exception, line_number: int | None = None) -> InputError:
+        where = self._name if line_number is None else f"{self._name}, line {line_number}"
         if isinstance(error, (EOFError, zlib.error, gzip.BadGzipFile)):
             return InputError(f"{where}: is cut off or damaged ({error}); get the file again")
         reason = getattr(error, "strerror", None) or error

@@ -1,4 +1,4 @@
-"""Files taken apart into shards, which any worker translates alone and in any order."""
+"""Files split into slices, which any worker translates independently and in any order."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from typing import Any, NamedTuple
 
 from keras_s2s.translation.file_translation import WindowTranslator
 from keras_s2s.translation.line_reader import WINDOW_LINES, LineReader
-from keras_s2s.translation.output_format import Wanted
+from keras_s2s.translation.output_format import OutputOptions
 from keras_s2s.utils.errors import InputError, printable
 from keras_s2s.utils.files import (
     atomic_write,
@@ -24,16 +24,16 @@ from keras_s2s.utils.files import (
 )
 
 
-class Shard(NamedTuple):
-    """Some lines of a file, in their order.
+class FileSlice(NamedTuple):
+    """Consecutive lines of a file, the input of a shard.
 
     Attributes:
         source: the path of the file.
-        name: what its translation is called.
-        first_line: the number of the first one.
-        num_lines: how many.
-        first_byte: where they begin in the file, unpacked.
-        checksum: SHA-256 of them, with a line feed between each two.
+        name: the name of its translation.
+        first_line: the number of the first line.
+        num_lines: number of lines.
+        first_byte: their offset in the decompressed file.
+        checksum: SHA-256 of the lines, joined by line feeds.
     """
 
     source: str
@@ -45,15 +45,14 @@ class Shard(NamedTuple):
 
 
 class ShardFolder:
-    """The folder with the translations of shards, and with a plan of which there are.
+    """A folder with the translations of file slices, and a plan that lists the slices.
 
-    A worker needs nothing but a shard, and writes its file aside and renames it: what has its name
-    is complete.
+    Shards are written atomically: a file that exists is complete.
 
     Args:
-        path: the folder. `shards/NAME.FIRST_LINE.txt` has the translations of a shard,
-            `….failed.tsv` the number, the error and the text of lines that failed, `….error.txt`
-            why there are no translations.
+        path: the folder. `shards/NAME.FIRST_LINE.txt` holds the translations of a slice,
+            `….failed.tsv` number, error and text of failed lines, `….error.txt` the error if there
+            are no translations.
     """
 
     def __init__(self, path: str | os.PathLike[str]) -> None:
@@ -61,136 +60,141 @@ class ShardFolder:
         self.shards = self.path / "shards"
         self._plan = self.path / "plan.json"
 
-    def output(self, shard: Shard) -> Path:
-        """The file of translations."""
-        return self.shards / f"{shard.name}.{shard.first_line:012}.txt"
+    def output(self, file_slice: FileSlice) -> Path:
+        """Return the path of the translations."""
+        return self.shards / f"{file_slice.name}.{file_slice.first_line:012}.txt"
 
-    def failed(self, shard: Shard) -> Path:
-        """The file of lines that failed."""
-        return self.output(shard).with_suffix(".failed.tsv")
+    def failed(self, file_slice: FileSlice) -> Path:
+        """Return the path of the list of failed lines."""
+        return self.output(file_slice).with_suffix(".failed.tsv")
 
-    def error(self, shard: Shard) -> Path:
-        """The file that says why there are no translations."""
-        return self.output(shard).with_suffix(".error.txt")
+    def error(self, file_slice: FileSlice) -> Path:
+        """Return the path of the error message."""
+        return self.output(file_slice).with_suffix(".error.txt")
 
     def check_free(self) -> None:
-        """Makes sure that the folder may be taken; touches nothing.
+        """Check that the folder can be used; write nothing.
 
         Raises:
-            InputError: there is something else in it.
+            InputError: it has foreign content, or is not writable.
         """
         check_output_folder(self.path, "--output-dir", "shards", self._plan.is_file())
 
-    def begin(self, settings: dict[str, Any], shards: Sequence[Shard], overwrite: bool) -> None:
-        """Writes the plan, or makes sure that it is the one that is there.
+    def start(self, settings: dict[str, Any], slices: Sequence[FileSlice], overwrite: bool) -> None:
+        """Write the plan, or check that an existing plan is the same.
 
         Raises:
-            InputError: it is another one.
+            InputError: it differs.
         """
-        # Where the files lie is of no matter.
-        plan = {"settings": settings, "shards": [list(shard[1:]) for shard in shards]}
+        # The paths of the files may change.
+        plan = {"settings": settings, "shards": [list(item[1:]) for item in slices]}
         if self._plan.is_file():
             try:
-                before = json.loads(self._plan.read_text(encoding="utf-8"))
+                previous = json.loads(self._plan.read_text(encoding="utf-8"))
             except (OSError, ValueError):
-                before = None
-            if before == plan:
+                previous = None
+            if previous == plan:
                 remove_stale_temporaries(self.shards)
                 return
             if not overwrite:
                 raise InputError(
                     f"{self.path}: has shards of other files, another model or other options; "
-                    "give the same command to go on with it, or --overwrite to begin anew"
+                    "give the same command to resume it, or --overwrite to start over"
                 )
             shutil.rmtree(self.shards, ignore_errors=True)
         self.shards.mkdir(parents=True, exist_ok=True)
         write_json(self._plan, plan, indent=None)
 
-    def missing(self, shards: Iterable[Shard]) -> list[Shard]:
-        """Those that are not translated yet."""
-        return [shard for shard in shards if not self.output(shard).exists()]
+    def pending(self, slices: Iterable[FileSlice]) -> list[FileSlice]:
+        """Return the slices without translations."""
+        return [item for item in slices if not self.output(item).exists()]
 
-    def translate(self, shard: Shard, model: Any, wanted: Wanted) -> None:
-        """Translates a shard.
+    def translate(self, file_slice: FileSlice, model: Any, options: OutputOptions) -> None:
+        """Translate a slice.
 
         Raises:
-            InputError: its lines are not those of the plan.
+            InputError: its lines have changed since the plan was made.
         """
-        with LineReader(shard.source, shard.num_lines) as reader:
-            reader.jump(shard.first_byte, shard.first_line - 1)
+        with LineReader(file_slice.source, file_slice.num_lines) as reader:
+            reader.seek(file_slice.first_byte, file_slice.first_line - 1)
             lines = reader.window()
-        if _checksum(lines) != shard.checksum:
+        if _checksum(lines) != file_slice.checksum:
             raise InputError(
-                f"{printable(shard.source)}, line {shard.first_line}: the lines from here on have "
-                "changed since the work was planned; give the command once more"
+                f"{printable(file_slice.source)}, line {file_slice.first_line}: the lines from "
+                "here on have changed since the shards were planned; run the same command again"
             )
-        output, failed = WindowTranslator(model, wanted)(shard.first_line, lines)
-        # The translations last, since they say that the shard is done.
-        for path, content in ((self.failed(shard), failed), (self.output(shard), output)):
+        output, failures = WindowTranslator(model, options)(file_slice.first_line, lines)
+        # The translations last: their presence marks the shard as complete.
+        for path, content in (
+            (self.failed(file_slice), failures),
+            (self.output(file_slice), output),
+        ):
             if content:
-                with atomic_write(path) as aside:
-                    aside.write_bytes(content)
-                    fsync(aside)
-        self.error(shard).unlink(missing_ok=True)
+                with atomic_write(path) as temporary:
+                    temporary.write_bytes(content)
+                    fsync(temporary)
+        self.error(file_slice).unlink(missing_ok=True)
 
-    def merge(self, shards: Sequence[Shard]) -> None:
-        """Writes one file of translations, and one of failures if there are any, for each source.
+    def merge(self, slices: Sequence[FileSlice]) -> None:
+        """Concatenate the translations of each file, and its failures if there are any.
 
         Args:
-            shards: all of them, in the order of the files and lines.
+            slices: all of them, in order.
         """
-        for name in dict.fromkeys(shard.name for shard in shards):
-            own = [shard for shard in shards if shard.name == name]
-            _join([self.output(shard) for shard in own], self.path / name)
-            failures = [self.failed(shard) for shard in own if self.failed(shard).exists()]
+        for name in dict.fromkeys(item.name for item in slices):
+            file_slices = [item for item in slices if item.name == name]
+            _concatenate(map(self.output, file_slices), self.path / name)
+            failures = [path for path in map(self.failed, file_slices) if path.exists()]
             if failures:
-                _join(failures, self.path / f"{name}.failed.tsv")
+                _concatenate(failures, self.path / f"{name}.failed.tsv")
 
 
 def find_sources(patterns: Iterable[str]) -> list[str]:
-    """The files that are meant, in order.
+    """Return the absolute paths of input files.
 
     Args:
         patterns: names, or patterns with `*`, `?` or `[`.
 
     Raises:
-        InputError: none is meant, or two have the same name.
+        InputError: no file matches, or two have the same name.
     """
     sources: list[str] = []
     for pattern in patterns:
-        found = [pattern] if os.path.exists(pattern) else sorted(glob.glob(pattern))
-        if not found:
+        matches = [pattern] if os.path.exists(pattern) else sorted(glob.glob(pattern))
+        if not matches:
             raise InputError(f"{printable(pattern)}: no such file; check the name")
-        sources += map(os.path.abspath, found)
-    names = [_name(source) for source in sources]
+        sources += map(os.path.abspath, matches)
+    names = [_output_name(source) for source in sources]
     for name in names:
         if names.count(name) > 1:
             raise InputError(
-                f"{name}: two inputs have this name; give each in a command of its own"
+                f"{name}: two inputs have this name; translate them with separate commands"
             )
     return sources
 
 
-def shards_of(sources: Iterable[str], shard_lines: int = WINDOW_LINES) -> list[Shard]:
-    """Reads files once to take them apart.
+def split_files(sources: Iterable[str], shard_lines: int = WINDOW_LINES) -> list[FileSlice]:
+    """Read files once and split them into slices.
 
     Raises:
-        InputError: one cannot be read.
+        InputError: a file cannot be read.
     """
-    shards = []
+    slices = []
     for source in sources:
         with LineReader(source, shard_lines) as reader:
-            start = 0
+            first_byte = 0
             while lines := reader.window():
-                first = reader.num_lines - len(lines) + 1
-                shards.append(
-                    Shard(source, _name(source), first, len(lines), start, _checksum(lines))
+                first_line, checksum = reader.num_lines - len(lines) + 1, _checksum(lines)
+                slices.append(
+                    FileSlice(
+                        source, _output_name(source), first_line, len(lines), first_byte, checksum
+                    )
                 )
-                start = reader.num_bytes
-    return shards
+                first_byte = reader.num_bytes
+    return slices
 
 
-def _name(source: str) -> str:
+def _output_name(source: str) -> str:
     name = os.path.basename(source)
     return name[:-3] if name.lower().endswith(".gz") else name
 
@@ -199,8 +203,8 @@ def _checksum(lines: Iterable[bytes]) -> str:
     return sha256_of(b"\n".join(lines))
 
 
-def _join(parts: Iterable[Path], whole: Path) -> None:
-    with atomic_write(whole) as aside, open(aside, "wb") as file:
-        for part in parts:
-            with open(part, "rb") as content:
+def _concatenate(paths: Iterable[Path], target: Path) -> None:
+    with atomic_write(target) as temporary, open(temporary, "wb") as file:
+        for path in paths:
+            with open(path, "rb") as content:
                 shutil.copyfileobj(content, file)

@@ -1,4 +1,4 @@
-"""Text to text: the one object to save, load and export."""
+"""The translator: a model with its tokenizers, to save, load and export."""
 
 import functools
 import operator
@@ -13,7 +13,7 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-# A file may hold one of its tokenizers, and Keras knows only classes that have been imported.
+# Registers the class with Keras, for files that contain such a tokenizer.
 import keras_s2s.tokenizers.sentence_piece_tokenizer  # noqa: F401
 from keras_s2s.decoding.config import SearchConfig, search_options
 from keras_s2s.models.mixed_precision import is_half_precision, to_full_precision
@@ -32,9 +32,10 @@ from keras_s2s.utils.files import atomic_write
 from keras_s2s.utils.text import encode_texts, string_tensor
 
 TEXT = tf.TensorSpec([None], tf.string, name="text")
+REFERENCE = tf.TensorSpec([None], tf.string, name="reference")
 NUM_SAMPLES = 600
 NUM_WARMUP_SENTENCES = 64
-REFERENCE = tf.TensorSpec([None], tf.string, name="reference")
+EXTRA_BATCH_SIZE = 64
 
 
 @keras.saving.register_keras_serializable(package="keras_s2s")
@@ -43,19 +44,19 @@ class Translator(GraphFunctions, SentenceTranslator, keras.Model):
 
     Args:
         model: a trained `Seq2Seq`.
-        source_tokenizer: the tokenizer of the sentences it reads.
-        target_tokenizer: the tokenizer of the sentences it writes.
-        num_steps: longer sources are cut to so many tokens, and an answer has so many at most.
-        beam_size: how many translations the signature `beam` of an export has.
-        length_penalty: how much beam search favours long translations; see `beam_search`.
-        coverage_penalty: how much it minds words of the source that are left out; needs attention.
-        replace_unknown: whether to put the source word that is attended to most in place of an
-            `<unk>` (Luong et al., 2015, "Addressing the Rare Word Problem"); needs attention and a
-            `WordTokenizer` on both sides.
+        source_tokenizer: the tokenizer of the source.
+        target_tokenizer: the tokenizer of the target.
+        num_steps: sources are truncated to this number of tokens, the maximum also of a hypothesis.
+        beam_size: number of translations in the signature `beam` of an export.
+        length_penalty: larger values favor long translations; see `beam_search`.
+        coverage_penalty: penalizes untranslated source words; see `beam_search`. Needs attention.
+        replace_unknown: replace each `<unk>` by the most attended source word (Luong et al., 2015,
+            "Addressing the Rare Word Problem"); needs attention and a `WordTokenizer` on both
+            sides.
 
     Raises:
-        ValueError: the tokenizers and the model know different numbers of tokens, or an option
-            needs what they have not.
+        ValueError: the vocabulary sizes of tokenizers and model differ, or an option is out of
+            range or not supported by them.
 
     Example:
 
@@ -87,35 +88,34 @@ class Translator(GraphFunctions, SentenceTranslator, keras.Model):
         **kwargs: Any,
     ) -> None:
         super().__init__(**kwargs)
-        check_type("model", model, Seq2Seq, "a trained one")
+        check_type("model", model, Seq2Seq, "a trained model")
         for side, tokenizer in (("source", source_tokenizer), ("target", target_tokenizer)):
-            check_type(f"{side}_tokenizer", tokenizer, Tokenizer, "that of the model")
+            check_type(f"{side}_tokenizer", tokenizer, Tokenizer, "the tokenizer of the model")
         check_ints(num_steps=num_steps, beam_size=beam_size)
         attends = model.decoder.attention is not None
-        for name, needed in (
+        for name, value in (
             ("coverage_penalty", coverage_penalty),
             ("replace_unknown", replace_unknown),
         ):
-            if needed and not attends:
+            if value and not attends:
                 raise ValueError(
-                    f"{name} needs a decoder with attention, and this one has none; leave it out, "
-                    "or give the decoder attention='luong'"
+                    f"{name} needs a decoder with attention, and this one has none; omit it, or "
+                    "give the decoder attention='luong'"
                 )
         if replace_unknown and not (
             isinstance(source_tokenizer, WordTokenizer)
             and isinstance(target_tokenizer, WordTokenizer)
         ):
-            raise ValueError("replace_unknown needs a WordTokenizer on both sides; leave it out")
+            raise ValueError("replace_unknown needs a WordTokenizer on both sides; omit it")
         for side, tokenizer, layer in (
             ("source", source_tokenizer, model.encoder),
             ("target", target_tokenizer, model.decoder),
         ):
-            # While Keras loads a file, the vocabulary comes after the object.
+            # When Keras loads a file, the vocabulary is still empty here.
             if len(tokenizer) and len(tokenizer) != layer.vocab_size:
                 raise ValueError(
                     f"the {side} tokenizer has {len(tokenizer)} tokens and the model "
-                    f"{layer.vocab_size}; they do not belong together, so give the one that it was "
-                    "trained with"
+                    f"{layer.vocab_size}; give the tokenizer that the model was trained with"
                 )
         self.model = model
         self.source_tokenizer = source_tokenizer
@@ -125,10 +125,10 @@ class Translator(GraphFunctions, SentenceTranslator, keras.Model):
             int(beam_size), float(length_penalty), float(coverage_penalty), bool(replace_unknown)
         )
         self.built = True
-        self._answer = _graph_of(self.answer, [TEXT])
-        self._score = _graph_of(self.score, [TEXT, REFERENCE])
-        self._explain = _graph_of(self.explain, [TEXT]) if attends else None
-        self._beams: dict[str, Callable[[tf.Tensor], Outputs]] = {}
+        self._greedy_fn = _graph_function(self.answer, [TEXT])
+        self._score_fn = _graph_function(self.score, [TEXT, REFERENCE])
+        self._explain_fn = _graph_function(self.explain, [TEXT]) if attends else None
+        self._beam_fns: dict[str, Callable[[tf.Tensor], Outputs]] = {}
 
     beam_size = property(operator.attrgetter("search_config.beam_size"))
     length_penalty = property(operator.attrgetter("search_config.length_penalty"))
@@ -139,84 +139,86 @@ class Translator(GraphFunctions, SentenceTranslator, keras.Model):
         self.built = True
 
     def call(self, text: tf.Tensor) -> tf.Tensor:
-        """Translations of a string tensor of shape (batch,)."""
+        """Translate a string tensor of shape (batch,)."""
         return self.answer(text)["translation"]
 
-    def _beam(self, beam_size: int, n_best: int) -> Callable[[tf.Tensor], Outputs]:
-        name = f"{beam_size}/{n_best}"  # TensorFlow saves no attributes with other keys
-        if name not in self._beams:
-            self._beams[name] = _graph_of(self.beam, [TEXT], beam_size=beam_size, n_best=n_best)
-        return self._beams[name]
+    def _beam_fn(self, beam_size: int, n_best: int) -> Callable[[tf.Tensor], Outputs]:
+        key = f"{beam_size}/{n_best}"  # TensorFlow tracks dicts with string keys only
+        if key not in self._beam_fns:
+            self._beam_fns[key] = _graph_function(
+                self.beam, [TEXT], beam_size=beam_size, n_best=n_best
+            )
+        return self._beam_fns[key]
 
     def extra_outputs(self, sentences: Sequence[bytes]) -> dict[str, dict[str, np.ndarray]]:
-        """What an export's signatures besides `serving_default` and `score` should answer.
+        """Compute the signatures other than `serving_default` and `score`, to verify an export.
 
         Args:
             sentences: raw text.
 
         Returns:
-            For each signature its outputs, as arrays.
+            For each signature its outputs as arrays.
         """
-        functions = {"beam": self._beam(self.beam_size, self.beam_size)}
-        if self._explain is not None:
-            functions["explain"] = self._explain
-        answers = {}
+        functions = {"beam": self._beam_fn(self.beam_size, self.beam_size)}
+        if self._explain_fn is not None:
+            functions["explain"] = self._explain_fn
+        starts = range(0, len(sentences), EXTRA_BATCH_SIZE)
+        outputs = {}
         for name, function in functions.items():
-            parts = [
-                {
-                    key: value.numpy()
-                    for key, value in function(string_tensor(sentences[start : start + 64])).items()
-                }
-                for start in range(0, len(sentences), 64)
+            batches = [
+                function(string_tensor(sentences[start : start + EXTRA_BATCH_SIZE]))
+                for start in starts
             ]
-            answers[name] = {key: np.concatenate([part[key] for part in parts]) for key in parts[0]}
-        return answers
+            outputs[name] = {
+                key: np.concatenate([batch[key].numpy() for batch in batches]) for key in batches[0]
+            }
+        return outputs
 
     def save(self, filepath: str | os.PathLike[str], **kwargs: Any) -> None:
-        """Writes one `.keras` file with the weights and both vocabularies inside.
-
-        A file of that name is replaced once the new one is complete.
+        """Write a `.keras` file with the weights and both vocabularies, atomically.
 
         Args:
-            filepath: ends in `.keras`.
-            **kwargs: those of `keras.Model.save`.
+            filepath: a name that ends in `.keras`.
+            **kwargs: passed to `keras.Model.save`.
 
         Raises:
-            InputError: another ending, or a folder that cannot be written to.
+            InputError: another suffix, or the folder cannot be written to.
         """
         if Path(filepath).suffix != ".keras":
             raise InputError(
-                f"{filepath}: the name of a translator's file ends in .keras; give such a name"
+                f"{filepath}: a translator is saved as a .keras file; give a name ending in .keras"
             )
-        with atomic_write(filepath) as aside:
-            super().save(aside, **kwargs)
+        with atomic_write(filepath) as temporary:
+            super().save(temporary, **kwargs)
 
     @staticmethod
     def load(filepath: str | os.PathLike[str]) -> "Translator":
-        """Reads a file that `save` wrote.
+        """Load a translator that `save` wrote.
 
         Raises:
-            InputError: no such file, or not a translator's.
+            InputError: no such file, or it holds no translator.
         """
         path = Path(filepath)
         if not path.is_file():
             raise InputError(f"{path}: no such file; check the name")
-        not_ours = f"{path}: not a translator saved by keras_s2s"
+        not_a_translator = f"{path}: not a translator saved by keras_s2s"
         if path.suffix != ".keras":
             raise InputError(
-                f"{not_ours}; give model.keras of a run, or another file that ends in .keras"
+                f"{not_a_translator}; give model.keras of a run, or another .keras file"
             )
         if not zipfile.is_zipfile(path):
-            raise InputError(f"{not_ours}; it is not a .keras file, or is cut off; give another")
+            raise InputError(
+                f"{not_a_translator}: not a zip archive, or truncated; give model.keras of a run"
+            )
         try:
             loaded = keras.saving.load_model(path, compile=False)
         except Exception as error:
             raise InputError(
-                f"{not_ours}, or damaged ({first_line(error)}); give model.keras of a run"
+                f"{not_a_translator}, or damaged ({first_line(error)}); give model.keras of a run"
             ) from error
         if not isinstance(loaded, Translator):
             raise InputError(
-                f"{not_ours}; it holds a {type(loaded).__name__}; give model.keras of a run"
+                f"{not_a_translator}: it holds a {type(loaded).__name__}; give model.keras of a run"
             )
         return loaded
 
@@ -226,42 +228,41 @@ class Translator(GraphFunctions, SentenceTranslator, keras.Model):
         version: int | None = None,
         sentences: Sequence[str | bytes] | None = None,
     ) -> Path:
-        """Writes a SavedModel for TF Serving: a raw sentence in, a raw sentence out.
+        """Write a SavedModel for TF Serving, from raw sentences to raw sentences, and verify it.
 
-        A model that computes in half precision is exported in full precision, since with less
-        digits an answer depends on the sentences that a server asks in the same batch. It has the
-        same weights; scores differ in their last digits from those of this translator, and so
-        may a translation.
+        A model in half precision is exported in full precision, since its translations would depend
+        on the other sentences of a batch. The weights are the same; scores differ in their last
+        digits from those of this translator, and a translation may differ.
 
         Args:
-            folder: the model's folder, for example `export/models/en-fr`; versions are numbered
-                folders in it, and its name is the model's.
-            version: the number; the next free one when left out.
+            folder: the model's folder, such as `export/models/en-fr`; its name is the model's name,
+                and it contains the numbered version folders.
+            version: the version number; by default the next free one.
             sentences: real ones, to verify the export and warm up a server; sampled from the
                 vocabulary by default.
 
         Returns:
-            The version's folder. Its signatures are `serving_default` (see `answer`), `beam`,
-            `score` and, where the model attends, `explain`; the vocabularies are files in
+            The version folder. Its signatures are `serving_default` (see `answer`), `beam`,
+            `score` and, with attention, `explain`; the vocabularies are files in
             `assets/`; `assets.extra/` has the verification record and the warm-up requests.
 
         Raises:
             InputError: the version exists or the folder cannot be written to.
-            ExportError: the export, loaded as a server loads it, does not answer as this
-                translator does; nothing is left on disk then.
+            ExportError: the outputs of the export, loaded as by a server, differ from those of
+                this translator; nothing is written.
         """
         if is_half_precision(self.model):
             return self._in_full_precision().export(folder, version, sentences)
         if sentences is not None and not len(sentences):
             raise InputError(
-                "sentences: there is none to verify the export with; give some, or leave them out"
+                "sentences: there is none to verify the export with; give some, or None"
             )
-        texts = encode_texts(self._made_up_sentences() if sentences is None else sentences)
+        texts = encode_texts(self._sample_sentences() if sentences is None else sentences)
 
-        def complete(written: Path) -> None:
-            write_warmup_requests(written, Path(folder).name, texts[:NUM_WARMUP_SENTENCES])
-            verify_export(written, self, texts)
-            require_contract(written)
+        def complete(version_folder: Path) -> None:
+            write_warmup_requests(version_folder, Path(folder).name, texts[:NUM_WARMUP_SENTENCES])
+            verify_export(version_folder, self, texts)
+            require_contract(version_folder)
 
         with tempfile.TemporaryDirectory() as assets:
             source, target = (
@@ -288,7 +289,7 @@ class Translator(GraphFunctions, SentenceTranslator, keras.Model):
             )
 
     def _in_full_precision(self) -> "Translator":
-        """The same weights and vocabularies, as `keras-s2s train` leaves them."""
+        """Return a translator with the same weights and vocabularies in full precision."""
         return Translator(
             to_full_precision(self.model),
             self.source_tokenizer,
@@ -296,8 +297,8 @@ class Translator(GraphFunctions, SentenceTranslator, keras.Model):
             **self._options(),
         )
 
-    def _made_up_sentences(self) -> list[str]:
-        # Subwords that begin a word have the sign of a space before it.
+    def _sample_sentences(self) -> list[str]:
+        # SentencePiece marks the start of a word with "▁".
         words = (token.strip("▁") for token in self.source_tokenizer.vocabulary)
         return sample_sentences(list(filter(None, words))[len(SPECIAL_TOKENS) :], NUM_SAMPLES)
 
@@ -315,18 +316,18 @@ class Translator(GraphFunctions, SentenceTranslator, keras.Model):
 
     @classmethod
     def from_config(cls, config: dict[str, Any], custom_objects: Any = None) -> "Translator":
-        parts = {
+        objects = {
             name: keras.saving.deserialize_keras_object(config[name], custom_objects)
             for name in ("model", "source_tokenizer", "target_tokenizer")
         }
-        return cls(**{**config, **parts})
+        return cls(**{**config, **objects})
 
 
-def _graph_of(
+def _graph_function(
     function: Callable[..., Outputs], signature: list[tf.TensorSpec], **options: Any
 ) -> Callable[..., Outputs]:
-    """A method of a translator as a graph, traced once."""
-    # As a partial, because TensorFlow counts the traces of a method for all objects together: of
-    # a few translators in a process it would say that one function is traced again and again.
+    """Return a method of a translator as a `tf.function` with one trace."""
+    # WORKAROUND(tensorflow<=2.21.0): a partial, since TensorFlow counts the traces of a method over
+    # all objects, and would warn of excessive retracing with several translators in a process.
     bound = functools.partial(function, **options)
     return tf.function(bound, input_signature=signature, autograph=False)

@@ -1,4 +1,4 @@
-"""A made-up task: dates as people write them, to year-month-day, character by character."""
+"""A synthetic task: dates in many formats to ISO format, character by character."""
 
 import calendar
 import datetime
@@ -7,12 +7,12 @@ import random
 import keras_s2s as s2s
 
 
-def written(date, choice):
-    """A date in one of many ways."""
+def format_date(date, rng):
+    """Format a date in a random way."""
     month, weekday = calendar.month_name[date.month], calendar.day_name[date.weekday()]
     day, year = date.day, date.year
     ordinal = "th" if 11 <= day <= 13 else {1: "st", 2: "nd", 3: "rd"}.get(day % 10, "th")
-    return choice.choice(
+    return rng.choice(
         [
             f"{day} {month} {year}",
             f"{month} {day}, {year}",
@@ -27,19 +27,19 @@ def written(date, choice):
     )
 
 
-def spaced(text):
-    """Each character a word; `_` is a space, and what the tokenizer moves is spelled out."""
+def split_characters(text):
+    """Make each character a word: `_` for a space, and names for punctuation."""
     names = {" ": "_", ",": "comma", ".": "dot"}
-    return " ".join(names.get(sign, sign) for sign in text.lower())
+    return " ".join(names.get(character, character) for character in text.lower())
 
 
 def date_corpus(size, seed):
-    """Pairs of dates from 1000 to 2999, no date twice."""
-    choice = random.Random(seed)
+    """Make a corpus of distinct dates from 1000 to 2999."""
+    rng = random.Random(seed)
     first, last = datetime.date(1000, 1, 1).toordinal(), datetime.date(2999, 12, 31).toordinal()
-    dates = [datetime.date.fromordinal(day) for day in choice.sample(range(first, last), size)]
+    dates = [datetime.date.fromordinal(day) for day in rng.sample(range(first, last), size)]
     return s2s.ParallelCorpus(
-        [spaced(written(date, choice)) for date in dates],
-        [spaced(date.isoformat()) for date in dates],
+        [split_characters(format_date(date, rng)) for date in dates],
+        [split_characters(date.isoformat()) for date in dates],
         name="dates",
     )

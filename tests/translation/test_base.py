@@ -1,4 +1,4 @@
-"""Lists of sentences in, lists of answers out, in batches."""
+"""Translation of lists of sentences in batches."""
 
 import threading
 
@@ -6,15 +6,15 @@ import pytest
 import tensorflow as tf
 
 from keras_s2s.serving.signatures import MIN_SCORE, ScoredPair
-from keras_s2s.translation.base import ROWS, SentenceTranslator
+from keras_s2s.translation.base import MAX_HYPOTHESES, SentenceTranslator
 from keras_s2s.utils.errors import InputError
 from keras_s2s.utils.text import encode_texts, string_tensor
 
 
 class Echo(SentenceTranslator):
-    """Answers with what it is asked; the score is the length, in tenths.
+    """A translator that returns the sentence, with a tenth of its length as the score.
 
-    With beams the n-th answer is the sentence n times; there are no more than it has letters.
+    The n-th hypothesis of a beam search is the sentence n times, for n up to its length.
     """
 
     def __init__(self):
@@ -22,27 +22,27 @@ class Echo(SentenceTranslator):
         self.batches = []
         self.beams = []
 
-    def _answer(self, text):
+    def _greedy_fn(self, text):
         self.batch_sizes.append(len(text))
         self.batches.append(text.numpy().tolist())
         return {"translation": text, "score": tf.cast(tf.strings.length(text), "float32") / 10}
 
-    def _beam(self, beam_size, n_best):
+    def _beam_fn(self, beam_size, n_best):
         def search(text):
             self.batch_sizes.append(len(text))
             self.beams.append(beam_size)
-            numbers = range(1, beam_size + 1)
-            found = tf.strings.length(text)[:, None] >= list(numbers)
-            answers = tf.stack([tf.strings.join([text] * number) for number in numbers], axis=1)
-            scores = [-float(number) for number in numbers]
+            counts = range(1, beam_size + 1)
+            exists = tf.strings.length(text)[:, None] >= list(counts)
+            hypotheses = tf.stack([tf.strings.join([text] * count) for count in counts], axis=1)
+            scores = [-float(count) for count in counts]
             return {
-                "translations": tf.where(found, answers, ""),
-                "scores": tf.where(found, scores, MIN_SCORE),
+                "translations": tf.where(exists, hypotheses, ""),
+                "scores": tf.where(exists, scores, MIN_SCORE),
             }
 
         return search
 
-    def _score(self, text, reference):
+    def _score_fn(self, text, reference):
         self.batch_sizes.append(len(text))
         return {
             "score": -tf.cast(tf.strings.length(reference), "float32"),
@@ -50,7 +50,7 @@ class Echo(SentenceTranslator):
         }
 
 
-def test_batches_do_not_show_in_the_answer():
+def test_translations_do_not_depend_on_the_batch_size():
     sentences = [f"sentence {index} à {'x' * index}" for index in range(7)]
     for batch_size, batch_sizes in ((1, [1] * 7), (3, [3, 3, 1]), (7, [7]), (64, [7])):
         echo = Echo()
@@ -61,15 +61,19 @@ def test_batches_do_not_show_in_the_answer():
     assert Echo().translate(sentences) == sentences
 
 
-def test_without_a_batch_size_a_search_has_the_rows_that_are_fastest():
-    sentences = ["a"] * (ROWS + 1)
-    for beam, largest in ((1, ROWS), (5, ROWS // 5), (ROWS + 1, 1)):
+def test_the_default_batch_size_depends_on_the_beam():
+    sentences = ["a"] * (MAX_HYPOTHESES + 1)
+    for beam, batch_size in (
+        (1, MAX_HYPOTHESES),
+        (5, MAX_HYPOTHESES // 5),
+        (MAX_HYPOTHESES + 1, 1),
+    ):
         echo = Echo()
-        echo.translate(sentences[: 2 * largest + 1], beam=beam)
-        assert max(echo.batch_sizes) == largest
+        echo.translate(sentences[: 2 * batch_size + 1], beam=beam)
+        assert max(echo.batch_sizes) == batch_size
 
 
-def test_sentences_of_similar_lengths_go_together():
+def test_sentences_of_similar_lengths_form_a_batch():
     sentences = ["aaaa", "b", "ccccc", "dd", "", "ééé"]
     echo = Echo()
     assert echo.translate(sentences, batch_size=2) == sentences
@@ -77,7 +81,7 @@ def test_sentences_of_similar_lengths_go_together():
     assert [len(set(batch)) for batch in echo.batches] == [2, 2, 2]
     batches = sorted(echo.batches, key=lambda batch: len(batch[0]))
     assert [text for batch in batches for text in batch] == sorted(in_bytes, key=len)
-    # What is equally long stays in its order, so that the batches are always the same.
+    # The order is stable, so that batches are deterministic.
     echo = Echo()
     echo.translate(["b", "a", "c", "d"], batch_size=2)
     assert sorted(echo.batches) == [[b"b", b"a"], [b"c", b"d"]]
@@ -114,32 +118,32 @@ def test_a_beam_of_one_is_greedy_search():
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"beam": 0}, "beam is 0; give 1 or more"),
-        ({"n_best": 0}, "n_best is 0; give 1 or more"),
-        ({"beam": 3, "n_best": 4}, "n_best is 4, and the beam 3; give a beam of 4 or more"),
+        ({"beam": 0}, "beam is 0"),
+        ({"n_best": 0}, "n_best is 0"),
+        ({"beam": 3, "n_best": 4}, "n_best is 4 and beam 3"),
         ({"beam": "2"}, "beam is '2'; give an integer"),
         ({"n_best": 1.0}, "n_best is 1.0; give an integer"),
-        ({"batch_size": 0}, "batch_size is 0; give 1 or more"),
-        ({"batch_size": -1}, "batch_size is -1; give 1 or more"),
+        ({"batch_size": 0}, "batch_size is 0"),
+        ({"batch_size": -1}, "batch_size is -1"),
     ],
 )
-def test_numbers_that_make_no_sense(options, message):
+def test_options_out_of_range(options, message):
     with pytest.raises(InputError, match=message):
         Echo().translate(["a"], **options)
 
 
-def test_what_is_no_sentence():
+def test_inputs_that_are_not_texts():
     with pytest.raises(InputError, match="sentences: number 1 is None; give each as str or bytes"):
         Echo().translate([None])
     with pytest.raises(InputError, match="sentences: expected a list of sentences, got None"):
         Echo().translate(None)
     with pytest.raises(InputError, match="references: number 1 is 3"):
         Echo().score_pairs(["a"], [3])
-    with pytest.raises(InputError, match="batch_size is -1; give 1 or more"):
+    with pytest.raises(InputError, match="batch_size is -1"):
         Echo().score_pairs(["a"], ["b"], batch_size=-1)
 
 
-def test_where_there_are_no_beams():
+def test_a_translator_without_beam_search():
     class Greedy(SentenceTranslator):
         pass
 
@@ -147,11 +151,11 @@ def test_where_there_are_no_beams():
         Greedy().translate(["a"], beam=2)
 
 
-def test_the_lowest_score_is_the_least_number_there_is():
+def test_the_minimum_score_is_the_lowest_float32():
     assert tf.float32.min == MIN_SCORE
 
 
-def test_any_iterable_will_do():
+def test_any_iterable_is_accepted():
     assert Echo().translate(sentence for sentence in ("a", b"b")) == ["a", "b"]
     assert Echo().translate(("a",)) == ["a"]
     assert Echo().translate([]) == []
@@ -159,7 +163,7 @@ def test_any_iterable_will_do():
     assert Echo().score_pairs([], []) == []
 
 
-def test_one_sentence_is_no_list():
+def test_a_single_sentence_is_refused():
     for sentence in ("Go.", b"Go."):
         with pytest.raises(InputError, match="put it in brackets"):
             Echo().translate(sentence)
@@ -174,11 +178,11 @@ def test_pairs():
     assert echo.batch_sizes == [2, 1]
     assert isinstance(pairs[0].score, float)
     assert isinstance(pairs[0].num_tokens, int)
-    with pytest.raises(InputError, match="2 sentences and 1 references; give one for each"):
+    with pytest.raises(InputError, match="2 sentences and 1 references"):
         echo.score_pairs(["a", "b"], ["c"])
 
 
-def test_text_that_was_read_from_bytes_becomes_those_bytes():
+def test_surrogate_escapes_are_encoded_as_the_original_bytes():
     assert encode_texts(["à", "\udcff", b"\xff"]) == [b"\xc3\xa0", b"\xff", b"\xff"]
 
 
@@ -189,26 +193,26 @@ def test_tensors():
     assert (nothing.dtype, nothing.shape) == (tf.string, (0,))
 
 
-def test_two_batches_side_by_side():
-    """Each of the first two batches waits for the other to have begun."""
+def test_two_batches_run_concurrently():
+    """Each of the first two batches waits until the other has started."""
 
     class Waiting(Echo):
         barrier = threading.Barrier(2)
 
-        def _answer(self, text):
+        def _greedy_fn(self, text):
             self.barrier.wait(timeout=10)
-            return super()._answer(text)
+            return super()._greedy_fn(text)
 
     sentences = list("dcba")
     assert Waiting().translate(sentences, batch_size=1) == sentences
 
 
-def test_an_error_in_a_batch_is_passed_on():
+def test_an_error_in_a_batch_propagates():
     class Failing(Echo):
-        def _answer(self, text):
+        def _greedy_fn(self, text):
             if b"bb" in text.numpy():
                 raise InputError("not this one")
-            return super()._answer(text)
+            return super()._greedy_fn(text)
 
     for sentences in (["bb"], ["a", "bb", "ccc"]):
         with pytest.raises(InputError, match="not this one"):

@@ -1,4 +1,4 @@
-"""Files that are translated, killed on the way, and gone on with."""
+"""Translation of files, isolation of failures, and resuming after a kill."""
 
 import gzip
 import hashlib
@@ -16,20 +16,24 @@ from pathlib import Path
 import pytest
 
 from keras_s2s.translation import file_translation
-from keras_s2s.translation.file_translation import translate_file
+from keras_s2s.translation.file_translation import (
+    MAX_CONSECUTIVE_FAILURES,
+    isolate_failures,
+    translate_file,
+)
 from keras_s2s.translation.journal import ResumableOutput
-from keras_s2s.translation.output_format import Wanted
+from keras_s2s.translation.output_format import OutputOptions
 from keras_s2s.utils.errors import InputError
 from keras_s2s.utils.signals import Interrupted
 
 KERAS_S2S = Path(sys.executable).with_name("keras-s2s")
 
-# A process of its own that can be killed without a wait for TensorFlow: its model turns lines
-# around, and fails for those with "bad" in them.
+# A script to kill, which need not import TensorFlow. Its model reverses lines, and fails for those
+# that contain "bad".
 TRANSLATE = """
 import sys, time
-from keras_s2s.file_translation import translate_file
-from keras_s2s.line_answers import Wanted
+from keras_s2s.translation.file_translation import translate_file
+from keras_s2s.translation.output_format import OutputOptions
 
 class Backwards:
     def translate(self, sentences, **options):
@@ -40,14 +44,14 @@ class Backwards:
         return [[text] for text in texts], [[-float(len(text))] for text in texts]
 
 result = translate_file(
-    Backwards, "backwards", sys.argv[1], sys.argv[2], Wanted(), window_lines=int(sys.argv[3])
+    Backwards, "backwards", sys.argv[1], sys.argv[2], OutputOptions(), window_lines=int(sys.argv[3])
 )
 assert result.num_lines
 """
 
 
 class Backwards:
-    """Turns lines around; fails for those with "bad" in them; remembers what it was asked."""
+    """A model that reverses lines, fails for those that contain "bad", and records its batches."""
 
     def __init__(self, after=None):
         self.asked = []
@@ -61,13 +65,13 @@ class Backwards:
         if self.after is not None:
             self.after(len(self.asked))
         texts = [sentence.decode("utf-8", "replace")[::-1] for sentence in sentences]
-        scores = [[-float(len(text) + place) for place in range(n_best)] for text in texts]
+        scores = [[-float(len(text) + rank) for rank in range(n_best)] for text in texts]
         return [[text] * n_best for text in texts], scores
 
 
-def translate(source, target, model=None, wanted=None, **options):
-    model = model or Backwards()
-    return translate_file(lambda: model, "backwards", source, target, wanted or Wanted(), **options)
+def translate(source, target, model=None, options=None, **arguments):
+    model, options = model or Backwards(), options or OutputOptions()
+    return translate_file(lambda: model, "backwards", source, target, options, **arguments)
 
 
 def names(folder):
@@ -76,7 +80,7 @@ def names(folder):
 
 @pytest.fixture
 def source(tmp_path):
-    """A thousand lines, some of them equal, one of them bad."""
+    """A thousand lines, with duplicates and a bad one."""
     lines = [f"{number % 700} times {'x' * (number % 13)}" for number in range(1000)]
     lines[500] = "a bad one"
     path = tmp_path / "a.txt"
@@ -90,7 +94,7 @@ def expected(source):
     return "".join(f"{'' if 'bad' in line else line[::-1]}\n" for line in lines)
 
 
-def test_a_line_for_a_line(source, expected, tmp_path, capsys):
+def test_one_output_line_per_input_line(source, expected, tmp_path, capsys):
     model, target = Backwards(), tmp_path / "new" / "b.txt"
     result = translate(source, target, model, window_lines=300)
     assert result == (1000, 1, target.with_name("b.txt.failed.tsv"))
@@ -98,13 +102,13 @@ def test_a_line_for_a_line(source, expected, tmp_path, capsys):
     assert result.failures.read_text() == "501\tValueError: a bad line, or two\ta bad one\n"
     assert names(target.parent) == ["b.txt", "b.txt.failed.tsv"]
     assert capsys.readouterr().err.startswith("1,000 lines, ")
-    # Each distinct line of a window once, and those of about the same length together.
+    # Each distinct line of a window is translated once, in batches of similar lengths.
     asked = [line for lines in model.asked for line in lines]
     assert len(asked) < 1000
     assert all(lines == sorted(lines, key=len) for lines in model.asked)
 
 
-def test_packed_input(source, expected, tmp_path):
+def test_compressed_input(source, expected, tmp_path):
     packed = tmp_path / "a.txt.gz"
     packed.write_bytes(gzip.compress(source.read_bytes()))
     translate(packed, tmp_path / "b.txt", window_lines=64)
@@ -114,11 +118,11 @@ def test_packed_input(source, expected, tmp_path):
 def test_failed_lines_have_all_columns(tmp_path):
     source, target = tmp_path / "a.txt", tmp_path / "b.txt"
     source.write_text("ab\nbad\n", encoding="utf-8")
-    translate(source, target, wanted=Wanted(2, 2, True))
+    translate(source, target, options=OutputOptions(2, 2, True))
     assert target.read_text() == "1\tba\t-2.000000\n1\tba\t-3.000000\n2\t\tnan\n"
 
 
-def test_nothing_in_nothing_out(tmp_path):
+def test_an_empty_file(tmp_path):
     source, target = tmp_path / "a.txt", tmp_path / "b.txt"
     source.touch()
     assert translate(source, target).num_lines == 0
@@ -131,8 +135,8 @@ def test_killed_at_random_moments(packed, source, expected, tmp_path):
     if packed:
         plain, source = source, tmp_path / "packed.gz"
         source.write_bytes(gzip.compress(plain.read_bytes()))
-    target, moments, kills = tmp_path / "b.txt", random.Random(7), 0
-    # By this name the package knows that it need not import everything.
+    target, rng, kills = tmp_path / "b.txt", random.Random(7), 0
+    # With this name the package does not import TensorFlow.
     script = tmp_path / "keras-s2s.py"
     script.write_text(TRANSLATE, encoding="utf-8")
     words = [sys.executable, script, source, target, "20", "0.004"]
@@ -143,7 +147,7 @@ def test_killed_at_random_moments(packed, source, expected, tmp_path):
             deadline = time.monotonic() + 60
             while process.poll() is None and time.monotonic() < deadline and kills < 6:
                 if journal.exists() and journal.stat().st_mtime_ns > before:
-                    time.sleep(moments.uniform(0, 0.02))
+                    time.sleep(rng.uniform(0, 0.02))
                     process.kill()
                     break
                 time.sleep(0.001)
@@ -153,15 +157,15 @@ def test_killed_at_random_moments(packed, source, expected, tmp_path):
         kills += 1
         assert not target.exists()
     assert (process.returncode, kills) == (0, 6), err
-    assert b"goes on after " in err
+    assert b"resuming after " in err
     assert target.read_text(encoding="utf-8") == expected
     assert (tmp_path / "b.txt.failed.tsv").read_text().count("\n") == 1
     assert not journal.parent.exists()
 
 
 @pytest.mark.parametrize("step", range(12))
-def test_killed_between_any_two_steps_at_the_end(step, source, expected, tmp_path, monkeypatch):
-    """The end is several renames and removals; after each of them the same call goes on."""
+def test_killed_between_any_two_steps_of_finishing(step, source, expected, tmp_path, monkeypatch):
+    """Finishing renames and removes files; after each step the same call completes it."""
     target = tmp_path / "b.txt"
     done = []
 
@@ -194,7 +198,7 @@ def test_killed_between_any_two_steps_at_the_end(step, source, expected, tmp_pat
             assert len(done) == step
         else:
             assert len(done) <= step
-            assert step > 7, "the steps are more than a few"
+            assert step > 7, "finishing takes more than 7 steps"
     if (tmp_path / "b.txt.partial" / "journal.json").exists():
         assert translate(source, target, Backwards(after=pytest.fail)).num_failed == 1
     assert target.read_text(encoding="utf-8") == expected
@@ -202,8 +206,8 @@ def test_killed_between_any_two_steps_at_the_end(step, source, expected, tmp_pat
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
-def test_asked_to_end(number, source, expected, tmp_path, capsys, monkeypatch):
-    monkeypatch.setattr(file_translation, "LINES_AT_A_TIME", 50)
+def test_shutdown_by_a_signal(number, source, expected, tmp_path, capsys, monkeypatch):
+    monkeypatch.setattr(file_translation, "BATCH_LINES", 50)
     target = tmp_path / "b.txt"
     source.write_bytes(source.read_bytes().replace(b"bad", b"good"))
     expected = expected.replace("\n\n", "\neno doog a\n")
@@ -211,19 +215,17 @@ def test_asked_to_end(number, source, expected, tmp_path, capsys, monkeypatch):
     with pytest.raises(Interrupted) as error:
         translate(source, target, model, window_lines=200)
     assert error.value.signal_number == number
-    assert str(error.value) == (
-        f"{tmp_path / 'b.txt.partial'} keeps 400 lines; the same command goes on with them"
-    )
-    assert len(model.asked) == 10, "it does not end the window first"
+    assert str(error.value).startswith(f"{tmp_path / 'b.txt.partial'} keeps 400 lines; ")
+    assert len(model.asked) == 10, "it does not complete the window first"
     assert not target.exists()
     translate(source, target, window_lines=200)
-    assert "goes on after 400 lines\n" in capsys.readouterr().err
+    assert "resuming after 400 lines\n" in capsys.readouterr().err
     assert target.read_text(encoding="utf-8") == expected
 
 
 @pytest.fixture
-def begun(source, tmp_path):
-    """Ended after 200 lines."""
+def partial(source, tmp_path):
+    """Progress of 200 lines."""
 
     def stop(calls):
         if calls == 3:
@@ -235,64 +237,64 @@ def begun(source, tmp_path):
     return tmp_path / "b.txt.partial"
 
 
-def test_what_was_begun_must_fit(begun, source, expected, tmp_path):
+def test_progress_must_match_the_call(partial, source, expected, tmp_path):
     target, whole = tmp_path / "b.txt", source.read_bytes()
     for options, name in (
-        ({"wanted": Wanted(with_scores=True)}, "with-scores"),
+        ({"options": OutputOptions(with_scores=True)}, "with-scores"),
         ({"window_lines": 10}, "window-lines"),
     ):
-        with pytest.raises(InputError, match=f"was begun with another {name}; give the same"):
+        with pytest.raises(InputError, match=f"was started with another {name}; "):
             translate(source, target, **{"window_lines": 100, **options})
-    with pytest.raises(InputError, match="was begun with another model; give the same"):
-        translate_file(Backwards, "forwards", source, target, Wanted(), window_lines=100)
+    with pytest.raises(InputError, match="was started with another model; "):
+        translate_file(Backwards, "forwards", source, target, OutputOptions(), window_lines=100)
     source.write_bytes(whole.replace(b"7 times", b"8 times", 1))
     with pytest.raises(InputError, match=r"a.txt: its first 200 lines are not those that"):
         translate(source, target, window_lines=100)
     source.write_bytes(whole[:900])
     with pytest.raises(InputError, match=r"a.txt: its first 200 lines are not those that"):
         translate(source, target, window_lines=100)
-    # What comes after may be other text, and the time of the file does not count.
+    # Text after the prefix may differ, and the time of the file is ignored.
     source.write_bytes(whole + b"more\n")
     translate(source, target, window_lines=100)
     assert target.read_text(encoding="utf-8") == f"{expected}erom\n"
 
 
-def test_what_was_begun_is_replaced_only_if_wanted(begun, source, expected, tmp_path):
+def test_progress_is_replaced_with_overwrite(partial, source, expected, tmp_path):
     model = Backwards()
-    translate(source, tmp_path / "b.txt", model, Wanted(with_scores=True), overwrite=True)
+    translate(source, tmp_path / "b.txt", model, OutputOptions(with_scores=True), overwrite=True)
     first = expected.split("\n")[0]
     assert (tmp_path / "b.txt").read_text().startswith(f"{first}\t-{len(first)}.000000\n")
     assert names(tmp_path) == ["a.txt", "b.txt", "b.txt.failed.tsv"]
 
 
-def test_the_same_command_goes_on_with_overwrite_too(begun, source, expected, tmp_path, capsys):
+def test_the_same_command_resumes_also_with_overwrite(partial, source, expected, tmp_path, capsys):
     (tmp_path / "b.txt").write_text("old", encoding="utf-8")
-    with pytest.raises(InputError, match="exists already; give --overwrite"):
+    with pytest.raises(InputError, match="exists already"):
         translate(source, tmp_path / "b.txt", window_lines=100)
     translate(source, tmp_path / "b.txt", window_lines=100, overwrite=True)
-    assert "goes on after 200 lines" in capsys.readouterr().err
+    assert "resuming after 200 lines" in capsys.readouterr().err
     assert (tmp_path / "b.txt").read_text(encoding="utf-8") == expected
 
 
-def test_changed_or_damaged_work(begun, source, expected, tmp_path):
-    target, output, journal = tmp_path / "b.txt", begun / "output.txt", begun / "journal.json"
+def test_damaged_progress(partial, source, expected, tmp_path):
+    target, output, journal = tmp_path / "b.txt", partial / "output.txt", partial / "journal.json"
     content, state = output.read_bytes(), journal.read_bytes()
     for damaged in (content[:-1], b"X" + content[1:]):
         output.write_bytes(damaged)
-        with pytest.raises(InputError, match=r"output.txt: has been changed since it was written"):
+        with pytest.raises(InputError, match=r"output.txt: has been changed"):
             translate(source, target, window_lines=100)
     for broken in (b"", b"[]", b'{"source": 1}', state.replace(b"num_lines", b"number")):
         journal.write_bytes(broken)
         with pytest.raises(InputError, match=r"journal.json: cannot be read, or is damaged"):
             translate(source, target, window_lines=100)
     journal.write_bytes(state)
-    # More than the journal knows is what a kill leaves.
+    # A kill can leave more output than the journal lists.
     output.write_bytes(content + b"half a li")
     translate(source, target, window_lines=100)
     assert target.read_text(encoding="utf-8") == expected
 
 
-def test_two_processes_do_not_write_the_same_file(source, tmp_path):
+def test_the_output_is_locked_against_other_processes(source, tmp_path):
     with (
         ResumableOutput(tmp_path / "b.txt"),
         pytest.raises(InputError, match="another process is writing there"),
@@ -300,10 +302,10 @@ def test_two_processes_do_not_write_the_same_file(source, tmp_path):
         translate(source, tmp_path / "b.txt")
 
 
-def test_places_that_do_not_do(source, tmp_path):
-    with pytest.raises(InputError, match="is a folder; give a file as --output"):
+def test_invalid_outputs(source, tmp_path):
+    with pytest.raises(InputError, match=r"is a folder; .*--output"):
         translate(source, tmp_path)
-    with pytest.raises(InputError, match="/dev/null: is no file that can be replaced"):
+    with pytest.raises(InputError, match="/dev/null: is not a regular file"):
         translate(source, "/dev/null", overwrite=True)
     with pytest.raises(InputError, match="none: no such file"):
         translate(tmp_path / "none", tmp_path / "b.txt")
@@ -321,20 +323,68 @@ def test_a_full_disk(source, expected, tmp_path, monkeypatch):
 
     with monkeypatch.context() as patched:
         patched.setattr(os, "fsync", fill)
-        with pytest.raises(InputError, match=r"No space left on device; .*partial keeps what is"):
+        with pytest.raises(
+            InputError, match=r"No space left on device; .*partial keeps the progress"
+        ):
             translate(source, target, window_lines=100)
     translate(source, target, window_lines=100)
     assert target.read_text(encoding="utf-8") == expected
 
 
-def test_a_broken_model_is_no_thousand_broken_lines(source, tmp_path):
+def test_a_model_that_always_fails_ends_the_translation(source, tmp_path):
     source.write_text("bad\n" * 300 + "".join(f"bad {number}\n" for number in range(300)))
     with pytest.raises(ValueError, match="a bad line"):
         translate(source, tmp_path / "b.txt")
     assert not (tmp_path / "b.txt").exists()
 
 
-def test_a_link_stays_one(source, tmp_path):
+def double_except(bad, calls):
+    """Make a batch function that fails for bad values and records the sizes of its batches."""
+
+    def double(values):
+        calls.append(len(values))
+        if bad & set(values):
+            raise ValueError(f"no {min(bad & set(values))}")
+        return [2 * value for value in values]
+
+    return double
+
+
+@pytest.mark.parametrize("bad", [set(), {0}, {999}, {3, 4, 500}])
+def test_only_bad_values_fail(bad):
+    calls = []
+    results = isolate_failures(double_except(bad, calls))(range(1000))
+    for value, result in enumerate(results):
+        if value in bad:
+            assert isinstance(result, ValueError)
+            assert str(result) == f"no {value}"
+        else:
+            assert result == 2 * value
+    assert len(calls) <= 1 + 2 * 10 * len(bad)
+
+
+def test_a_function_that_always_fails_raises():
+    calls = []
+    with pytest.raises(ValueError, match=f"no {MAX_CONSECUTIVE_FAILURES - 1}"):
+        isolate_failures(double_except(set(range(10**4)), calls))(range(10**4))
+    assert len(calls) < 300
+    # Failures with a success in between are not consecutive.
+    isolated = isolate_failures(double_except(set(range(0, 1000, 2)), []))
+    assert sum(isinstance(result, ValueError) for result in isolated(range(1000))) == 500
+
+
+def test_errors_that_concern_the_whole_batch():
+    def refuse(values):
+        raise InputError("not with this beam")
+
+    with pytest.raises(InputError, match="not with this beam"):
+        isolate_failures(refuse)([1, 2])
+    [lost] = isolate_failures(lambda values: [])([1])
+    assert str(lost) == "0 results for 1 values"
+    assert isolate_failures(lambda values: [])([]) == []
+
+
+def test_a_symbolic_link_is_followed(source, tmp_path):
     (tmp_path / "far").mkdir()
     (tmp_path / "b.txt").symlink_to(tmp_path / "far" / "real.txt")
     translate(source, tmp_path / "b.txt")
@@ -342,7 +392,7 @@ def test_a_link_stays_one(source, tmp_path):
     assert names(tmp_path / "far") == ["real.txt", "real.txt.failed.tsv"]
 
 
-def test_in_a_thread_there_are_no_signals(source, tmp_path):
+def test_translation_in_a_thread(source, tmp_path):
     thread = threading.Thread(target=translate, args=(source, tmp_path / "b.txt"))
     thread.start()
     thread.join()
@@ -377,21 +427,21 @@ def test_the_same_as_from_standard_input(
     assert all(line.count("\t") == 1 for line in written[:-1])
 
 
-def test_options_that_go_together(refused, trained_run, tmp_path):
+def test_combinations_of_options(refused, trained_run, tmp_path):
     files = ["--input", trained_run / "history.csv", "--output", tmp_path / "b.txt"]
-    for more, message in (
-        (files[:2], "--input and --output go together; give both"),
-        (files[2:], "--input and --output go together; give both"),
-        ([*files, "Go."], "sentences are given, and --input too; give one of them"),
-        (["--overwrite"], "--overwrite is for --output; give --input and --output with it"),
-        ([*files[:3], trained_run / "run.json"], "exists already; give --overwrite"),
-        (["--input", tmp_path / "none", *files[2:]], "none: no such file; check the name"),
+    for arguments, message in (
+        (files[:2], "--input and --output go together"),
+        (files[2:], "--input and --output go together"),
+        ([*files, "Go."], "sentences are given, and --input too"),
+        (["--overwrite"], "--overwrite is for --output"),
+        ([*files[:3], trained_run / "run.json"], "exists already"),
+        (["--input", tmp_path / "none", *files[2:]], "none: no such file"),
     ):
-        assert message in refused("translate", trained_run, *more)
+        assert message in refused("translate", trained_run, *arguments)
     assert "no such file or folder" in refused("translate", tmp_path / "none", *files)
 
 
-def test_failed_lines_are_told(command, trained_run, tmp_path, monkeypatch):
+def test_failed_lines_are_reported(command, trained_run, tmp_path, monkeypatch):
     import keras_s2s as s2s
 
     translate = s2s.Translator.translate
@@ -417,13 +467,13 @@ def checksum(path):
 
 
 @pytest.mark.slow
-def test_a_million_lines_killed_and_gone_on_with(trained_run, tmp_path):
-    """A real model, if a tiny one; nearly all lines are different, and say what number they are."""
-    source, kills, moments = tmp_path / "a.txt", 0, random.Random(1)
+def test_a_million_lines_killed_and_resumed(trained_run, tmp_path):
+    """With a real, tiny model; nearly all lines are distinct."""
+    source, kills, rng = tmp_path / "a.txt", 0, random.Random(1)
     words = ["I", "won", "stop", "go", "you", "are", "my", "old", "friend", "too"]
     with open(source, "w", encoding="utf-8") as file:
         for number in range(1_000_000):
-            some = moments.choices(words, k=moments.randint(0, 8))
+            some = rng.choices(words, k=rng.randint(0, 8))
             file.write(f"{' '.join(some)} {number if number % 10 else ''}\n")
     command = [KERAS_S2S, "translate", trained_run, "--input", source, "--output"]
     whole, resumed = tmp_path / "whole.txt", tmp_path / "resumed.txt"
@@ -432,9 +482,9 @@ def test_a_million_lines_killed_and_gone_on_with(trained_run, tmp_path):
     done = 0
     for kills in range(1, 9):
         with subprocess.Popen([*command, resumed]) as process:
-            goal = done + moments.randint(1, 15) * 8192
+            goal = done + rng.randint(1, 15) * 8192
             while process.poll() is None:
-                time.sleep(moments.uniform(0, 0.2))
+                time.sleep(rng.uniform(0, 0.2))
                 if journal.exists() and json.loads(journal.read_text())["num_lines"] >= goal:
                     process.kill()
         assert process.returncode == -signal.SIGKILL

@@ -1,9 +1,11 @@
+"""Reading files of lines in windows."""
+
 import gzip
 import hashlib
 
 import pytest
 
-from keras_s2s.translation import line_reader as windows
+from keras_s2s.translation import line_reader
 from keras_s2s.translation.line_reader import LineReader
 from keras_s2s.utils.errors import InputError
 
@@ -23,17 +25,17 @@ def all_windows(reader):
 
 
 @pytest.mark.parametrize("size", [1, 2, 5, 100])
-def test_all_lines_once(file, size):
+def test_windows_contain_all_lines_once(file, size):
     with LineReader(file, size) as reader:
-        found = all_windows(reader)
-        assert [line for window in found for line in window] == LINES
-        assert {len(window) for window in found[:-1]} <= {size}
+        windows = all_windows(reader)
+        assert [line for window in windows for line in window] == LINES
+        assert {len(window) for window in windows[:-1]} <= {size}
         assert (reader.num_lines, reader.num_bytes) == (5, len(CONTENT))
         assert reader.checksum == hashlib.sha256(CONTENT).hexdigest()
-        assert reader.share == 1
+        assert reader.progress == 1
 
 
-def test_what_was_read_before_is_skipped(file):
+def test_skipping_a_prefix(file):
     with LineReader(file, 2) as reader, LineReader(file, 2) as other:
         reader.window()
         other.skip(reader.num_bytes, reader.num_lines)
@@ -42,7 +44,7 @@ def test_what_was_read_before_is_skipped(file):
         assert other.checksum == reader.checksum
 
 
-def test_a_last_line_that_goes_on_is_another(tmp_path):
+def test_a_last_line_that_has_grown_changes_the_checksum(tmp_path):
     file = tmp_path / "lines.txt"
     file.write_bytes(b"one\ntwo")
     with LineReader(file) as before:
@@ -56,8 +58,8 @@ def test_a_last_line_that_goes_on_is_another(tmp_path):
         assert longer.checksum != before.checksum
 
 
-def test_a_window_is_no_larger_than_memory(tmp_path, monkeypatch):
-    monkeypatch.setattr(windows, "WINDOW_BYTES", 10)
+def test_windows_have_a_maximum_number_of_bytes(tmp_path, monkeypatch):
+    monkeypatch.setattr(line_reader, "WINDOW_BYTES", 10)
     file = tmp_path / "lines.txt"
     file.write_bytes(b"four\n" * 5)
     with LineReader(file) as reader:
@@ -68,13 +70,13 @@ def test_an_empty_file(tmp_path):
     file = tmp_path / "lines.txt"
     file.touch()
     with LineReader(file) as reader:
-        assert (reader.window(), reader.share) == ([], None)
+        assert (reader.window(), reader.progress) == ([], None)
 
 
-def test_files_that_cannot_be_read(tmp_path):
-    with pytest.raises(InputError, match=r"none: no such file; check the name"):
+def test_unreadable_files(tmp_path):
+    with pytest.raises(InputError, match=r"none: no such file"):
         LineReader(tmp_path / "none")
-    with pytest.raises(InputError, match=r"is a folder; give a file"):
+    with pytest.raises(InputError, match=r"is a folder"):
         LineReader(tmp_path)
     file = tmp_path / "lines.gz"
     file.write_bytes(gzip.compress(b"line\n" * 1000)[:-9])

@@ -1,4 +1,4 @@
-"""Text to text: what a translator answers, and what becomes of it on disk."""
+"""Translators: translations, and files on disk."""
 
 import json
 import logging
@@ -14,24 +14,35 @@ import tensorflow as tf
 import keras_s2s as s2s
 from keras_s2s.translation.exported_translator import ExportedTranslator
 
-ODD = ["", " ", "\t", b"\xff\xfe", "\x00", "a" * 100_000, "word " * 10_000, "<eos>", "🙂", "go\ngo"]
+EDGE_CASES = [
+    "",
+    " ",
+    "\t",
+    b"\xff\xfe",
+    "\x00",
+    "a" * 100_000,
+    "word " * 10_000,
+    "<eos>",
+    "🙂",
+    "go\ngo",
+]
 
 
-def test_odd_texts_get_valid_answers(translator):
-    answers, scores = translator.translate(ODD, return_scores=True)
-    assert len(answers) == len(ODD)
+def test_edge_cases_get_valid_translations(translator):
+    answers, scores = translator.translate(EDGE_CASES, return_scores=True)
+    assert len(answers) == len(EDGE_CASES)
     assert answers[:3] == ["", "", ""]
     assert scores[:3] == [0.0, 0.0, 0.0]
     assert np.isfinite(scores).all()
     assert all("\n" not in answer for answer in answers)
 
 
-def test_what_looks_like_a_special_token_is_an_unknown_word(translator):
+def test_special_tokens_in_the_text_are_unknown_words(translator):
     eos, unknown = translator.translate(["<eos> go", "qwzx go"])
     assert eos == unknown
 
 
-def test_no_sentence_at_all(translator):
+def test_an_empty_list(translator):
     assert translator.translate([]) == []
     assert translator.translate([], return_scores=True) == ([], [])
 
@@ -41,23 +52,23 @@ def test_a_bare_sentence_is_refused(translator):
         translator.translate("Go.")
 
 
-def test_the_same_alone_and_in_100_random_batches(translator, phrasebook):
+def test_translations_do_not_depend_on_the_batch(translator, phrasebook):
     sentences = phrasebook.source[:300:3]
     alone = {text: translator.translate([text])[0] for text in sentences}
-    assert len(set(alone.values())) > 20, "a model that always says the same proves nothing"
+    assert len(set(alone.values())) > 20, "the translations must differ"
     choice = random.Random(0)
     for _ in range(100):
         batch = choice.sample(sentences, choice.randint(1, 33))
         assert translator.translate(batch) == [alone[text] for text in batch]
 
 
-def test_scores_are_those_of_the_answers(translator, phrasebook):
+def test_scores_are_those_of_the_translations(translator, phrasebook):
     sentences = phrasebook.source[:50]
     answers, scores = translator.translate(sentences, return_scores=True)
     for answer, score, pair in zip(
         answers, scores, translator.score_pairs(sentences, answers), strict=True
     ):
-        # An answer with an unknown word in it scores the same, since "<unk>" is one.
+        # "<unk>" in a translation is an unknown word, and so scores the same.
         if len(answer.split()) < translator.num_steps:
             assert pair.score == pytest.approx(score, abs=1e-4)
             assert pair.num_tokens == len(answer.split()) + 1
@@ -90,7 +101,7 @@ def test_a_loaded_translator_can_be_trained_further(translator, phrasebook, tmp_
     assert loaded.model.evaluate(data, verbose=0, return_dict=True)["loss"] < before
 
 
-def test_save_wants_a_keras_file(translator, tmp_path):
+def test_save_requires_the_keras_suffix(translator, tmp_path):
     with pytest.raises(s2s.InputError, match=r"\.keras"):
         translator.save(tmp_path / "model.h5")
     assert list(tmp_path.iterdir()) == []
@@ -112,7 +123,7 @@ def test_a_failed_save_leaves_the_old_file(translator, tmp_path, monkeypatch):
     assert [path.name for path in tmp_path.iterdir()] == ["model.keras"]
 
 
-def test_load_says_what_is_wrong(tmp_path):
+def test_errors_of_load(tmp_path):
     with pytest.raises(s2s.InputError, match="no such file"):
         s2s.Translator.load(tmp_path / "none.keras")
     (tmp_path / "text.keras").write_text("hello")
@@ -123,9 +134,9 @@ def test_load_says_what_is_wrong(tmp_path):
         s2s.Translator.load(tmp_path / "other.keras")
 
 
-def test_parts_that_do_not_belong_together(translator):
+def test_a_tokenizer_of_another_size_is_refused(translator):
     other = s2s.WordTokenizer.fit(["one two"])
-    with pytest.raises(ValueError, match="do not belong together"):
+    with pytest.raises(ValueError, match=r"tokenizer has .* tokens and the model"):
         s2s.Translator(translator.model, other, translator.target_tokenizer)
 
 
@@ -142,7 +153,7 @@ def test_options_that_need_attention(translator, options, message):
         s2s.Translator(*parts, **options)
 
 
-def test_replacing_words_needs_words():
+def test_replace_unknown_needs_word_tokenizers():
     subwords = s2s.SentencePieceTokenizer.fit(["go on go", "on and on"], vocab_size=20)
     words = s2s.WordTokenizer.fit(["one two"])
     sizes = {"embed_size": 4, "num_hiddens": 4, "num_layers": 1}
@@ -151,14 +162,14 @@ def test_replacing_words_needs_words():
             s2s.Seq2SeqEncoder(len(source), **sizes),
             s2s.Seq2SeqDecoder(len(target), **sizes, attention="luong"),
         )
-        with pytest.raises(ValueError, match="replace_unknown needs a WordTokenizer on both sides"):
+        with pytest.raises(ValueError, match="replace_unknown needs a WordTokenizer"):
             s2s.Translator(model, source, target, replace_unknown=True)
 
 
 # Beams
 
 
-def test_beams_are_at_least_as_probable_as_the_greedy_answer(translator, phrasebook):
+def test_beam_search_finds_more_probable_translations(translator, phrasebook):
     sentences = phrasebook.source[:120:2]
     _, greedy = translator.translate(sentences, return_scores=True)
     for size in (2, 5):
@@ -166,13 +177,16 @@ def test_beams_are_at_least_as_probable_as_the_greedy_answer(translator, phraseb
             sentences, beam=size, n_best=size, return_scores=True
         )
         assert [len(row) for row in answers] == [size] * len(sentences)
-        assert all(len(set(row)) == size for row in answers), "each is another one"
+        assert all(len(set(row)) == size for row in answers), "hypotheses are distinct"
         assert all(row == sorted(row, reverse=True) for row in scores)
         best = [row[0] for row in answers]
         assert best == translator.translate(sentences, beam=size)
         pairs = translator.score_pairs(sentences, best)
-        # Ranked with a length penalty, a longer and less probable one can win.
-        better = [pair.score > own - 1e-4 for pair, own in zip(pairs, greedy, strict=True)]
+        # With a length penalty a longer and less probable one can rank first.
+        better = [
+            pair.score > greedy_score - 1e-4
+            for pair, greedy_score in zip(pairs, greedy, strict=True)
+        ]
         assert np.mean(better) > 0.8
 
 
@@ -184,8 +198,8 @@ def test_beams_do_not_depend_on_the_batch(translator, phrasebook):
     assert translator.translate([], beam=3) == []
 
 
-def test_odd_texts_get_valid_answers_from_beams(translator):
-    answers, scores = translator.translate(ODD, beam=3, n_best=3, return_scores=True)
+def test_edge_cases_get_valid_translations_from_beam_search(translator):
+    answers, scores = translator.translate(EDGE_CASES, beam=3, n_best=3, return_scores=True)
     assert answers[:3] == [[""]] * 3
     assert np.isfinite([score for row in scores for score in row]).all()
 
@@ -201,7 +215,7 @@ def test_without_a_length_penalty_the_scores_are_log_probabilities(translator, p
             assert pair.score == pytest.approx(score, abs=1e-3)
 
 
-def test_options_of_the_search_are_in_the_file(translator, tmp_path):
+def test_search_options_are_saved(translator, tmp_path):
     parts = translator.model, translator.source_tokenizer, translator.target_tokenizer
     options = {"num_steps": 7, "beam_size": 3, "length_penalty": 1.5}
     s2s.Translator(*parts, **options).save(tmp_path / "model.keras")
@@ -210,7 +224,7 @@ def test_options_of_the_search_are_in_the_file(translator, tmp_path):
     assert loaded.beam(tf.constant(["Go."]))["translations"].shape == (1, 3)
 
 
-def test_one_vocabulary_for_both_sides_stays_one(phrasebook, tmp_path):
+def test_a_joint_vocabulary_is_saved(phrasebook, tmp_path):
     joint = s2s.SentencePieceTokenizer.fit(phrasebook.source + phrasebook.target, vocab_size=150)
     sizes = {"embed_size": 4, "num_hiddens": 4, "num_layers": 1}
     model = s2s.Seq2Seq(
@@ -225,8 +239,8 @@ def test_one_vocabulary_for_both_sides_stays_one(phrasebook, tmp_path):
     assert loaded.translate(sentences) == translator.translate(sentences)
 
 
-def test_what_does_not_attend_explains_nothing(translator):
-    with pytest.raises(ValueError, match="only a model with attention can explain its answers"):
+def test_explain_needs_attention(translator):
+    with pytest.raises(ValueError, match="explain needs a model with attention"):
         translator.explain(tf.constant(["Go."]))
 
 
@@ -240,13 +254,13 @@ def test_call_is_translate(translator):
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"num_steps": -1}, "num_steps is -1; give 1 or more"),
-        ({"beam_size": 0}, "beam_size is 0; give 1 or more"),
+        ({"num_steps": -1}, "num_steps is -1"),
+        ({"beam_size": 0}, "beam_size is 0"),
         ({"target_tokenizer": None}, "target_tokenizer is a NoneType, no Tokenizer"),
-        ({"model": None}, "model is a NoneType, no Seq2Seq; give a trained one"),
+        ({"model": None}, "model is a NoneType, no Seq2Seq"),
     ],
 )
-def test_arguments_of_a_wrong_kind(translator, options, message):
+def test_invalid_arguments(translator, options, message):
     names = ("model", "source_tokenizer", "target_tokenizer")
     given = {name: getattr(translator, name) for name in names}
     with pytest.raises(s2s.InputError, match=message):
@@ -259,11 +273,11 @@ def test_no_sentence_to_verify_an_export_with(translator, tmp_path):
     assert not (tmp_path / "models").exists()
 
 
-def test_several_in_a_process_are_no_reason_for_a_remark(translator):
-    remarks = []
-    listener = logging.Handler(logging.WARNING)
-    listener.emit = lambda record: remarks.append(record.getMessage())
-    tf.get_logger().addHandler(listener)
+def test_several_translators_cause_no_retracing_warnings(translator):
+    warnings = []
+    handler = logging.Handler(logging.WARNING)
+    handler.emit = lambda record: warnings.append(record.getMessage())
+    tf.get_logger().addHandler(handler)
     try:
         for _ in range(6):
             one = s2s.Translator(
@@ -271,11 +285,11 @@ def test_several_in_a_process_are_no_reason_for_a_remark(translator):
             )
             one.translate(["Go."])
     finally:
-        tf.get_logger().removeHandler(listener)
-    assert remarks == []
+        tf.get_logger().removeHandler(handler)
+    assert warnings == []
 
 
-def test_half_precision_is_exported_in_full(attending, tmp_path):
+def test_half_precision_is_exported_in_full_precision(attending, tmp_path):
     sizes = {"embed_size": 6, "num_hiddens": 8, "num_layers": 1, "dtype": "mixed_bfloat16"}
     source, target = attending.source_tokenizer, attending.target_tokenizer
     model = s2s.Seq2Seq(
