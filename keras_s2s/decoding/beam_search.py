@@ -27,12 +27,8 @@ from keras_s2s.decoding.hypotheses import (
 from keras_s2s.layers.stacked_rnn import State
 from keras_s2s.models.seq2seq import Seq2Seq
 from keras_s2s.tokenizers.tokenizer import BOS, PAD
+from keras_s2s.utils.checks import check_int, check_number
 from keras_s2s.utils.errors import InputError
-
-NO_ATTENTION = (
-    "coverage_penalty needs attention, and this decoder does not attend; give 0, or a decoder with "
-    "attention"
-)
 
 
 class _BeamState(NamedTuple):
@@ -129,13 +125,12 @@ def beam_search(
         Constraints(min_length, no_repeat_ngram_size, forbid_unknown),
     )
     options.validate(model.decoder.vocab_size)
+    if coverage_penalty and model.decoder.attention is None:
+        raise InputError("coverage_penalty needs a decoder with attention; give 0")
     source = tf.convert_to_tensor(source_ids), tf.convert_to_tensor(source_valid_length)
     if beam_size == 1:
         return _greedy(model, source, options)
     batch = encode_source(model, *source)
-    attends = bool(batch.memory)
-    if coverage_penalty and not attends:
-        raise InputError(NO_ATTENTION)
     num_steps, beams, histories = decode_loop(
         model.decoder,
         batch,
@@ -143,7 +138,7 @@ def beam_search(
         max_steps,
         options.step,
         options.is_active,
-        options.new_histories(source[0], attends),
+        options.new_histories(source[0], attends=bool(batch.memory)),
     )
     scores = options.penalties.score(beams.log_probabilities, max_steps, beams.coverage)
     best, is_finished = select_hypotheses(
@@ -163,16 +158,11 @@ class _BeamSearch(NamedTuple):
 
     def validate(self, vocab_size: int) -> None:
         """Raise an `InputError` if an option is out of range."""
-        if self.beam_size < 1:
-            raise InputError(f"beam_size is {self.beam_size}; give 1 or more")
-        if not 1 <= self.n_best <= self.beam_size:
-            raise InputError(
-                f"n_best is {self.n_best}; give 1 or more, and at most beam_size ({self.beam_size})"
-            )
-        penalties = ("length_penalty", "coverage_penalty")
-        for name, value in zip(penalties, self.penalties, strict=True):
-            if not 0 <= value < float("inf"):
-                raise InputError(f"{name} is {value}; give 0 or more")
+        check_int("beam_size", self.beam_size)
+        advice = f" (beam_size is {self.beam_size})"
+        check_number("n_best", self.n_best, int, advice, ge=1, le=self.beam_size)
+        check_number("length_penalty", self.penalties.alpha, float, ge=0)
+        check_number("coverage_penalty", self.penalties.beta, float, ge=0)
         self.constraints.validate(vocab_size, self.max_steps)
 
     def initial_state(self, source_ids: tf.Tensor, source_valid_length: tf.Tensor) -> _BeamState:
@@ -279,8 +269,6 @@ def _greedy(
     result = decode(model, source, options.max_steps, options.constraints, select_most_probable)
     coverage = tf.zeros(())
     if options.penalties.beta:
-        if result.attention is None:
-            raise InputError(NO_ATTENTION)
         padding = 1.0 - tf.sequence_mask(source[1], tf.shape(source[0])[1], tf.float32)
         coverage = padding[:, None] + tf.reduce_sum(result.attention, axis=2)
     scores = options.penalties.score(result.log_probabilities, result.lengths, coverage)

@@ -6,7 +6,7 @@ from typing import NamedTuple
 import tensorflow as tf
 
 from keras_s2s.tokenizers.tokenizer import EOS, PAD, UNK
-from keras_s2s.utils.checks import check_int
+from keras_s2s.utils.checks import check_int, check_number
 from keras_s2s.utils.errors import InputError
 
 NEG_INF = float("-inf")
@@ -63,13 +63,9 @@ class Constraints:
     def validate(self, vocab_size: int, max_steps: int) -> None:
         """Raise an `InputError` if no hypothesis can satisfy the constraints."""
         check_int("max_steps", max_steps)
-        if not 0 <= self.min_length < max_steps:
-            raise InputError(
-                f"min_length is {self.min_length}; give 0 or more, and less than max_steps "
-                f"({max_steps}), which includes <eos>"
-            )
-        if self.no_repeat_ngram_size < 0:
-            raise InputError(f"no_repeat_ngram_size is {self.no_repeat_ngram_size}; give 0 or more")
+        advice = f" (max_steps is {max_steps})"
+        check_number("min_length", self.min_length, int, advice, ge=0, lt=max_steps)
+        check_int("no_repeat_ngram_size", self.no_repeat_ngram_size, ge=0)
         if vocab_size <= self.min_token_id:
             raise InputError(
                 f"the decoder has {vocab_size} tokens, none of which is allowed; "

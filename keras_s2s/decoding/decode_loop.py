@@ -155,15 +155,12 @@ def decode_loop(
     ) -> tuple[ActiveBatch, Hypotheses]:
         indices = tf.reshape(tf.cast(tf.where(active_mask), tf.int32), [-1])
         rows = tf.reshape(indices[:, None] * rows_per_sentence + tf.range(rows_per_sentence), [-1])
-        remaining = ActiveBatch(
-            batch.batch_size,
-            tf.gather(batch.batch_indices, indices),
-            gather_rows(batch.state, rows),
-            tf.nest.map_structure(lambda tensor: tf.gather(tensor, indices), batch.memory),
+        batch_indices, memory, hypotheses = tf.nest.map_structure(
+            lambda tensor: tf.gather(tensor, indices),
+            (batch.batch_indices, batch.memory, hypotheses),
         )
-        return remaining, tf.nest.map_structure(
-            lambda tensor: tf.gather(tensor, indices), hypotheses
-        )
+        state = gather_rows(batch.state, rows)
+        return ActiveBatch(batch.batch_size, batch_indices, state, memory), hypotheses
 
     def run_while_most_are_active(
         step: tf.Tensor,

@@ -6,7 +6,7 @@ from keras_s2s.decoding.constraints import Constraints, TokenCandidates, top_k_t
 from keras_s2s.decoding.greedy_search import SearchResult, decode, first_sample
 from keras_s2s.models.seq2seq import Seq2Seq
 from keras_s2s.tokenizers.tokenizer import EOS
-from keras_s2s.utils.errors import InputError
+from keras_s2s.utils.checks import check_int, check_number
 
 # Uniform random numbers are multiples of 1 / NUM_VALUES below 1. In float64 the sum of the weights
 # times the largest of them is still less than the sum.
@@ -79,7 +79,11 @@ def sample_search(
     >>> result.ids.shape, result.log_probabilities.shape
     (TensorShape([1, 3, 6]), TensorShape([1, 3]))
     """
-    _validate(num_samples, temperature, top_k, top_p)
+    if num_samples is not None:
+        check_int("num_samples", num_samples)
+    check_number("temperature", temperature, float, gt=0)
+    check_int("top_k", top_k, ge=0)
+    check_number("top_p", top_p, float, gt=0, le=1)
     constraints = Constraints(min_length, no_repeat_ngram_size, forbid_unknown)
     source = tf.convert_to_tensor(source_ids), tf.convert_to_tensor(source_valid_length)
     keys = _random_keys(*source, seed, num_samples or 1)
@@ -98,17 +102,6 @@ def sample_search(
 
     result = decode(model, source, max_steps, constraints, select, num_samples or 1)
     return first_sample(result) if num_samples is None else result
-
-
-def _validate(num_samples: int | None, temperature: float, top_k: int, top_p: float) -> None:
-    if num_samples is not None and num_samples < 1:
-        raise InputError(f"num_samples is {num_samples}; give 1 or more, or None for one")
-    if not 0 < temperature < float("inf"):
-        raise InputError(f"temperature is {temperature}; give more than 0, such as 0.7")
-    if top_k < 0:
-        raise InputError(f"top_k is {top_k}; give 1 or more, or 0 for all tokens")
-    if not 0 < top_p <= 1:
-        raise InputError(f"top_p is {top_p}; give more than 0, and 1 or less")
 
 
 def _sampling_weights(

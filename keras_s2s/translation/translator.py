@@ -19,6 +19,7 @@ from keras_s2s.decoding.config import SearchConfig, search_options
 from keras_s2s.models.mixed_precision import is_half_precision, to_full_precision
 from keras_s2s.models.seq2seq import Seq2Seq
 from keras_s2s.serving.contract import require_contract
+from keras_s2s.serving.signatures import BEAM, EXPLAIN, SCORE, SERVING_DEFAULT
 from keras_s2s.serving.verification import sample_sentences, verify_export
 from keras_s2s.serving.warmup import write_warmup_requests
 from keras_s2s.serving.writer import SignatureFn, write_saved_model
@@ -26,7 +27,7 @@ from keras_s2s.tokenizers.tokenizer import SPECIAL_TOKENS, Tokenizer
 from keras_s2s.tokenizers.word_tokenizer import WordTokenizer
 from keras_s2s.translation.base import SentenceTranslator
 from keras_s2s.translation.graph_functions import GraphFunctions, Outputs
-from keras_s2s.utils.checks import check_ints, check_type
+from keras_s2s.utils.checks import check_int, check_type
 from keras_s2s.utils.errors import InputError, first_line
 from keras_s2s.utils.files import atomic_write
 from keras_s2s.utils.text import encode_texts, string_tensor
@@ -89,15 +90,24 @@ class Translator(GraphFunctions, SentenceTranslator, keras.Model):
     ) -> None:
         super().__init__(**kwargs)
         check_type("model", model, Seq2Seq, "a trained model")
-        for side, tokenizer in (("source", source_tokenizer), ("target", target_tokenizer)):
-            check_type(f"{side}_tokenizer", tokenizer, Tokenizer, "the tokenizer of the model")
-        check_ints(num_steps=num_steps, beam_size=beam_size)
-        attends = model.decoder.attention is not None
-        for name, value in (
-            ("coverage_penalty", coverage_penalty),
-            ("replace_unknown", replace_unknown),
+        for side, tokenizer, layer in (
+            ("source", source_tokenizer, model.encoder),
+            ("target", target_tokenizer, model.decoder),
         ):
-            if value and not attends:
+            check_type(f"{side}_tokenizer", tokenizer, Tokenizer, "the tokenizer of the model")
+            # When Keras loads a file, the vocabulary is still empty here.
+            if len(tokenizer) and len(tokenizer) != layer.vocab_size:
+                raise ValueError(
+                    f"the {side} tokenizer has {len(tokenizer)} tokens and the model "
+                    f"{layer.vocab_size}; give the tokenizer that the model was trained with"
+                )
+        check_int("num_steps", num_steps)
+        self.search_config = SearchConfig(
+            beam_size, length_penalty, coverage_penalty, bool(replace_unknown)
+        )
+        attends = model.decoder.attention is not None
+        for name in ("coverage_penalty", "replace_unknown"):
+            if getattr(self, name) and not attends:
                 raise ValueError(
                     f"{name} needs a decoder with attention, and this one has none; omit it, or "
                     "give the decoder attention='luong'"
@@ -107,23 +117,10 @@ class Translator(GraphFunctions, SentenceTranslator, keras.Model):
             and isinstance(target_tokenizer, WordTokenizer)
         ):
             raise ValueError("replace_unknown needs a WordTokenizer on both sides; omit it")
-        for side, tokenizer, layer in (
-            ("source", source_tokenizer, model.encoder),
-            ("target", target_tokenizer, model.decoder),
-        ):
-            # When Keras loads a file, the vocabulary is still empty here.
-            if len(tokenizer) and len(tokenizer) != layer.vocab_size:
-                raise ValueError(
-                    f"the {side} tokenizer has {len(tokenizer)} tokens and the model "
-                    f"{layer.vocab_size}; give the tokenizer that the model was trained with"
-                )
         self.model = model
         self.source_tokenizer = source_tokenizer
         self.target_tokenizer = target_tokenizer
         self.num_steps = num_steps
-        self.search_config = SearchConfig(
-            int(beam_size), float(length_penalty), float(coverage_penalty), bool(replace_unknown)
-        )
         self.built = True
         self._greedy_fn = _graph_function(self.answer, [TEXT])
         self._score_fn = _graph_function(self.score, [TEXT, REFERENCE])
@@ -159,9 +156,9 @@ class Translator(GraphFunctions, SentenceTranslator, keras.Model):
         Returns:
             For each signature its outputs as arrays.
         """
-        functions = {"beam": self._beam_fn(self.beam_size, self.beam_size)}
+        functions = {BEAM: self._beam_fn(self.beam_size, self.beam_size)}
         if self._explain_fn is not None:
-            functions["explain"] = self._explain_fn
+            functions[EXPLAIN] = self._explain_fn
         starts = range(0, len(sentences), EXTRA_BATCH_SIZE)
         outputs = {}
         for name, function in functions.items():
@@ -274,12 +271,12 @@ class Translator(GraphFunctions, SentenceTranslator, keras.Model):
             )
             served = Translator(self.model, source, target, **self._options())
             signatures: dict[str, tuple[SignatureFn, list[tf.TensorSpec]]] = {
-                "serving_default": (served.answer, [TEXT]),
-                "beam": (served.beam, [TEXT]),
-                "score": (served.score, [TEXT, REFERENCE]),
+                SERVING_DEFAULT: (served.answer, [TEXT]),
+                BEAM: (served.beam, [TEXT]),
+                SCORE: (served.score, [TEXT, REFERENCE]),
             }
             if self.model.decoder.attention is not None:
-                signatures["explain"] = (served.explain, [TEXT])
+                signatures[EXPLAIN] = (served.explain, [TEXT])
             return write_saved_model(
                 folder,
                 signatures,

@@ -5,11 +5,17 @@ from typing import NamedTuple
 import numpy as np
 import pytest
 import tensorflow as tf
-from small_models import VARIANTS, Rules, greedy_in_python, make_model, sources
+from small_models import (
+    VARIANTS,
+    Rules,
+    assert_scores_are_reproduced,
+    greedy_in_python,
+    make_model,
+    sources,
+)
 
 import keras_s2s as s2s
-from keras_s2s.decoding.greedy_search import score_targets
-from keras_s2s.tokenizers.tokenizer import BOS, EOS, PAD
+from keras_s2s.tokenizers.tokenizer import EOS, PAD
 
 VOCAB_SIZE = 12
 MAX_STEPS = 7
@@ -157,10 +163,4 @@ def test_options_out_of_range(model):
 def test_scoring_a_hypothesis_gives_the_score_of_the_search(model):
     ids, lengths = some_sources(30)
     result = s2s.greedy_search(model, ids, lengths, MAX_STEPS)
-    finished = [row for row in range(30) if EOS in result.ids[row].numpy()]
-    assert finished
-    target = np.pad(result.ids.numpy(), [(0, 0), (1, 0)], constant_values=BOS)
-    scores, num_tokens = score_targets(model, (ids, lengths), (target, result.lengths + 1))
-    for row in finished:
-        np.testing.assert_allclose(scores[row], result.log_probabilities[row], atol=1e-4)
-        assert int(num_tokens[row]) == int(result.lengths[row])
+    assert_scores_are_reproduced(model, ids, lengths, result)

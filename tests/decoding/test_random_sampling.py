@@ -5,11 +5,18 @@ import itertools
 import numpy as np
 import pytest
 import tensorflow as tf
-from small_models import VARIANTS, Continuations, Hypothesis, Rules, make_model, sources
+from small_models import (
+    VARIANTS,
+    Continuations,
+    Hypothesis,
+    Rules,
+    assert_scores_are_reproduced,
+    make_model,
+    sources,
+)
 
 import keras_s2s as s2s
-from keras_s2s.decoding.greedy_search import score_targets
-from keras_s2s.tokenizers.tokenizer import BOS, EOS, PAD
+from keras_s2s.tokenizers.tokenizer import EOS, PAD
 
 VOCAB_SIZE, MAX_STEPS = 30, 6
 
@@ -240,12 +247,7 @@ def test_one_sample_is_the_first_of_several(model):
 def test_scoring_a_sample_gives_its_score(model):
     ids, lengths = sources(30, vocab_size=VOCAB_SIZE, shortest=1)
     result = s2s.sample_search(model, ids, lengths, MAX_STEPS, seed=0)
-    finished = [row for row in range(30) if EOS in result.ids[row].numpy()]
-    assert finished
-    target = np.pad(result.ids.numpy(), [(0, 0), (1, 0)], constant_values=BOS)
-    scores, _ = score_targets(model, (ids, lengths), (target, result.lengths + 1))
-    for row in finished:
-        np.testing.assert_allclose(scores[row], result.log_probabilities[row], atol=1e-4)
+    assert_scores_are_reproduced(model, ids, lengths, result)
 
 
 @pytest.mark.parametrize("rows", [0, 2])
@@ -275,7 +277,7 @@ def test_nan_logits_end_the_hypothesis(options):
         ({"top_p": 0.0}, "top_p is 0.0"),
         ({"top_p": 1.5}, "top_p is 1.5"),
         ({"num_samples": 0}, "num_samples is 0"),
-        ({"min_length": 9}, "min_length is 9; .* max_steps .6"),
+        ({"min_length": 9}, "min_length is 9; .* max_steps is 6"),
     ],
 )
 def test_options_out_of_range(model, options, message):

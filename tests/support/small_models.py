@@ -7,6 +7,7 @@ import numpy as np
 import tensorflow as tf
 
 import keras_s2s as s2s
+from keras_s2s.decoding.greedy_search import score_targets
 from keras_s2s.tokenizers.tokenizer import BOS, EOS, PAD, UNK
 
 SIZES = {"embed_size": 6, "num_hiddens": 8, "num_layers": 2}
@@ -173,3 +174,14 @@ def greedy_in_python(model, ids, length, max_steps, rules):
         candidates = continuations.extend([hypothesis], rules)
         hypothesis = max(candidates, key=lambda candidate: candidate.log_probability)
     return hypothesis
+
+
+def assert_scores_are_reproduced(model, ids, lengths, result):
+    """Check that scoring finished hypotheses as targets gives their log-probabilities."""
+    finished = np.flatnonzero((result.ids.numpy() == EOS).any(axis=1))
+    assert len(finished)
+    target = np.pad(result.ids.numpy(), [(0, 0), (1, 0)], constant_values=BOS)
+    scores, num_tokens = score_targets(model, (ids, lengths), (target, result.lengths + 1))
+    for row in finished:
+        np.testing.assert_allclose(scores[row], result.log_probabilities[row], atol=1e-4)
+        assert int(num_tokens[row]) == int(result.lengths[row])
