@@ -355,14 +355,14 @@ def test_half_precision(variant, policy):
     ("options", "message"),
     [
         ({"beam_size": 0}, "beam_size is 0"),
-        ({"n_best": 0}, "n_best is 0; .* beam_size is 5"),
-        ({"n_best": 6}, "n_best is 6; .* beam_size is 5"),
+        ({"n_best": 0}, "n_best is 0; .*beam_size is 5"),
+        ({"n_best": 6}, "n_best is 6; .*beam_size is 5"),
         ({"length_penalty": -0.1}, "length_penalty is -0.1"),
         ({"length_penalty": float("nan")}, "length_penalty is nan"),
         ({"coverage_penalty": -1.0}, "coverage_penalty is -1.0"),
         ({"coverage_penalty": 0.1}, "coverage_penalty needs .* attention"),
         ({"coverage_penalty": 0.1, "beam_size": 1}, "coverage_penalty needs .* attention"),
-        ({"min_length": 4}, "min_length is 4; .* max_steps is 4"),
+        ({"min_length": 4}, "min_length is 4; .*max_steps is 4"),
     ],
 )
 def test_options_out_of_range(options, message):

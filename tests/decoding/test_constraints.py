@@ -100,8 +100,8 @@ def test_allowed_tokens(min_length, size, forbid_unknown):
     ("options", "max_steps", "vocab_size", "message"),
     [
         ({}, 0, 9, "max_steps is 0"),
-        ({"min_length": -1}, 5, 9, "min_length is -1; .* max_steps is 5"),
-        ({"min_length": 5}, 5, 9, "min_length is 5; .* max_steps is 5"),
+        ({"min_length": -1}, 5, 9, "min_length is -1; .*max_steps is 5"),
+        ({"min_length": 5}, 5, 9, "min_length is 5; .*max_steps is 5"),
         ({"no_repeat_ngram_size": -1}, 5, 9, "no_repeat_ngram_size is -1"),
         ({"forbid_unknown": True}, 5, 4, "the decoder has 4 tokens, none of which is allowed"),
     ],

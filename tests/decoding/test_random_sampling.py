@@ -277,7 +277,7 @@ def test_nan_logits_end_the_hypothesis(options):
         ({"top_p": 0.0}, "top_p is 0.0"),
         ({"top_p": 1.5}, "top_p is 1.5"),
         ({"num_samples": 0}, "num_samples is 0"),
-        ({"min_length": 9}, "min_length is 9; .* max_steps is 6"),
+        ({"min_length": 9}, "min_length is 9; .*max_steps is 6"),
     ],
 )
 def test_options_out_of_range(model, options, message):
