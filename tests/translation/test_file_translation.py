@@ -432,7 +432,7 @@ def test_combinations_of_options(refused, trained_run, tmp_path):
     for arguments, message in (
         (files[:2], "--input and --output go together"),
         (files[2:], "--input and --output go together"),
-        ([*files, "Go."], "sentences are given, and --input too"),
+        ([*files, "Go."], "sentences and --input exclude each other"),
         (["--overwrite"], "--overwrite is for --output"),
         ([*files[:3], trained_run / "run.json"], "exists already"),
         (["--input", tmp_path / "none", *files[2:]], "none: no such file"),
