@@ -115,3 +115,10 @@ def test_samples(run, tmp_path):
     assert run.read_samples() == []
     run.write_samples(["Go.", "l\u2028ine", "Été !"])
     assert run.read_samples() == [b"Go.", "l\u2028ine".encode(), "Été !".encode()]
+
+
+def test_record_with_earlier_names_of_fields(tmp_path):
+    run = RunDirectory(tmp_path)
+    run.write_record({"recipe": {"max_tokens": 50, "epochs": 5}})
+    assert run.read_record()["recipe"] == {"vocab_size": 50, "epochs": 5}
+    assert run.read_config().vocab_size == 50

@@ -41,11 +41,9 @@ class TokenizedBatchSource(NamedTuple):
 
 
 def prefetch(data: tf.data.Dataset) -> tf.data.Dataset:
-    """Prefetch a fixed number of batches.
-
-    TensorFlow's autotuner is disabled: it has nothing else to tune, and the end of training can
-    block for its polling interval, up to half of the time of a short run.
-    """
+    """Prefetch a fixed number of batches."""
+    # WORKAROUND(tensorflow<=2.21.0): disable the autotuner, which has nothing else to tune: the end
+    # of training can block for its polling interval, up to half of the time of a short run.
     options = tf.data.Options()
     options.autotune.enabled = False
     return data.prefetch(PREFETCH_BUFFER_SIZE).with_options(options)

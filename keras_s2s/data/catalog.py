@@ -181,7 +181,8 @@ def _download(entry: CatalogEntry) -> bytes:
             # Keras prints its progress bar on stdout, which is for results.
             with contextlib.redirect_stdout(sys.stderr):
                 keras.utils.get_file(temporary.name, entry.url, cache_subdir=str(temporary.parent))
-        except Exception as error:  # Keras raises a plain Exception when a download fails
+        # WORKAROUND(keras<=3.15.1): `get_file` raises a plain Exception when a download fails.
+        except Exception as error:
             raise InputError(
                 f"{entry.name}: cannot be downloaded ({one_line(error)}); try again, or {by_hand}"
             ) from error

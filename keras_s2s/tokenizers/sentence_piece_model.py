@@ -103,7 +103,8 @@ def load_processor(model: bytes, name: str) -> sentencepiece.SentencePieceProces
         processor = sentencepiece.SentencePieceProcessor(model_proto=model)
     except RuntimeError as error:
         raise InputError(f"{name}: not a SentencePiece model, or damaged; give another") from error
-    if not model:  # SentencePiece accepts it, and fails later
+    # WORKAROUND(sentencepiece<=0.2.3): it accepts an empty model and fails later.
+    if not model:
         raise InputError(f"{name}: not a SentencePiece model; it is empty; give another")
     ids = processor.pad_id(), processor.bos_id(), processor.eos_id(), processor.unk_id()
     if ids != (PAD, BOS, EOS, UNK) or processor.id_to_piece(list(ids)) != list(SPECIAL_TOKENS):
@@ -117,13 +118,13 @@ def load_processor(model: bytes, name: str) -> sentencepiece.SentencePieceProces
 class ModelResource(tf.saved_model.experimental.TrackableResource):
     """A model as a resource of TensorFlow Text's ops.
 
-    WORKAROUND(tensorflow-text): its own class gives the resource no shared name. The resource
-    then belongs to a kernel that `keras.utils.clear_session` deletes, and all functions that use
-    it fail.
-
     The ops read the model from the graph. A file of it can be tracked as an asset of a SavedModel,
     for readers of the vocabulary.
     """
+
+    # WORKAROUND(tensorflow-text<=2.21.1): its own class gives the resource no shared name. The
+    # resource then belongs to a kernel that `keras.utils.clear_session` deletes, and all functions
+    # that use it fail.
 
     def __init__(self, model: bytes, file: Path | None = None) -> None:
         super().__init__()

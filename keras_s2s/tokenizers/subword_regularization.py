@@ -1,8 +1,7 @@
-"""Subword regularization: random segmentations of words, in Python.
+"""Subword regularization: random segmentations of words, in Python."""
 
-WORKAROUND(sentencepiece<=0.2.2): its own sampling differs between processes for the same seed, and
-TensorFlow Text's ops take no seed.
-"""
+# WORKAROUND(sentencepiece<=0.2.2): its own sampling differs between processes for the same seed,
+# and TensorFlow Text's ops take no seed.
 
 import bisect
 import itertools

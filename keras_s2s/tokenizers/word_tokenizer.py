@@ -204,10 +204,10 @@ class WordTokenizer(Tokenizer):
 
 
 class _FileInitializer(tf.lookup.TextFileInitializer):
-    """A table initializer that names its table by the file's content.
+    """A table initializer that names its table by the file's content."""
 
-    TensorFlow's shared name contains the file's path, which would be part of every SavedModel.
-    """
+    # WORKAROUND(tensorflow<=2.21.0): its shared name contains the file's path, which would be part
+    # of every SavedModel.
 
     def __init__(self, file: Path, key_dtype: Any, key: str, value_dtype: Any, value: str) -> None:
         self._table_name = f"{file.stem}_{key_dtype.name}_{sha256_of(file)[:16]}"
@@ -228,8 +228,8 @@ def split_words(text: tf.Tensor) -> tf.RaggedTensor:
         Ragged string tensor, shape (batch, (words)); valid UTF-8.
     """
     text = tf.strings.regex_replace(clean(text), r"[\x{A0}\x{202F}]", " ")
-    # UTF-8 lower-casing depends on the locale of the process ("I" may become a dotless "ı"), so
-    # lower-case the letters that differ between locales first: ASCII and these.
+    # WORKAROUND(tensorflow<=2.21.0): its UTF-8 lower-casing depends on the locale of the process
+    # ("I" may become a dotless "ı"), so lower-case the letters that differ first: ASCII and these.
     text = tf.strings.lower(text)
     for letter in "İÌÍĨĮ":
         text = tf.strings.regex_replace(text, letter, letter.lower())

@@ -35,7 +35,8 @@ def accept_old_names(**renamed: str) -> Callable[[Target], Target]:
         if not isinstance(target, type):
             return _wrap(target, renamed, frozenset())
         cls: Any = target
-        cls._renamed = {**getattr(cls, "_renamed", {}), **renamed}
+        inherited = (vars(base).get("_renamed", {}) for base in reversed(cls.__mro__))
+        cls._renamed = {k: v for names in (*inherited, renamed) for k, v in names.items()}
         parameters = frozenset(inspect.signature(cls).parameters)
         cls.__init__ = _wrap(cls.__init__, cls._renamed, parameters)
         for old, new in renamed.items():

@@ -1,5 +1,7 @@
 """Atomic writes, checksums and checks of output folders."""
 
+import hashlib
+import json
 import os
 import signal
 import stat
@@ -9,7 +11,16 @@ import sys
 import pytest
 
 from keras_s2s.utils.errors import InputError
-from keras_s2s.utils.files import atomic_write, check_writable, remove_stale_temporaries
+from keras_s2s.utils.files import (
+    atomic_write,
+    check_output_folder,
+    check_writable,
+    remove_stale_temporaries,
+    sha256_of,
+    sha256_of_files,
+    sha256_of_model,
+    write_json,
+)
 
 
 def test_atomic_write_replaces_a_file(tmp_path):
@@ -117,3 +128,39 @@ def test_stale_temporaries_are_removed_and_those_in_use_are_not(tmp_path):
         temporary.write_text("whole")
         remove_stale_temporaries(tmp_path)
     assert [path.name for path in tmp_path.iterdir()] == ["living"]
+
+
+def test_check_output_folder(tmp_path):
+    for may_be_filled in (True, False):
+        check_output_folder(tmp_path / "new" / "folder", "--output", "runs", may_be_filled)
+        check_output_folder(tmp_path, "--output", "runs", may_be_filled)
+    assert os.listdir(tmp_path) == []
+    (tmp_path / "file").write_text("", encoding="utf-8")
+    check_output_folder(tmp_path, "--output", "runs")
+    with pytest.raises(InputError, match="is not empty and holds no runs; give another --output"):
+        check_output_folder(tmp_path, "--output", "runs", may_be_filled=False)
+    with pytest.raises(InputError, match="file: is a file; give a folder as --output"):
+        check_output_folder(tmp_path / "file", "--output")
+
+
+@pytest.mark.parametrize("synchronize", [False, True])
+def test_write_json(tmp_path, synchronize):
+    path, content = tmp_path / "new" / "a.json", {"é": [1, None]}
+    write_json(path, content, synchronize=synchronize)
+    assert path.read_text(encoding="utf-8") == '{\n "é": [\n  1,\n  null\n ]\n}\n'
+    write_json(path, content, indent=None, synchronize=synchronize)
+    assert path.read_bytes() == json.dumps(content).encode("ascii") + b"\n"
+
+
+def test_checksums(tmp_path):
+    content = b"x" * (2**20 + 1)
+    checksum = hashlib.sha256(content).hexdigest()
+    (tmp_path / "folder").mkdir()
+    (tmp_path / "folder" / "b").write_bytes(content)
+    (tmp_path / "a").write_bytes(b"")
+    empty = hashlib.sha256().hexdigest()
+    assert sha256_of(content) == sha256_of(tmp_path / "folder" / "b") == checksum
+    assert list(sha256_of_files(tmp_path).items()) == [("a", empty), ("folder/b", checksum)]
+    assert sha256_of_model(tmp_path / "a") == empty
+    listing = f"{empty}  a\n{checksum}  folder/b\n".encode()
+    assert sha256_of_model(tmp_path) == hashlib.sha256(listing).hexdigest()

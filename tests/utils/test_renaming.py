@@ -6,7 +6,7 @@ import pickle
 
 import pytest
 
-from keras_s2s.utils.renaming import accept_old_names
+from keras_s2s.utils.renaming import accept_old_names, with_new_names
 
 
 @accept_old_names(max_tokens="vocab_size")
@@ -58,3 +58,9 @@ def test_replace():
     config = Config(vocab_size=9)
     assert dataclasses.replace(config, max_tokens=7) == Config(vocab_size=7)
     assert dataclasses.replace(config, schedule="cosine", vocab_size=7) == Config(7, True, "cosine")
+
+
+def test_with_new_names():
+    arguments = {"max_tokens": 7, "lowercase": False, "schedule": "cosine", "other": 1}
+    expected = {"vocab_size": 7, "lowercase": False, "lr_schedule": "cosine", "other": 1}
+    assert with_new_names(Config, arguments) == expected
