@@ -1,4 +1,4 @@
-"""The bundled corpus holds what its description promises."""
+"""The bundled corpus: size, duplicates, typography."""
 
 import collections
 import re
@@ -17,7 +17,7 @@ def test_size(phrasebook):
     assert sum(count > 1 for count in translations.values()) >= 100
 
 
-def test_no_pair_twice(phrasebook):
+def test_no_duplicates(phrasebook):
     pairs = collections.Counter(
         (source.lower(), target.lower())
         for source, target in zip(phrasebook.source, phrasebook.target, strict=True)
@@ -43,7 +43,7 @@ def test_french_typography(phrasebook):
         assert not re.search("\\s[.,]", sentence), sentence
 
 
-def test_accents_are_really_there(phrasebook):
+def test_accents_occur(phrasebook):
     letters = collections.Counter("".join(phrasebook.target))
     for letter in "éèêàçùîôû":
         assert letters[letter] >= 5, letter

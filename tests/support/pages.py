@@ -1,7 +1,7 @@
 """The code blocks of the documentation, extracted and run.
 
-A block is run unless a comment stands before it, `<!-- not run: reason -->`, or at the top of its
-page, `<!-- nothing here is run: reason -->`. What is not run is at least parsed.
+All blocks are parsed, and run unless a comment precedes the block, `<!-- not run: reason -->`, or
+is on the page, `<!-- nothing here is run: reason -->`.
 """
 
 import contextlib
@@ -83,7 +83,7 @@ def anchors(path: Path) -> set[str]:
 
 def blocks(path: Path) -> list[Block]:
     """Return the code blocks of a page, in order."""
-    blocks: list[Block] = []
+    result: list[Block] = []
     page_reason = block_reason = None
     for token in tokens(path.read_text(encoding="utf-8")):
         if token.type == "html_block":
@@ -95,25 +95,25 @@ def blocks(path: Path) -> list[Block]:
         if token.type == "fence" and token.map:
             language = token.info.partition(" ")[0]
             reason = block_reason or page_reason
-            blocks.append(Block(language, token.content, token.map[0] + 1, reason))
+            result.append(Block(language, token.content, token.map[0] + 1, reason))
         block_reason = None
-    return blocks
+    return result
 
 
 def commands(code: str) -> Iterator[str]:
-    """Return the commands of a block; backslashes and quotes continue lines."""
+    """Yield the commands of a block; backslashes and quotes continue lines."""
     command = ""
     for line in code.replace("\\\n", " ").splitlines():
         command += line
         try:
             arguments = _arguments(command)
-        except ValueError:  # a quotation that is still open
+        except ValueError:  # an unclosed quotation
             command += "\n"
             continue
         if arguments:
             yield command
         command = ""
-    assert not command, f"a quotation without an end: {command}"
+    assert not command, f"unclosed quotation: {command}"
 
 
 def _arguments(command: str) -> list[str]:
@@ -121,13 +121,13 @@ def _arguments(command: str) -> list[str]:
 
 
 def _without_redirections(arguments: list[str]) -> tuple[list[str], dict[str, str]]:
-    plain, places, left = [], {}, iter(arguments)
-    for argument in left:
+    plain, redirections, remaining = [], {}, iter(arguments)
+    for argument in remaining:
         if argument in ("<", ">"):
-            places[argument] = next(left)
+            redirections[argument] = next(remaining)
         else:
             plain.append(argument)
-    return plain, places
+    return plain, redirections
 
 
 def check(command: str) -> None:
@@ -151,7 +151,7 @@ def check(command: str) -> None:
 
 def run(command: str, folder: Path) -> None:
     """Run a command in the current folder; those of the package in this process."""
-    arguments, places = _without_redirections(_arguments(command))
+    arguments, redirections = _without_redirections(_arguments(command))
     check(command)
     if arguments[0] in ("make", "pip"):
         return
@@ -161,10 +161,10 @@ def run(command: str, folder: Path) -> None:
     if arguments[1] == "train":
         arguments += ["--epochs=2"] if "--resume" in arguments else SHORT
     with contextlib.ExitStack() as stack:
-        if "<" in places:
-            stack.enter_context(_standard_input(folder / places["<"]))
-        if ">" in places:
-            output = stack.enter_context(open(folder / places[">"], "w", encoding="utf-8"))
+        if "<" in redirections:
+            stack.enter_context(_standard_input(folder / redirections["<"]))
+        if ">" in redirections:
+            output = stack.enter_context(open(folder / redirections[">"], "w", encoding="utf-8"))
             stack.enter_context(contextlib.redirect_stdout(output))
         status = main(arguments[1:])
     assert status == 0, f"{command}: exit status {status}"
@@ -172,12 +172,12 @@ def run(command: str, folder: Path) -> None:
 
 @contextlib.contextmanager
 def _standard_input(path: Path) -> Iterator[None]:
-    before = sys.stdin
+    previous = sys.stdin
     with open(path, encoding="utf-8") as sys.stdin:
         try:
             yield
         finally:
-            sys.stdin = before
+            sys.stdin = previous
 
 
 def check_page(path: Path) -> None:
@@ -191,7 +191,7 @@ def check_page(path: Path) -> None:
                 print(f"{where}: {command}")
                 check(command)
         elif block.language in ("yaml", "json"):
-            yaml.safe_load(block.code)  # which reads JSON too
+            yaml.safe_load(block.code)  # YAML includes JSON
         else:
             assert block.language in ("", "text"), f"{where}: {block.language}?"
 
