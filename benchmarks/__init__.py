@@ -1,1 +1,1 @@
-"""Side-by-side measurements of this package and its peers; `README.md` says how to run them."""
+"""Benchmarks of this package and its peers; `README.md` describes how to run them."""

@@ -1,8 +1,8 @@
-"""Runs the comparison and writes its results.
+"""Run the benchmarks and write the results.
 
     python -m benchmarks [--task FOLDER] [--corpus CORPUS] [--rounds N] [--short] …
 
-`make bench` and `make bench-short` call it.
+Called by `make bench` and `make bench-short`.
 """
 
 import argparse
@@ -17,35 +17,41 @@ from typing import Any
 
 from benchmarks import environments
 from benchmarks.growth import growth_points
-from benchmarks.picture import draw
-from benchmarks.plan import CONTENDERS, OURS, PARTS, full_plan, short_plan, without
-from benchmarks.report import markdown
-from benchmarks.runner import Runner, machine, token_counts
-from benchmarks.task import CHAPTER, is_task, read_lengths
+from benchmarks.growth_chart import plot_growth
+from benchmarks.plan import CONTENDERS, OURS, PARTS, exclude, full_plan, short_plan
+from benchmarks.report import format_report
+from benchmarks.runner import Runner, count_tokens, describe_machine
+from benchmarks.task import CHAPTER_PAIRS, is_task, read_lengths
 
 HERE = Path(__file__).resolve().parent
 
 
-def options_of(arguments: list[str] | None = None) -> argparse.Namespace:
-    """What the command line says."""
+def parse_options(arguments: list[str] | None = None) -> argparse.Namespace:
+    """Parse the command line."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--task", type=Path, metavar="FOLDER",
-                        help="the task's files; made of the corpus when left out")  # fmt: skip
-    parser.add_argument("--corpus", default="fra-eng", help="as keras-s2s train takes it")
+                        help="folder of the task; default: made from the corpus")  # fmt: skip
+    parser.add_argument("--corpus", default="fra-eng", help="as for keras-s2s train")
     parser.add_argument("--parts", nargs="+", choices=PARTS, default=list(PARTS), metavar="PART",
                         help=", ".join(PARTS))  # fmt: skip
     parser.add_argument("--without", nargs="+", default=[], metavar="CONTENDER",
                         choices=[name for name in CONTENDERS if name not in (OURS, "machine")],
-                        help="who does not take part, such as OpenNMT-tf")  # fmt: skip
-    parser.add_argument("--rounds", type=int, default=3, help="how often all take turns")
-    parser.add_argument("--seconds", type=float, default=40, help="of training in a turn")
-    parser.add_argument("--threads", type=int, default=os.cpu_count(), help="of each contender")
-    parser.add_argument("--work", type=Path, metavar="FOLDER", help="for records, models and logs")
-    parser.add_argument("--results", type=Path, metavar="FOLDER", help="for the results")
-    parser.add_argument("--short", action="store_true", help="a minute, to see that all works")
+                        help="contenders to exclude, such as OpenNMT-tf")  # fmt: skip
+    parser.add_argument("--rounds", type=int, default=3, help="number of interleaved rounds")
+    parser.add_argument(
+        "--seconds", type=float, default=40, help="duration of training per measurement"
+    )
+    parser.add_argument("--threads", type=int, default=os.cpu_count(), help="threads per contender")
+    parser.add_argument(
+        "--work", type=Path, metavar="FOLDER", help="folder of records, models and logs"
+    )
+    parser.add_argument("--results", type=Path, metavar="FOLDER", help="folder of the results")
+    parser.add_argument("--short", action="store_true", help="smoke test of a minute")
     parser.add_argument("--resume", action="store_true",
-                        help="keep what the last run has measured, and go on")  # fmt: skip
-    parser.add_argument("--report-only", action="store_true", help="write results.json's page anew")
+                        help="keep the records of the last run")  # fmt: skip
+    parser.add_argument(
+        "--report-only", action="store_true", help="rewrite RESULTS.md from results.json"
+    )
     options = parser.parse_args(arguments)
     name = "short" if options.short else "full"
     options.work = options.work or environments.FOLDER / name
@@ -53,21 +59,21 @@ def options_of(arguments: list[str] | None = None) -> argparse.Namespace:
     return options
 
 
-def say(message: str) -> None:
-    """A line for somebody who waits."""
+def log(message: str) -> None:
+    """Print a line of progress to stderr."""
     print(f"{time.strftime('%H:%M:%S')} {message}", file=sys.stderr, flush=True)
 
 
 def prepare(options: argparse.Namespace) -> tuple[Path, Path]:
-    """The folders of the task and of the chapter's pairs, made where they are not there."""
+    """Return the folders of the task and of the chapter's pairs, creating missing ones."""
 
-    # In a process of its own: what is resident here would count as memory of all contenders.
-    def run(folder: Path, *more: str) -> None:
+    # In its own process: memory of this process would count for its children.
+    def run(folder: Path, *arguments: str) -> None:
         script = os.fspath(HERE / "task.py")
-        command = [sys.executable, script, options.corpus, os.fspath(folder), *more]
-        done = subprocess.run(command, stderr=subprocess.PIPE, text=True)
-        if done.returncode:  # the rest is what TensorFlow says while it is loaded
-            sys.exit(done.stderr.strip().rpartition("\n")[2])
+        command = [sys.executable, script, options.corpus, os.fspath(folder), *arguments]
+        process = subprocess.run(command, stderr=subprocess.PIPE, text=True)
+        if process.returncode:  # the lines before are TensorFlow's
+            sys.exit(process.stderr.strip().rpartition("\n")[2])
 
     task = options.task
     if task is None:
@@ -75,7 +81,7 @@ def prepare(options: argparse.Namespace) -> tuple[Path, Path]:
         if not is_task(task):
             run(task)
     elif not is_task(task):
-        sys.exit(f"{task}: not the folder of a task; benchmarks/task.py says what belongs there")
+        sys.exit(f"{task}: not the folder of a task; see benchmarks/task.py for its files")
     chapter = task
     if not (task / "chapter.en").exists():
         chapter = options.work / "chapter"
@@ -84,42 +90,42 @@ def prepare(options: argparse.Namespace) -> tuple[Path, Path]:
 
 
 def describe(options: argparse.Namespace, task: Path, chapter: Path) -> dict[str, Any]:
-    """What the results have to tell besides the records."""
-    vocabulary = (task / "vocab.fr").read_text(encoding="utf-8").count("\n")
-    small = read_lengths(chapter, "chapter")
+    """Return the metadata of the results."""
+    vocab_size = (task / "vocab.fr").read_text(encoding="utf-8").count("\n")
+    chapter_lengths = read_lengths(chapter, "chapter")
     words: dict[str, int] = {}
     for word in (chapter / "chapter.fr").read_text(encoding="utf-8").split():
         words[word] = words.get(word, 0) + 1
     return {
         "command": "bench-short" if options.short else "bench",
         "date": datetime.now(timezone.utc).strftime("%Y-%m-%d"),
-        "machine": machine(),
+        "machine": describe_machine(),
         "threads": options.threads,
         "task": options.corpus if options.task is None else options.task.name,
         "train": {
-            **token_counts(read_lengths(task, "train")),
-            "vocab_size": vocabulary + 4,
+            **count_tokens(read_lengths(task, "train")),
+            "vocab_size": vocab_size + 4,
         },
         "chapter": {
-            **token_counts(small[:CHAPTER]),
+            **count_tokens(chapter_lengths[:CHAPTER_PAIRS]),
             "vocab_size": sum(count >= 3 for count in words.values()) + 4,
         },
     }
 
 
 def write(document: dict[str, Any], folder: Path) -> None:
-    """Writes `results.json`, `RESULTS.md` and, where growth was measured, `growth.png`."""
+    """Write `results.json`, `RESULTS.md` and, if growth was measured, `growth.png`."""
     folder.mkdir(parents=True, exist_ok=True)
     text = json.dumps(document, indent=1, ensure_ascii=False)
     (folder / "results.json").write_text(text + "\n", encoding="utf-8")
-    (folder / "RESULTS.md").write_text(markdown(document), encoding="utf-8")
+    (folder / "RESULTS.md").write_text(format_report(document), encoding="utf-8")
     if growth_points(document):
-        draw(document, folder / "growth.png")
+        plot_growth(document, folder / "growth.png")
 
 
 def main() -> None:
-    """Runs what is asked for."""
-    options = options_of()
+    """Run the requested measurements, or rewrite the report."""
+    options = parse_options()
     if options.report_only:
         text = (options.results / "results.json").read_text(encoding="utf-8")
         write(json.loads(text), options.results)
@@ -133,14 +139,14 @@ def main() -> None:
     else:
         sizes = options.rounds, options.seconds, options.corpus
         plan = full_plan(*sizes)
-        phases = without(full_plan(*sizes, options.parts), options.without)
-    runner = Runner(task, chapter, options.work, options.threads, say)
+        phases = exclude(full_plan(*sizes, options.parts), options.without)
+    runner = Runner(task, chapter, options.work, options.threads, log)
     records = runner.run(phases, plan)
     document = {"meta": describe(options, task, chapter), "records": records}
     write(document, options.results)
     if options.short:
-        print(markdown(document))
-    say(f"{options.results / 'RESULTS.md'}")
+        print(format_report(document))
+    log(f"{options.results / 'RESULTS.md'}")
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""What is measured: which contenders do which jobs, in which order."""
+"""The plan: which contenders run which jobs, in which order."""
 
 import hashlib
 import json
@@ -8,25 +8,25 @@ from typing import Any
 
 PARTS = ("chapter", "train", "translate", "growth")
 
-# Steps of an epoch of the task: 60,000 pairs, 64 in a batch.
-STEPS_OF_EPOCH = 938
+# 60,000 pairs in batches of 64.
+STEPS_PER_EPOCH = 938
 
 
 @dataclass(frozen=True)
 class Contender:
-    """Somebody who can do some of the jobs.
+    """An implementation that supports some of the jobs.
 
     Attributes:
-        name: in tables.
-        script: the file in `contenders/`, or beside it.
-        environment: which of `benchmarks.environments` it runs in; None for the package's own.
-        what: what it is, in a few words.
+        name: name in tables.
+        script: path relative to `contenders/`.
+        environment: name in `benchmarks.environments`; None for that of the package.
+        description: for tables.
     """
 
     name: str
     script: str
     environment: str | None
-    what: str
+    description: str
 
 
 OURS = "this package"
@@ -38,65 +38,67 @@ CONTENDERS = {
             OURS,
             "this_package.py",
             None,
-            "`Seq2Seq` and `fit`; batches of similar lengths; weights of the large model begin "
-            "as in the preset `base`",
+            "`Seq2Seq` and `fit`; length buckets; the large model is initialized as in the preset "
+            "`base`",
         ),
         Contender(
             "plain Keras",
             "plain_keras.py",
             None,
-            "`keras.layers.LSTM`, stock `compile` and `fit`; batches of similar lengths",
+            "`keras.layers.LSTM`, stock `compile` and `fit`; length buckets",
         ),
         Contender(
             "PyTorch, padded",
             "pytorch_padded.py",
             "pytorch",
-            "a textbook's loop: random batches, all padded to the longest pair",
+            "textbook loop: random batches, all padded to the longest pair",
         ),
         Contender(
             "PyTorch, packed",
             "pytorch_packed.py",
             "pytorch",
-            "batches of similar lengths, packed; logits of real tokens only",
+            "length buckets, packed sequences, logits of valid tokens only",
         ),
         Contender(
             "OpenNMT-py",
             "opennmt_py.py",
             "opennmt-py",
-            "its own trainer; all pairs sorted by length; no input feeding",
+            "built-in trainer; all pairs sorted by length; no input feeding",
         ),
         Contender(
             "OpenNMT-tf",
             "opennmt_tf.py",
             "opennmt-tf",
-            "its own trainer; buckets of width 1; with attention it always feeds its input",
+            "built-in trainer; length buckets of width 1; input feeding with attention",
         ),
         Contender(
             "JoeyNMT",
             "joey.py",
             "joeynmt",
-            "its own trainer; random batches; encoder of two directions; input feeding",
+            "built-in trainer; random batches; bidirectional encoder; input feeding",
         ),
-        Contender("machine", "../roofline.py", None, "matrix products and memory, by TensorFlow"),
+        Contender(
+            "machine", "../roofline.py", None, "matrix products and memory bandwidth, by TensorFlow"
+        ),
     )
 }
 
 
 @dataclass(frozen=True)
 class Measurement:
-    """One process to be run, as often as there are rounds.
+    """A process to run once per round.
 
     Attributes:
-        part: the part of the results that it belongs to.
+        part: one of `PARTS`, section of the results.
         contender: a name in `CONTENDERS`.
-        job: what the contender is asked for.
-        settings: those that differ from the defaults.
-        steps: of training; or None.
-        seconds: of training; or None.
-        warm_up: steps left out before.
-        model: name of the model that is trained or used, or None.
-        saves: whether it trains that model.
-        label: tells it from others of the contender in this part.
+        job: the job of the contender.
+        settings: settings that differ from the defaults.
+        steps: number of training steps to measure, or None.
+        seconds: duration of training to measure, or None.
+        warm_up: number of steps before the measurement.
+        model: name of the model to save or load, or None.
+        saves: whether the model is saved, not loaded.
+        label: distinguishes measurements of the contender in this part.
     """
 
     part: str
@@ -112,37 +114,37 @@ class Measurement:
 
     @property
     def key(self) -> str:
-        """The same for the same measurement in another run."""
+        """Identifier that is equal in other runs of the same measurement."""
         text = json.dumps(self.__dict__, sort_keys=True)
         return hashlib.sha256(text.encode()).hexdigest()[:12]
 
 
 @dataclass(frozen=True)
 class Phase:
-    """Measurements that take turns.
+    """Measurements that are interleaved.
 
     Attributes:
-        measurements: in their order.
-        rounds: how often they are gone through.
+        measurements: in order.
+        rounds: number of repetitions.
     """
 
     measurements: tuple[Measurement, ...]
     rounds: int
 
 
-def turns(phases: Sequence[Phase]) -> Iterator[tuple[int, Measurement]]:
-    """The order of the processes: A B C, A B C, …, phase by phase, each with its round from 1.
+def interleave(phases: Sequence[Phase]) -> Iterator[tuple[int, Measurement]]:
+    """Yield the round, from 1, and the measurement of each process: A B C, A B C, … by phase.
 
-    Measured next to each other, what slows the machine down for a while slows all down.
+    Interleaving exposes all contenders to the same temporary slowdowns of the machine.
     """
     for phase in phases:
-        for number in range(1, phase.rounds + 1):
+        for round_index in range(1, phase.rounds + 1):
             for measurement in phase.measurements:
-                yield number, measurement
+                yield round_index, measurement
 
 
-def machine(part: str, seconds: float = 2.0) -> Measurement:
-    """How fast the machine is while a part is measured."""
+def machine_measurement(part: str, seconds: float = 2.0) -> Measurement:
+    """Return the measurement of the machine's speed during a part."""
     return Measurement(part, "machine", "speed", {"attention": "luong"}, seconds=seconds)
 
 
@@ -155,10 +157,10 @@ CHAPTER_SIZES = {
 
 
 def chapter_phases(rounds: int, corpus: str, epochs: int = 300) -> list[Phase]:
-    """The chapter's job, whole, and sentences translated by the models that come of it."""
+    """Return the phases of the chapter job, and of translating with its models."""
     settings = {**CHAPTER_SIZES, "epochs": epochs, "corpus": corpus}
     names = (OURS, "plain Keras", "PyTorch, padded")
-    trained = [
+    training = [
         Measurement(
             "chapter",
             name,
@@ -170,7 +172,7 @@ def chapter_phases(rounds: int, corpus: str, epochs: int = 300) -> list[Phase]:
         )
         for name in names
     ]
-    translated = [
+    translation = [
         Measurement("chapter", name, "translate", {**settings, "through": through},
                     model=f"chapter {name}", label=label)
         for name, through, label in (
@@ -181,13 +183,13 @@ def chapter_phases(rounds: int, corpus: str, epochs: int = 300) -> list[Phase]:
         )
     ]  # fmt: skip
     return [
-        Phase((machine("chapter"), *trained), rounds),
-        Phase(tuple(translated), rounds),
+        Phase((machine_measurement("chapter"), *training), rounds),
+        Phase(tuple(translation), rounds),
     ]
 
 
 # Contenders of training by attention and data type.
-TRAINED = {
+TRAINING_CONTENDERS = {
     ("none", "float32"): (
         OURS, "plain Keras", "PyTorch, padded", "PyTorch, packed", "OpenNMT-py", "OpenNMT-tf",
     ),
@@ -199,17 +201,17 @@ TRAINED = {
     ("luong", "bfloat16"): (OURS, "plain Keras", "PyTorch, packed"),
 }  # fmt: skip
 
-ALWAYS_FEED_THEIR_INPUT = ("OpenNMT-tf", "JoeyNMT")
+INPUT_FEEDING_CONTENDERS = ("OpenNMT-tf", "JoeyNMT")
 
 
 def model_settings(contender: str, attention: str, dtype: str) -> dict[str, Any]:
-    """The settings of one of the compared models."""
-    feeding = attention != "none" and contender in ALWAYS_FEED_THEIR_INPUT
-    return {"attention": attention, "dtype": dtype, "input_feeding": feeding}
+    """Return the settings of a model."""
+    input_feeding = attention != "none" and contender in INPUT_FEEDING_CONTENDERS
+    return {"attention": attention, "dtype": dtype, "input_feeding": input_feeding}
 
 
 def train_phase(rounds: int, seconds: float) -> Phase:
-    """Steady training of the large model."""
+    """Return the phase of training the large model."""
     measurements = [
         Measurement(
             "train",
@@ -219,14 +221,14 @@ def train_phase(rounds: int, seconds: float) -> Phase:
             seconds=seconds,
             label=f"{attention} {dtype}",
         )
-        for (attention, dtype), contenders in TRAINED.items()
+        for (attention, dtype), contenders in TRAINING_CONTENDERS.items()
         for contender in contenders
     ]
-    return Phase((machine("train"), *measurements), rounds)
+    return Phase((machine_measurement("train"), *measurements), rounds)
 
 
-# Models that are trained for one epoch, and then translate; what is compared first comes first.
-LEARNED = (
+# Models that are trained for one epoch and then translate; the main comparison comes first.
+TRANSLATION_MODELS = (
     (OURS, "luong", "float32"),
     ("OpenNMT-py", "luong", "float32"),
     ("PyTorch, packed", "luong", "float32"),
@@ -236,29 +238,28 @@ LEARNED = (
 )
 
 
-def translate_phases(rounds: int, steps: int = STEPS_OF_EPOCH) -> list[Phase]:
-    """One epoch of training for each of the models, once, and then greedy translation."""
-    learned, translated = [], [machine("translate")]
-    for contender, attention, dtype in LEARNED:
+def translate_phases(rounds: int, steps: int = STEPS_PER_EPOCH) -> list[Phase]:
+    """Return the phases of training each model for one epoch, and of greedy translation."""
+    training, translation = [], [machine_measurement("translate")]
+    for contender, attention, dtype in TRANSLATION_MODELS:
         settings = model_settings(contender, attention, dtype)
         label = f"{attention} {dtype}"
         model = f"{contender} {label}"
         warm_up = min(20, steps - 1)
-        learned.append(
+        training.append(
             Measurement("translate", contender, "train", settings, steps=steps - warm_up,
                         warm_up=warm_up, model=model, saves=True, label=label)
         )  # fmt: skip
-        ways = ("python", "session") if contender == OURS else ("python",)
-        for way in ways:
-            translated.append(
-                Measurement("translate", contender, "translate", {**settings, "through": way},
+        for through in ("python", "session") if contender == OURS else ("python",):
+            translation.append(
+                Measurement("translate", contender, "translate", {**settings, "through": through},
                             model=model, label=label)
             )  # fmt: skip
-    return [Phase(tuple(learned), 1), Phase(tuple(translated), rounds)]
+    return [Phase(tuple(training), 1), Phase(tuple(translation), rounds)]
 
 
-# What grows, and the settings that grow with it; the rest is the large model without attention,
-# and for the corpus the chapter's.
+# Varied setting: title, values, and other settings. The base is the large model without attention,
+# for the corpus size the model of the chapter.
 GROWTH: dict[str, tuple[str, tuple[int, ...], dict[str, Any]]] = {
     "pairs": ("pairs in the corpus", (7_500, 15_000, 30_000, 60_000, 120_000), CHAPTER_SIZES),
     "sentence_tokens": ("tokens in a sentence", (5, 10, 20, 40, 80), {}),
@@ -269,33 +270,33 @@ GROWTH: dict[str, tuple[str, tuple[int, ...], dict[str, Any]]] = {
 
 
 def growth_phase(rounds: int, seconds: float) -> Phase:
-    """What this package's training costs as its work grows, one size at a time."""
+    """Return the phase that measures the training cost of this package by size."""
     measurements = []
     for name, (_, values, others) in GROWTH.items():
         for value in values:
             settings = {**others, name: value}
-            # Of the corpus, what counts is an epoch; elsewhere a step.
+            # An epoch for the size of the corpus, else a fixed time.
             steps = -(-value // 64) if name == "pairs" else None
             if name in ("batch_size", "vocab_size", "num_hiddens"):
-                # Sentences of equal length, so that chance has no say in what a step costs.
+                # Sentences of equal length, so that steps have equal cost.
                 settings["sentence_tokens"] = 10
             measurements.append(
                 Measurement("growth", OURS, "train", settings, steps=steps,
                             seconds=None if steps else seconds, warm_up=5, label=f"{name} {value}")
             )  # fmt: skip
-    return Phase((machine("growth"), *measurements), rounds)
+    return Phase((machine_measurement("growth"), *measurements), rounds)
 
 
 def full_plan(
     rounds: int, seconds: float, corpus: str, parts: Sequence[str] = PARTS
 ) -> list[Phase]:
-    """Everything.
+    """Return the full plan.
 
     Args:
-        rounds: how often the contenders take turns.
-        seconds: how long each trains in its turn, warm-up left out.
-        corpus: of the chapter's job, as `keras-s2s train` takes it.
-        parts: those wanted, of `PARTS`.
+        rounds: number of rounds.
+        seconds: duration of training per measurement, without warm-up.
+        corpus: corpus of the chapter job, as for `keras-s2s train`.
+        parts: the requested parts.
     """
     phases: list[Phase] = []
     if "chapter" in parts:
@@ -309,13 +310,15 @@ def full_plan(
     return phases
 
 
-def without(phases: Sequence[Phase], contenders: Collection[str]) -> list[Phase]:
-    """The same, and nobody of those named in it."""
+def exclude(phases: Sequence[Phase], contenders: Collection[str]) -> list[Phase]:
+    """Return the phases without some contenders."""
     return [
         replace(
             phase,
             measurements=tuple(
-                one for one in phase.measurements if one.contender not in contenders
+                measurement
+                for measurement in phase.measurements
+                if measurement.contender not in contenders
             ),
         )
         for phase in phases
@@ -323,14 +326,14 @@ def without(phases: Sequence[Phase], contenders: Collection[str]) -> list[Phase]
 
 
 def short_plan(corpus: str) -> list[Phase]:
-    """About a minute of a few steps each, to see that all works; the figures mean little."""
+    """Return a smoke test of a minute, with few steps each; its figures are not meaningful."""
     settings = model_settings(OURS, "none", "float32")
-    trained = [
+    training = [
         Measurement("train", name, "train", settings, steps=4, warm_up=2, label="none float32")
         for name in (OURS, "plain Keras", "PyTorch, padded", "PyTorch, packed")
     ]
     chapter = {**CHAPTER_SIZES, "epochs": 15, "corpus": corpus}
     return [
-        Phase((machine("train", 0.2), *trained), 1),
+        Phase((machine_measurement("train", 0.2), *training), 1),
         Phase((Measurement("chapter", OURS, "chapter", chapter, warm_up=1),), 1),
     ]

@@ -1,16 +1,14 @@
-"""What the machine could do at most: the work that real tokens need, and its speed.
+"""Roofline model: the work that valid tokens require, and the speed of the machine.
 
-Training is held against the floating-point operations of its matrix products: those that the
-tokens of the sentences need, padding left out, at the speed of one large product measured in the
-same run. Decoding one sentence is held against memory: every weight that a step multiplies with
-has to be read once for it.
+Training is bound by the floating-point operations of its matrix products, without padding, at the
+speed of one large product measured in the same run. Decoding single sentences is bound by memory
+bandwidth: each step reads all weights that it multiplies with.
 
     python roofline.py TASK speed
 
-measures the machine, as a contender measures itself.
+measures the machine, with the command line of a contender.
 """
 
-import os
 import sys
 import time
 from dataclasses import dataclass
@@ -20,13 +18,13 @@ from typing import Any
 
 @dataclass(frozen=True)
 class Sizes:
-    """Sizes of an encoder–decoder model of LSTM layers, both of the same shape.
+    """Sizes of an LSTM encoder–decoder model.
 
     Attributes:
-        embed_size: width of the embeddings.
-        num_hiddens: width of a layer.
+        embed_size: size of the embeddings.
+        num_hiddens: units per layer.
         num_layers: layers of the encoder, and of the decoder.
-        target_vocab_size: words the decoder chooses from.
+        target_vocab_size: size of the target vocabulary.
         attention: "none", or "luong" for scores q · W m and an attentional layer.
     """
 
@@ -38,84 +36,83 @@ class Sizes:
 
     @property
     def input_weights(self) -> int:
-        """Weights of the recurrent layers for what comes from below."""
+        """Input weights of the recurrent layers."""
         h = self.num_hiddens
         return 4 * h * (self.embed_size + (self.num_layers - 1) * h)
 
     @property
     def recurrent_weights(self) -> int:
-        """Weights of the recurrent layers for their own state."""
+        """Recurrent weights of the recurrent layers."""
         return self.num_layers * 4 * self.num_hiddens**2
 
     @property
     def attention_weights(self) -> int:
-        """Weights for each of the decoder's steps: W of [c; h]."""
+        """Weights of the attentional layer, W of [c; h], per decoder step."""
         return 0 if self.attention == "none" else 2 * self.num_hiddens**2
 
     @property
     def dense_weights(self) -> int:
-        """Weights of the dense layer over the vocabulary."""
+        """Weights of the output layer."""
         return self.num_hiddens * self.target_vocab_size
 
     @property
     def key_weights(self) -> int:
-        """Weights for each of the encoder's steps: the keys."""
+        """Weights of the attention keys, per encoder step."""
         return 0 if self.attention == "none" else self.num_hiddens**2
 
 
-def forward_operations(
+def forward_flops(
     sizes: Sizes, source_tokens: float, target_tokens: float, products: float | None = None
 ) -> float:
-    """Floating-point operations of the matrix products of a pair, or of many, forwards.
+    """Return the floating-point operations of the matrix products of a forward pass.
 
-    A product with a weight is two operations, one multiplication and one addition, for each token
-    it is used with. Attention adds two products of each target step with each source step. What is
-    done element by element (activations, softmax, the optimizer) and the looking up of embeddings
-    is not counted.
+    Each weight takes one multiplication and one addition per token. Attention adds two products of
+    each target step with each source step. Element-wise operations (activations, softmax, the
+    optimizer) and embedding lookups are not counted.
 
     Args:
-        sizes: the model's.
-        source_tokens: tokens that the encoder reads.
-        target_tokens: tokens that are predicted, `</s>` included.
-        products: of many pairs, whose tokens are summed up, the sum of the products of source
-            tokens and target tokens; of one pair, None.
+        sizes: of the model.
+        source_tokens: number of source tokens, of one pair or summed over pairs.
+        target_tokens: number of predicted tokens including `</s>`, likewise.
+        products: the sum over pairs of source tokens times target tokens; None for one pair.
     """
     recurrent = sizes.input_weights + sizes.recurrent_weights
     encoder = source_tokens * (recurrent + sizes.key_weights)
     decoder = target_tokens * (recurrent + sizes.attention_weights + sizes.dense_weights)
-    attended = 0
+    attention = 0.0
     if sizes.attention != "none":
-        met = source_tokens * target_tokens if products is None else products
-        attended = 2 * met * sizes.num_hiddens
-    return 2 * (encoder + decoder + attended)
+        if products is None:
+            products = source_tokens * target_tokens
+        attention = 2 * products * sizes.num_hiddens
+    return 2 * (encoder + decoder + attention)
 
 
-def training_operations(
+def training_flops(
     sizes: Sizes, source_tokens: float, target_tokens: float, products: float | None = None
 ) -> float:
-    """The same of a training step: three times as much.
+    """Return the operations of a training step: three times those of the forward pass.
 
-    Of each product c = a b the gradient needs two more of the same size, one for a and one for b.
+    The gradient of each product c = a b takes two more of the same size, for a and for b.
     """
-    return 3 * forward_operations(sizes, source_tokens, target_tokens, products)
+    return 3 * forward_flops(sizes, source_tokens, target_tokens, products)
 
 
-def decoded_bytes(
-    sizes: Sizes, sentences: int, source_tokens: int, target_tokens: int, bytes_each: int = 4
+def weight_bytes_read(
+    sizes: Sizes, sentences: int, source_tokens: int, target_tokens: int, bytes_per_weight: int = 4
 ) -> int:
-    """Bytes of weights that decoding sentences one by one has to read.
+    """Return the bytes of weights that decoding single sentences has to read.
 
-    The encoder's weights for its inputs are read once a sentence, since all words are known; its
-    recurrent ones once a word; all of the decoder's once for each word of the answer.
+    Input weights of the encoder are read once per sentence, its recurrent weights once per source
+    token, and all weights of the decoder once per target token.
 
     Args:
-        sizes: the model's.
-        sentences: how many.
-        source_tokens: of all of them.
-        target_tokens: of all answers, `</s>` included.
-        bytes_each: of a weight.
+        sizes: of the model.
+        sentences: number of sentences.
+        source_tokens: number of their tokens.
+        target_tokens: number of tokens of all translations, including `</s>`.
+        bytes_per_weight: of the data type.
     """
-    once = sentences * (sizes.input_weights + sizes.key_weights)
+    per_sentence = sentences * (sizes.input_weights + sizes.key_weights)
     encoder = source_tokens * sizes.recurrent_weights
     decoder = target_tokens * (
         sizes.input_weights
@@ -123,29 +120,28 @@ def decoded_bytes(
         + sizes.attention_weights
         + sizes.dense_weights
     )
-    return bytes_each * (once + encoder + decoder)
+    return bytes_per_weight * (per_sentence + encoder + decoder)
 
 
-def measure(sizes: Sizes, seconds: float = 2.0) -> dict[str, Any]:
-    """Measures the machine with TensorFlow.
+def measure_machine(sizes: Sizes, seconds: float = 2.0) -> dict[str, Any]:
+    """Measure the speed of the machine with TensorFlow.
 
     Args:
-        sizes: of the model whose weights memory is read for: a matrix as large as those of the
-            decoder, so that what of them stays in the processor's caches counts as it does there.
-        seconds: for how long each is repeated; the fastest is taken, since others only slow it
-            down.
+        sizes: of the model. Bandwidth is measured with a matrix of the size of its decoder's
+            weights, so that caches have the same effect as in decoding.
+        seconds: duration of each measurement; the fastest run counts.
 
     Returns:
-        `operations_per_second` by data type; `bytes_read`, and `bytes_per_second` at which a
-        product of that matrix with a vector reads it; `bytes_per_second_summed`, the same of a
-        mere sum, for comparison.
+        `operations_per_second` by data type; `bytes_read`, the size of the matrix;
+        `bytes_per_second` of its product with a vector; `bytes_per_second_summed` of its sum, for
+        comparison.
     """
     import numpy as np
     import tensorflow as tf
 
     def fastest(function, *arguments) -> float:
-        best, began = float("inf"), time.perf_counter()
-        while time.perf_counter() - began < seconds:
+        best, first = float("inf"), time.perf_counter()
+        while time.perf_counter() - first < seconds:
             start = time.perf_counter()
             function(*arguments)
             best = min(best, time.perf_counter() - start)
@@ -155,16 +151,16 @@ def measure(sizes: Sizes, seconds: float = 2.0) -> dict[str, Any]:
     speeds = {}
     for name in ("float32", "bfloat16"):
         a, b = (tf.cast(tf.random.normal((n, n)), name) for _ in range(2))
-        # The result is waited for.
+        # `numpy()` waits for the result.
         speeds[name] = 2 * n**3 / fastest(lambda a, b: tf.matmul(a, b)[0, 0].numpy(), a, b)
     columns = sizes.num_hiddens
-    rows = decoded_bytes(sizes, 0, 0, 1) // 4 // columns
+    rows = weight_bytes_read(sizes, 0, 0, 1) // 4 // columns
     matrix, vector = tf.random.normal((rows, columns)), tf.random.normal((columns, 1))
-    array, one = matrix.numpy(), vector.numpy()
-    # Which of them is faster differs between machines.
+    array, column = matrix.numpy(), vector.numpy()
+    # Which one is faster depends on the machine.
     product = min(
         fastest(lambda: tf.matmul(matrix, vector)[0, 0].numpy()),
-        fastest(lambda: np.dot(array, one)),
+        fastest(lambda: np.dot(array, column)),
     )
     reading = fastest(lambda: tf.reduce_sum(matrix).numpy())
     size = rows * columns * 4
@@ -176,21 +172,19 @@ def measure(sizes: Sizes, seconds: float = 2.0) -> dict[str, Any]:
     }
 
 
-def _speed(request: Any) -> dict[str, Any]:
+def _measure_speed(request: Any) -> dict[str, Any]:
+    from measuring import limit_tensorflow_threads
     from pairs import read_lines
 
     settings = request.settings
-    if settings.threads != os.cpu_count():
-        import tensorflow as tf
-
-        tf.config.threading.set_intra_op_parallelism_threads(settings.threads)
-    words = len(read_lines(request.task / "vocab.fr")) + 4
-    return measure(
+    limit_tensorflow_threads(settings)
+    vocab_size = len(read_lines(request.task / "vocab.fr")) + 4
+    return measure_machine(
         Sizes(
             settings.embed_size,
             settings.num_hiddens,
             settings.num_layers,
-            words,
+            vocab_size,
             settings.attention,
         ),
         request.seconds or 2.0,
@@ -201,4 +195,4 @@ if __name__ == "__main__":
     sys.path.insert(0, str(Path(__file__).with_name("contenders")))
     from measuring import run
 
-    run({"speed": _speed}, "tensorflow", "numpy")
+    run({"speed": _measure_speed}, "tensorflow", "numpy")

@@ -1,12 +1,13 @@
-"""Throughput of one device, two devices of one machine and two workers, one thread for each.
+"""Training throughput of one device, two mirrored devices and two workers, with a thread each.
 
     python -m benchmarks.scaling [--rounds N] [--epochs N] [--hiddens N] [--batch-size N]
 
-Each is a training of its own; all of them take turns, so that what else the machine does hits all
-alike. The first epoch, in which TensorFlow builds its functions, does not count.
+Each setup is a training run; the setups are interleaved, so that other load affects all of them.
+The first epoch, in which TensorFlow traces its functions, does not count.
 """
 
 import argparse
+import contextlib
 import csv
 import json
 import os
@@ -17,13 +18,13 @@ import sys
 import tempfile
 from pathlib import Path
 
-WAYS = ("one device", "two mirrored", "two workers")
-# One thread for each device: what is one processor here is a machine elsewhere. Two devices of one
-# process share its threads, so it gets two.
+SETUPS = ("one device", "two mirrored", "two workers")
+# One thread per device, to simulate devices on different machines. Two devices of one process share
+# its threads, so it gets two.
 TRAIN = """
 import sys
 from keras_s2s.utils.console import import_tensorflow
-load_tensorflow()
+import_tensorflow()
 import tensorflow as tf
 threads = int(sys.argv.pop(1))
 tf.config.threading.set_intra_op_parallelism_threads(1)
@@ -34,52 +35,52 @@ sys.exit(main(sys.argv[1:]))
 
 
 def main() -> None:
-    """Measures, and prints a table."""
+    """Measure and print a table."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--epochs", type=int, default=4)
     parser.add_argument("--hiddens", type=int, default=256)
-    parser.add_argument("--batch-size", type=int, default=64, help="of all devices together")
+    parser.add_argument("--batch-size", type=int, default=64, help="global batch size")
     parser.add_argument("--corpus", default="phrasebook")
     options = parser.parse_args()
-    speeds: dict[str, list[float]] = {way: [] for way in WAYS}
+    speeds: dict[str, list[float]] = {setup: [] for setup in SETUPS}
     losses: dict[str, list[float]] = {}
-    for number in range(options.rounds):
-        for way in WAYS:
+    for round_index in range(options.rounds):
+        for setup in SETUPS:
             with tempfile.TemporaryDirectory() as folder:
-                rows = run(way, Path(folder) / "run", options)
-            speeds[way] += [float(row["tokens_per_second"]) for row in rows[1:]]
-            losses[way] = [float(row["loss"]) for row in rows]
-            print(f"round {number + 1}, {way}: {speeds[way][-1]:,.0f}", file=sys.stderr)
-    one = statistics.median(speeds[WAYS[0]])
-    print("| | target tokens/s, median | least – most | times one | loss of the last epoch |")
+                rows = run(setup, Path(folder) / "run", options)
+            speeds[setup] += [float(row["tokens_per_second"]) for row in rows[1:]]
+            losses[setup] = [float(row["loss"]) for row in rows]
+            print(f"round {round_index + 1}, {setup}: {speeds[setup][-1]:,.0f}", file=sys.stderr)
+    baseline = statistics.median(speeds[SETUPS[0]])
+    print("| | target tokens/s, median | range | speedup | loss of the last epoch |")
     print("|---|---:|---:|---:|---:|")
-    for way, found in speeds.items():
-        middle = statistics.median(found)
+    for setup, values in speeds.items():
+        median = statistics.median(values)
         print(
-            f"| {way} | {middle:,.0f} | {min(found):,.0f} – {max(found):,.0f} | "
-            f"{middle / one:.2f} | {losses[way][-1]:.6g} |"
+            f"| {setup} | {median:,.0f} | {min(values):,.0f}–{max(values):,.0f} | "
+            f"{median / baseline:.2f} | {losses[setup][-1]:.6g} |"
         )
 
 
-def run(way: str, run_dir: Path, options: argparse.Namespace) -> list[dict[str, str]]:
-    """Trains once; returns the rows of `history.csv`."""
-    words = ["train", options.corpus, "--run-dir", str(run_dir), "--bucket-by-length"]
-    words += ["--epochs", str(options.epochs), "--min-freq", "1"]
-    words += ["--batch-size", str(options.batch_size)]
-    words += ["--num-hiddens", str(options.hiddens), "--embed-size", str(options.hiddens)]
-    if way == "one device":
-        start(words, 1)
-    elif way == "two mirrored":
-        start([*words, "--strategy", "mirrored", "--devices", "2"], 2)
+def run(setup: str, run_dir: Path, options: argparse.Namespace) -> list[dict[str, str]]:
+    """Train once; return the rows of `history.csv`."""
+    arguments = ["train", options.corpus, "--run-dir", str(run_dir), "--bucket-by-length"]
+    arguments += ["--epochs", str(options.epochs), "--min-freq", "1"]
+    arguments += ["--batch-size", str(options.batch_size)]
+    arguments += ["--num-hiddens", str(options.hiddens), "--embed-size", str(options.hiddens)]
+    if setup == "one device":
+        start(arguments, 1)
+    elif setup == "two mirrored":
+        start([*arguments, "--strategy", "mirrored", "--devices", "2"], 2)
     else:
-        start([*words, "--strategy", "multiworker"], 1, workers=2)
+        start([*arguments, "--strategy", "multiworker"], 1, workers=2)
     with open(run_dir / "history.csv", encoding="utf-8") as file:
         return list(csv.DictReader(file))
 
 
-def start(words: list[str], threads: int, workers: int = 0) -> None:
-    """Runs one process, or one for each worker, to the end."""
+def start(arguments: list[str], threads: int, workers: int = 0) -> None:
+    """Run one process, or one per worker, to completion."""
     ports = free_ports(workers)
     processes = []
     for index in range(max(1, workers)):
@@ -88,7 +89,7 @@ def start(words: list[str], threads: int, workers: int = 0) -> None:
             cluster = {"worker": [f"127.0.0.1:{port}" for port in ports]}
             task = {"type": "worker", "index": index}
             environment["TF_CONFIG"] = json.dumps({"cluster": cluster, "task": task})
-        command = [sys.executable, "-c", TRAIN, str(threads), *words]
+        command = [sys.executable, "-c", TRAIN, str(threads), *arguments]
         processes.append(subprocess.Popen(command, env=environment, stderr=subprocess.PIPE))
     for process in processes:
         _, err = process.communicate()
@@ -96,15 +97,13 @@ def start(words: list[str], threads: int, workers: int = 0) -> None:
             sys.exit(err.decode())
 
 
-def free_ports(number: int) -> list[int]:
-    """Ports of this machine that nothing listens on."""
-    sockets = [socket.socket() for _ in range(number)]
-    for each in sockets:
-        each.bind(("127.0.0.1", 0))
-    ports = [each.getsockname()[1] for each in sockets]
-    for each in sockets:
-        each.close()
-    return ports
+def free_ports(count: int) -> list[int]:
+    """Return free ports of this machine."""
+    with contextlib.ExitStack() as stack:
+        sockets = [stack.enter_context(socket.socket()) for _ in range(count)]
+        for item in sockets:
+            item.bind(("127.0.0.1", 0))
+        return [item.getsockname()[1] for item in sockets]
 
 
 if __name__ == "__main__":

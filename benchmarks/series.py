@@ -1,31 +1,32 @@
-"""Records put in order: the rounds of a measurement, their figures, and how these compare."""
+"""Records grouped into series: the rounds of a measurement, their figures, and comparisons."""
 
 import statistics
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
-from benchmarks.plan import OURS, STEPS_OF_EPOCH
-from benchmarks.roofline import Sizes, decoded_bytes, forward_operations, training_operations
+from benchmarks.plan import OURS, STEPS_PER_EPOCH
+from benchmarks.roofline import Sizes, forward_flops, training_flops, weight_bytes_read
 
 Record = dict[str, Any]
+Figure = Callable[[Record], float]
 
 
 class Spread(NamedTuple):
-    """Of several values, the median and the two ends."""
+    """Median and range of several values."""
 
     median: float
-    least: float
-    greatest: float
+    min: float
+    max: float
 
-    def shown(self, digits: int = 0, factor: float = 1.0) -> str:
-        """The median, with the ends in brackets where there is more than one value."""
-        middle, low, high = (f"{value * factor:,.{digits}f}" for value in self)
-        return middle if low == high else f"{middle} ({low}–{high})"
+    def format(self, digits: int = 0, factor: float = 1.0) -> str:
+        """Return the median, followed by the range in parentheses if the values differ."""
+        median, low, high = (f"{value * factor:,.{digits}f}" for value in self)
+        return median if low == high else f"{median} ({low}–{high})"
 
 
 def spread(values: Iterable[float]) -> Spread:
-    """Median and ends; at least one value is needed."""
+    """Return median and range of one or more values."""
     values = list(values)
     return Spread(statistics.median(values), min(values), max(values))
 
@@ -36,9 +37,9 @@ class Series:
 
     Attributes:
         contender: its name.
-        label: tells it from others of the contender in the same part.
-        job: what was done.
-        records: those that went well, by round.
+        label: distinguishes measurements of the contender in the same part.
+        job: see `Measurement`.
+        records: the successful records by round.
         error: why there are none.
     """
 
@@ -49,118 +50,114 @@ class Series:
     error: str | None
 
     @property
-    def settings(self) -> dict[str, Any]:
-        """The settings that differ from the defaults."""
-        return self._first["settings"]
-
-    @property
-    def _first(self) -> Record:
+    def first_record(self) -> Record:
+        """The first successful record."""
         return next(iter(self.records.values()))
 
     @property
     def through(self) -> str:
-        """How this package translates."""
-        return self.settings.get("through", "python")
+        """How this package translates: by python, session or loop."""
+        return self.first_record["settings"].get("through", "python")
 
-    def values(self, of: Callable[[Record], float]) -> dict[int, float]:
-        """A figure of each round."""
-        return {number: of(record) for number, record in self.records.items()}
+    def values(self, figure: Figure) -> dict[int, float]:
+        """Return a figure by round."""
+        return {index: figure(record) for index, record in self.records.items()}
 
-    def spread(self, of: Callable[[Record], float]) -> Spread:
-        """A figure's median and ends."""
-        return spread(self.values(of).values())
+    def spread(self, figure: Figure) -> Spread:
+        """Return median and range of a figure over the rounds."""
+        return spread(self.values(figure).values())
 
 
-def series(records: Iterable[Record], part: str, job: str) -> list[Series]:
-    """The measurements of a part that are of one job, in the order of their first rounds."""
-    found: dict[str, Series] = {}
+def group_series(records: Iterable[Record], part: str, job: str) -> list[Series]:
+    """Return the measurements of a part with a job, in the order of their first rounds."""
+    result: dict[str, Series] = {}
     for record in records:
         if record["part"] != part or record["job"] != job:
             continue
-        one = found.setdefault(
+        series = result.setdefault(
             record["key"], Series(record["contender"], record["label"], job, {}, None)
         )
         if record["error"]:
-            one.error = one.error or record["error"]
+            series.error = series.error or record["error"]
         else:
-            one.records[record["round"]] = record
-    return list(found.values())
+            series.records[record["round"]] = record
+    return list(result.values())
 
 
-def find(found: Iterable[Series], contender: str, label: str, through: str = "") -> Series | None:
-    """A measurement that went well."""
+def find_series(
+    group: Iterable[Series], contender: str, label: str, through: str = ""
+) -> Series | None:
+    """Return a successful measurement, or None."""
     return next(
         (
-            one
-            for one in found
-            if (one.contender, one.label) == (contender, label)
-            and one.records
-            and (not through or one.through == through)
+            series
+            for series in group
+            if (series.contender, series.label) == (contender, label)
+            and series.records
+            and (not through or series.through == through)
         ),
         None,
     )
 
 
-def best_peer(found: Iterable[Series], of: Callable[[Record], float]) -> Series | None:
-    """The contender with the highest median that is not this package."""
-    peers = [one for one in found if one.contender != OURS and one.records]
-    return max(peers, key=lambda one: one.spread(of).median, default=None)
+def best_peer(group: Iterable[Series], figure: Figure) -> Series | None:
+    """Return the series of another contender with the highest median of a figure."""
+    peers = [series for series in group if series.contender != OURS and series.records]
+    return max(peers, key=lambda series: series.spread(figure).median, default=None)
 
 
-def ratio(ours: dict[int, float], theirs: dict[int, float]) -> float | None:
-    """The median over the rounds of the ratios of what was measured next to each other."""
+def median_ratio(ours: dict[int, float], theirs: dict[int, float]) -> float | None:
+    """Return the median of the ratios within each round; None without a common round."""
     rounds = sorted(ours.keys() & theirs.keys())
     if not rounds:
         return None
-    return statistics.median(ours[number] / theirs[number] for number in rounds)
+    return statistics.median(ours[index] / theirs[index] for index in rounds)
 
 
-def compared(
-    ours: Series | None, theirs: Series | None, of: Callable[[Record], float]
-) -> float | None:
-    """Our figure by theirs, None where one of them is missing."""
+def compare(ours: Series | None, theirs: Series | None, figure: Figure) -> float | None:
+    """Return the median ratio of a figure; None if a series is missing."""
     if ours is None or theirs is None:
         return None
-    return ratio(ours.values(of), theirs.values(of))
+    return median_ratio(ours.values(figure), theirs.values(figure))
 
 
 def tokens_per_second(record: Record) -> float:
-    """Of a record of training."""
+    """Return the throughput of a training record."""
     return record["result"]["tokens"] / record["result"]["seconds"]
 
 
-def seconds_of_epoch(record: Record) -> float:
-    """Of a record of training: its steps' mean, for as many as an epoch has."""
-    return STEPS_OF_EPOCH * record["result"]["seconds"] / record["result"]["steps"]
+def epoch_seconds(record: Record) -> float:
+    """Return the duration of an epoch, from the mean step time of a training record."""
+    return STEPS_PER_EPOCH * record["result"]["seconds"] / record["result"]["steps"]
 
 
-def sentences_per_second(way: str) -> Callable[[Record], float]:
-    """Of a record of translation, in one of its ways."""
-    return lambda record: record["result"][way]["sentences"] / record["result"][way]["seconds"]
+def sentences_per_second(mode: str) -> Figure:
+    """Return the figure for the throughput of a translation record in one of its modes."""
+    return lambda record: record["result"][mode]["sentences"] / record["result"][mode]["seconds"]
 
 
-def milliseconds(record: Record) -> float:
-    """Of a record of translation, the median time of a sentence by itself."""
+def latency_ms(record: Record) -> float:
+    """Return the median latency of single sentences of a translation record."""
     return record["result"]["single"]["median_milliseconds"]
 
 
 def peak_memory(record: Record) -> float:
-    """Bytes: of the process, or of another one that did the work for it."""
+    """Return the peak memory in bytes, of a child process if that did the work."""
     return record["result"].get("peak_memory", record["peak_memory"])
 
 
 def imported_memory(record: Record) -> float:
-    """Bytes that were resident once the contender's modules were imported; 0 where unknown."""
+    """Return the resident memory after imports in bytes; 0 where unknown."""
     return record["result"].get("imported_memory") or 0
 
 
-def whole(record: Record) -> float:
-    """Seconds of a whole job, from the start of its process."""
+def job_seconds(record: Record) -> float:
+    """Return the duration of a whole job, including the start of its process."""
     return record["result"].get("whole_seconds", record["wall"])
 
 
-class Machine:
-    """How fast the machine was while a part was measured."""
+class MachineSpeed:
+    """The speed of the machine while a part was measured; false if it was not measured."""
 
     def __init__(self, records: Sequence[Record], part: str) -> None:
         self._results = [
@@ -172,17 +169,17 @@ class Machine:
     def __bool__(self) -> bool:
         return bool(self._results)
 
-    def operations_per_second(self, dtype: str) -> Spread:
-        """Of one large matrix product."""
+    def flops_per_second(self, dtype: str) -> Spread:
+        """Return the speed of a large matrix product, in FLOP/s."""
         return spread(result["operations_per_second"][dtype] for result in self._results)
 
-    def bytes_per_second(self, how: str = "bytes_per_second") -> Spread:
-        """Of reading a matrix as large as the decoder's weights."""
-        return spread(result[how] for result in self._results)
+    def bytes_per_second(self, key: str = "bytes_per_second") -> Spread:
+        """Return the bandwidth of reading a matrix of the size of the decoder's weights."""
+        return spread(result[key] for result in self._results)
 
 
 def sizes_of(record: Record, vocab_size: int) -> Sizes:
-    """The model's of a record."""
+    """Return the sizes of the model of a record."""
     settings = record["result"]["settings"]
     if settings["vocab_size"] is not None:
         vocab_size = settings["vocab_size"] + 4
@@ -190,42 +187,46 @@ def sizes_of(record: Record, vocab_size: int) -> Sizes:
     return Sizes(*(settings[name] for name in names), vocab_size, settings["attention"])
 
 
-def share_of_roofline(record: Record, counts: dict[str, int], machine: Machine) -> float:
-    """Of a record of training: the speed at which it does what its tokens need.
+def roofline_fraction(record: Record, counts: dict[str, int], machine: MachineSpeed) -> float:
+    """Return the FLOP/s of a training record as a fraction of the machine's.
 
     Args:
         record: of training.
-        counts: of the corpus: sums over its pairs, and its `vocab_size`.
-        machine: how fast it was.
+        counts: token counts of the corpus, and its `vocab_size`.
+        machine: the speed of the machine.
     """
-    sizes = sizes_of(record, counts["vocab_size"])
-    operations = training_operations(
-        sizes, counts["source_tokens"], counts["target_tokens"], counts["products"]
+    flops = training_flops(
+        sizes_of(record, counts["vocab_size"]),
+        counts["source_tokens"],
+        counts["target_tokens"],
+        counts["products"],
     )
-    needed = tokens_per_second(record) * operations / counts["target_tokens"]
+    achieved = tokens_per_second(record) * flops / counts["target_tokens"]
     dtype = record["result"]["settings"]["dtype"]
-    return needed / machine.operations_per_second(dtype).median
+    return achieved / machine.flops_per_second(dtype).median
 
 
-def share_in_translation(record: Record, counts: dict[str, int], machine: Machine) -> float:
-    """Of a record of translation, whole file: the speed at which it does what its tokens need."""
-    found = record["result"]["file"]
-    # Of attention's products nearly: those of sentences of mean length.
-    products = found["source_tokens"] * found["tokens"] // found["sentences"]
-    operations = forward_operations(
-        sizes_of(record, counts["vocab_size"]), found["source_tokens"], found["tokens"], products
+def translation_roofline_fraction(
+    record: Record, counts: dict[str, int], machine: MachineSpeed
+) -> float:
+    """Return the FLOP/s of a translation record, whole file, as a fraction of the machine's."""
+    result = record["result"]["file"]
+    # Approximates the products of attention by those of sentences of mean length.
+    products = result["source_tokens"] * result["tokens"] // result["sentences"]
+    flops = forward_flops(
+        sizes_of(record, counts["vocab_size"]), result["source_tokens"], result["tokens"], products
     )
     dtype = record["result"]["settings"]["dtype"]
-    return operations / found["seconds"] / machine.operations_per_second(dtype).median
+    return flops / result["seconds"] / machine.flops_per_second(dtype).median
 
 
-def reading_time(record: Record, counts: dict[str, int], machine: Machine) -> float:
-    """Seconds in which the weights for the sentences one by one could be read."""
+def weight_reading_ratio(record: Record, counts: dict[str, int], machine: MachineSpeed) -> float:
+    """Return the time for single sentences as a multiple of that of reading the weights."""
     single = record["result"]["single"]
-    read = decoded_bytes(
+    num_bytes = weight_bytes_read(
         sizes_of(record, counts["vocab_size"]),
         single["sentences"],
         single["source_tokens"],
         single["tokens"],
     )
-    return read / machine.bytes_per_second().median
+    return single["seconds"] / (num_bytes / machine.bytes_per_second().median)

@@ -1,13 +1,16 @@
-"""The task that all contenders are given: files made of a corpus.
+"""The task of all contenders: files made from a corpus.
 
     python -m benchmarks.task CORPUS FOLDER [--pairs N] [--held-out N]
 
-`train.en` and `train.fr`, at most 60,000 pairs of at most 25 words a side; `dev.en` and `dev.fr`;
-`test.en`, 1,000 sources, with all their translations in `test.fr.ref0`, `test.fr.ref1`, …, an
-empty line where a source has no more; `vocab.en` and `vocab.fr`, the 8,000 most frequent words of
-the training pairs; `chapter.en` and `chapter.fr`, the first 1,001 pairs as they come. Words are
-what the package's own tokenizer makes of the text, with spaces between them, and `?` by itself but
-in the chapter's pairs, where the chapter has none. No source stands in two of the parts.
+- `train.en`, `train.fr`: at most 60,000 pairs of at most 25 words per side.
+- `dev.en`, `dev.fr`: 1,000 pairs.
+- `test.en`: 1,000 sources; `test.fr.ref0`, `test.fr.ref1`, …: all their translations, with empty
+  lines where a source has fewer.
+- `vocab.en`, `vocab.fr`: the 8,000 most frequent words of the training pairs.
+- `chapter.en`, `chapter.fr`: the first 1,001 pairs of the corpus.
+
+Text is tokenized by the package's word tokenizer, with spaces between words; `?` is a word of its
+own except in the chapter's pairs, as in the chapter. The splits have no source in common.
 """
 
 import argparse
@@ -17,13 +20,13 @@ from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
 
-LONGEST = 25
-VOCABULARY = 8000
-CHAPTER = 1001
+MAX_WORDS = 25
+VOCAB_SIZE = 8000
+CHAPTER_PAIRS = 1001
 
 
 def is_task(folder: Path) -> bool:
-    """Whether a folder has the files that training and translation need."""
+    """Return whether a folder has the files for training and translation."""
     names = ("train.en", "train.fr", "dev.en", "dev.fr", "test.en", "test.fr.ref0")
     return all((folder / name).is_file() for name in (*names, "vocab.en", "vocab.fr"))
 
@@ -31,13 +34,13 @@ def is_task(folder: Path) -> bool:
 def make_task(
     pairs: Sequence[tuple[str, str]], folder: Path, num_pairs: int = 60_000, held_out: int = 1000
 ) -> None:
-    """Writes the files.
+    """Write the files of a task.
 
     Args:
-        pairs: source and target, words with spaces between them, in the order of the corpus.
-        folder: where the files go.
-        num_pairs: how many pairs to train with at most.
-        held_out: how many sources for the test, and as many for the development set.
+        pairs: source and target, words separated by spaces, in the order of the corpus.
+        folder: output folder.
+        num_pairs: maximum number of training pairs.
+        held_out: number of sources of the test set, and of the development set.
 
     Raises:
         ValueError: the corpus has too few sources.
@@ -45,47 +48,48 @@ def make_task(
     translations: dict[str, dict[str, None]] = {}
     for pair in pairs:
         source, target = (" ".join(text.replace("?", " ?").split()) for text in pair)
-        if 0 < len(source.split()) <= LONGEST and 0 < len(target.split()) <= LONGEST:
+        if 0 < len(source.split()) <= MAX_WORDS and 0 < len(target.split()) <= MAX_WORDS:
             translations.setdefault(source, {})[target] = None
     sources = list(translations)
     if len(sources) <= 2 * held_out:
-        raise ValueError(f"{len(sources)} different sources are too few to hold out {held_out}")
+        raise ValueError(f"{len(sources)} distinct sources are too few to hold out {held_out}")
     generator = random.Random(20)
     generator.shuffle(sources)
-    test, dev, rest = sources[:held_out], sources[held_out : 2 * held_out], sources[2 * held_out :]
-    train = [(source, target) for source in rest for target in translations[source]]
+    test, dev = sources[:held_out], sources[held_out : 2 * held_out]
+    remaining = sources[2 * held_out :]
+    train = [(source, target) for source in remaining for target in translations[source]]
     train = train[:num_pairs]
     generator.shuffle(train)
     folder.mkdir(parents=True, exist_ok=True)
-    for number, side in enumerate(("en", "fr")):
-        column = [pair[number] for pair in train]
+    for i, side in enumerate(("en", "fr")):
+        column = [pair[i] for pair in train]
         write_lines(folder / f"train.{side}", column)
         counts = Counter(word for sentence in column for word in sentence.split())
-        frequent = sorted(counts, key=lambda word: (-counts[word], word))[:VOCABULARY]
+        frequent = sorted(counts, key=lambda word: (-counts[word], word))[:VOCAB_SIZE]
         write_lines(folder / f"vocab.{side}", frequent)
     write_lines(folder / "dev.en", dev)
     write_lines(folder / "dev.fr", [next(iter(translations[source])) for source in dev])
     write_lines(folder / "test.en", test)
     references = [list(translations[source]) for source in test]
-    for number in range(max(map(len, references))):
-        column = [row[number] if number < len(row) else "" for row in references]
-        write_lines(folder / f"test.fr.ref{number}", column)
+    for i in range(max(map(len, references))):
+        column = [row[i] if i < len(row) else "" for row in references]
+        write_lines(folder / f"test.fr.ref{i}", column)
 
 
 def write_chapter(pairs: Sequence[tuple[str, str]], folder: Path) -> None:
-    """Writes the chapter's pairs, words with spaces between them."""
+    """Write the chapter's pairs, words separated by spaces."""
     folder.mkdir(parents=True, exist_ok=True)
-    for number, side in enumerate(("en", "fr")):
-        write_lines(folder / f"chapter.{side}", [pair[number] for pair in pairs[:CHAPTER]])
+    for i, side in enumerate(("en", "fr")):
+        write_lines(folder / f"chapter.{side}", [pair[i] for pair in pairs[:CHAPTER_PAIRS]])
 
 
 def write_lines(path: Path, lines: Sequence[str]) -> None:
-    """A line each."""
+    """Write lines to a file."""
     path.write_text("".join(f"{line}\n" for line in lines), encoding="utf-8")
 
 
 def read_references(task: Path) -> list[list[str | None]]:
-    """The references of the test sentences, as sacreBLEU takes them: None where there is none."""
+    """Return the references of the test set for sacreBLEU, with None for missing ones."""
     columns: list[list[str | None]] = []
     while (path := task / f"test.fr.ref{len(columns)}").exists():
         lines = path.read_text(encoding="utf-8").removesuffix("\n").split("\n")
@@ -94,7 +98,7 @@ def read_references(task: Path) -> list[list[str | None]]:
 
 
 def read_lengths(task: Path, name: str) -> list[tuple[int, int]]:
-    """Source tokens, and target tokens with `</s>`, of pairs: those named `train` or `chapter`."""
+    """Return the source tokens and target tokens (with `</s>`) of each pair of a file."""
     sides = [
         (task / f"{name}.{side}").read_text(encoding="utf-8").removesuffix("\n").split("\n")
         for side in ("en", "fr")
@@ -106,11 +110,11 @@ def read_lengths(task: Path, name: str) -> list[tuple[int, int]]:
 
 
 def read_words(corpus: str, max_pairs: int | None = None) -> list[tuple[str, str]]:
-    """The pairs of a corpus as the package's tokenizer takes them apart.
+    """Return the pairs of a corpus, tokenized by the package.
 
     Args:
-        corpus: as `keras_s2s.load_corpus` takes it.
-        max_pairs: read only the first so many.
+        corpus: as for `keras_s2s.load_corpus`.
+        max_pairs: read only the first pairs.
     """
     import tensorflow as tf
 
@@ -126,16 +130,18 @@ def read_words(corpus: str, max_pairs: int | None = None) -> list[tuple[str, str
 
 
 def main() -> None:
-    """Makes a task of a corpus."""
+    """Make a task from a corpus."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("corpus", help="a name, a file, or two aligned ones, as load_corpus takes")
+    parser.add_argument("corpus", help="name, file, or two aligned files, as for load_corpus")
     parser.add_argument("folder", type=Path)
-    parser.add_argument("--pairs", type=int, default=60_000, help="to train with, at most")
-    parser.add_argument("--held-out", type=int, default=1000, help="sources for the test")
+    parser.add_argument(
+        "--pairs", type=int, default=60_000, help="maximum number of training pairs"
+    )
+    parser.add_argument("--held-out", type=int, default=1000, help="sources of the test set")
     parser.add_argument("--chapter-only", action="store_true", help="only the chapter's pairs")
     options = parser.parse_args()
     try:
-        pairs = read_words(options.corpus, CHAPTER if options.chapter_only else None)
+        pairs = read_words(options.corpus, CHAPTER_PAIRS if options.chapter_only else None)
         if not options.chapter_only:
             make_task(pairs, options.folder, options.pairs, options.held_out)
     except ValueError as error:  # the package's InputError is one

@@ -1,7 +1,7 @@
 """JoeyNMT, through the functions behind its commands `train` and `translate`.
 
-It has no batches of similar lengths, and its encoder only runs in two directions, each of which has
-half of the units here.
+It has no length bucketing, and its encoder is always bidirectional; each direction has half of the
+units here.
 """
 
 import contextlib
@@ -13,22 +13,20 @@ from joeynmt.config import parse_global_args
 from joeynmt.prediction import predict, prepare
 from joeynmt.training import TrainManager, set_validation_args
 from measuring import (
-    LONGEST_ANSWER,
-    Finished,
+    MAX_OUTPUT_TOKENS,
     Request,
-    in_batches,
+    StopTraining,
     measure_translation,
     run,
+    translate_in_batches,
 )
-from pairs import (
-    read_lines,
-)
+from pairs import read_lines
 
 
-def configuration(request: Request, folder: Path) -> dict:
-    """What it reads from a file else."""
+def make_config(request: Request, folder: Path) -> dict:
+    """Return the configuration, which the commands read from a file."""
     settings, task = request.settings, request.task.resolve()
-    both = {
+    recurrent = {
         "rnn_type": "lstm",
         "embeddings": {"embedding_dim": settings.embed_size, "dropout": 0.0},
         "hidden_size": settings.num_hiddens,
@@ -59,12 +57,12 @@ def configuration(request: Request, folder: Path) -> dict:
         },
         "model": {
             "encoder": {
-                **both,
+                **recurrent,
                 "hidden_size": settings.num_hiddens // 2,
                 "bidirectional": True,
             },
             "decoder": {
-                **both,
+                **recurrent,
                 "hidden_dropout": 0.0,
                 "input_feeding": settings.input_feeding,
                 "init_hidden": "last",
@@ -84,28 +82,28 @@ def configuration(request: Request, folder: Path) -> dict:
             "logging_freq": 100,
             "validation_freq": 10**9,
         },
-        "testing": {"batch_size": 128, "beam_size": 1, "max_output_length": LONGEST_ANSWER},
+        "testing": {"batch_size": 128, "beam_size": 1, "max_output_length": MAX_OUTPUT_TOKENS},
     }
 
 
 def train(request: Request) -> dict:
-    """Trains on the task's pairs for some steps."""
+    """Measure training on the task."""
     torch.set_num_threads(request.settings.threads)
     stopwatch = request.stopwatch()
-    take_step = TrainManager._train_step
-    before: list[int] = []
+    train_step = TrainManager._train_step
+    pending: list[int] = []
 
-    def watched(manager, batch):
-        # Called at the beginning of each step, which is the end of the one before.
-        if before and stopwatch.step(before.pop()):
-            raise Finished  # on its way out it saves the model
-        before.append(batch.ntokens)
-        return take_step(manager, batch)
+    def timed_step(manager, batch):
+        # The start of a step is the end of the previous one.
+        if pending and stopwatch.step(pending.pop()):
+            raise StopTraining  # the trainer saves the model on any exception
+        pending.append(batch.ntokens)
+        return train_step(manager, batch)
 
-    TrainManager._train_step = watched
+    TrainManager._train_step = timed_step
     with tempfile.TemporaryDirectory() as temporary:
         arguments = parse_global_args(
-            configuration(request, request.model or Path(temporary)), mode="train"
+            make_config(request, request.model or Path(temporary)), mode="train"
         )
         model, train_data, dev_data, _ = prepare(arguments, rank=0, mode="train")
         manager = TrainManager(
@@ -118,18 +116,18 @@ def train(request: Request) -> dict:
             train_args=arguments.train,
             dev_args=set_validation_args(arguments.test),
         )
-        with contextlib.suppress(Finished):
+        with contextlib.suppress(StopTraining):
             manager.train_and_validate(train_data=train_data, valid_data=dev_data)
     return stopwatch.result()
 
 
 def translate(request: Request) -> dict:
-    """Greedy translation."""
+    """Measure greedy translation."""
     torch.set_num_threads(request.settings.threads)
-    arguments = parse_global_args(configuration(request, request.model), mode="translate")
+    arguments = parse_global_args(make_config(request, request.model), mode="translate")
     model, _, _, data = prepare(arguments, rank=0, mode="translate")
 
-    def answers_to(batch: list[str]) -> list[str]:
+    def translate_batch(batch: list[str]) -> list[str]:
         data.cache.clear()
         for sentence in batch:
             data.set_item(sentence)
@@ -141,12 +139,12 @@ def translate(request: Request) -> dict:
             args=arguments.test._replace(batch_size=len(batch)),
             autocast=arguments.autocast,
         )
-        return [" ".join(word for word in answer if word != "</s>") for answer in tokens]
+        return [" ".join(word for word in words if word != "</s>") for words in tokens]
 
     return measure_translation(
         request,
         read_lines(request.task / "test.en"),
-        lambda texts, size: in_batches(texts, size, answers_to),
+        lambda texts, size: translate_in_batches(texts, size, translate_batch),
     )
 
 

@@ -1,12 +1,12 @@
-"""What all contenders share: the command line, the files of the task, what is counted and timed.
+"""Shared by all contenders: command line, settings, counting and timing.
 
-A contender is a script with functions for the jobs it can do, and hands them to `run`:
+A contender is a script with a function for each job that it supports, which it passes to `run`:
 
     python NAME.py TASK JOB [--settings JSON] [--steps N] [--seconds S] [--model FOLDER]
                             [--translations FILE]
 
-It prints one line of JSON, the last one on stdout; whatever else is printed goes to stderr. Only
-the standard library is used here, since each contender runs in an environment of its own.
+It prints the result as one line of JSON on stdout; all other output goes to stderr. This module
+needs only the standard library, since each contender has its own environment.
 """
 
 import argparse
@@ -22,18 +22,18 @@ from importlib import metadata
 from pathlib import Path
 from typing import Any, NamedTuple
 
-BEGAN = time.perf_counter()
+PROCESS_START = time.perf_counter()
 
-# An answer is over after so many tokens, whoever gives it.
-LONGEST_ANSWER = 30
-SENTENCES_ONE_BY_ONE = 200
+# Maximum length of a translation, for all contenders.
+MAX_OUTPUT_TOKENS = 30
+NUM_SINGLE_SENTENCES = 200
 
 
 @dataclass
 class Settings:
-    """Sizes and options of a model and its training, the same for all contenders."""
+    """Hyperparameters of a model and its training, the same for all contenders."""
 
-    attention: str = "none"  # or luong, the score that Luong calls "general"
+    attention: str = "none"  # or luong, with Luong's "general" score
     dtype: str = "float32"  # or bfloat16
     embed_size: int = 256
     num_hiddens: int = 512
@@ -43,27 +43,27 @@ class Settings:
     clip_norm: float = 1.0
     seed: int = 1
     threads: int = field(default_factory=lambda: os.cpu_count() or 1)
-    epochs: int = 300  # of the chapter's job
-    corpus: str = "fra-eng"  # likewise
+    epochs: int = 300  # chapter job only
+    corpus: str = "fra-eng"  # chapter job only
     through: str = "python"  # or session or loop: how this package translates
     input_feeding: bool = False
-    # What varies where the growth of the cost is measured; None for what the task's files say.
+    # Varied when scaling of the cost is measured; None for the values of the task.
     pairs: int | None = None
     sentence_tokens: int | None = None
     vocab_size: int | None = None
 
 
 class Request(NamedTuple):
-    """What a contender is asked to do.
+    """The arguments of a job.
 
     Attributes:
         task: folder with the files of the task; see `benchmarks/task.py`.
-        settings: sizes and options.
-        steps: how many steps of training are measured, or None.
-        seconds: how long training is measured, or None; one of both is given.
-        warm_up: steps before that.
-        model: where a trained model is written or read, or None.
-        translations: where translations are written, or None.
+        settings: hyperparameters.
+        steps: number of training steps to measure, or None.
+        seconds: duration of the measurement, or None; at least one of both is set.
+        warm_up: number of steps before it.
+        model: folder that a trained model is written to or read from, or None.
+        translations: file that translations are written to, or None.
     """
 
     task: Path
@@ -75,23 +75,23 @@ class Request(NamedTuple):
     translations: Path | None
 
     def stopwatch(self) -> "Stopwatch":
-        """One that stops after the wanted steps or seconds."""
+        """Return a stopwatch for the requested steps or seconds."""
         return Stopwatch(self.warm_up, self.steps, self.seconds)
 
 
-class Finished(Exception):
-    """Ends a training loop that has no other way to be ended."""
+class StopTraining(Exception):
+    """Raised in a callback to end a training loop that has no other way to stop."""
 
 
 class Stopwatch:
-    """Counts target tokens and the time they take, from the end of the warm-up on.
+    """Measures training throughput in target tokens after a warm-up.
 
     Args:
-        warm_up: steps, at least one, that are left out: in them graphs are made and memory is
-            filled.
-        steps: how many steps to measure.
-        seconds: for how long to measure; the step that goes on then is counted.
-        now: the clock.
+        warm_up: number of steps that are not measured, at least 1: they trace graphs and allocate
+            memory.
+        steps: number of steps to measure.
+        seconds: duration of the measurement; the step in progress is included.
+        clock: returns seconds.
     """
 
     def __init__(
@@ -99,49 +99,51 @@ class Stopwatch:
         warm_up: int,
         steps: int | None,
         seconds: float | None,
-        now: Callable[[], float] = time.perf_counter,
+        clock: Callable[[], float] = time.perf_counter,
     ) -> None:
         if warm_up < 1 or (steps is None and seconds is None):
             raise ValueError("a stopwatch needs a warm-up, and steps or seconds to stop after")
-        self._warm_up, self._most_steps, self._most_seconds = warm_up, steps, seconds
-        self._now = now
-        self._began = 0.0
-        self._taken = 0
+        self._warm_up, self._max_steps, self._max_seconds = warm_up, steps, seconds
+        self._clock = clock
+        self._start = 0.0
+        self._total_steps = 0
         self.steps, self.tokens, self.seconds, self.loss_sum = 0, 0, 0.0, 0.0
         self.start_up = 0.0
 
     def step(self, tokens: float, loss_sum: float = 0.0) -> bool:
-        """To be called at the end of each step.
+        """Record the end of a step.
 
         Args:
-            tokens: target tokens of the step, with `</s>` and without padding.
-            loss_sum: sum of their losses in nats, where it is known.
+            tokens: number of target tokens of the step, with `</s>` and without padding.
+            loss_sum: sum of their losses in nats, if available.
 
         Returns:
-            Whether the measurement is over.
+            Whether the measurement is complete.
         """
-        now = self._now()
-        self._taken += 1
-        if self._taken <= self._warm_up:
-            self._began = now
-            self.start_up = now - BEGAN
+        now = self._clock()
+        self._total_steps += 1
+        if self._total_steps <= self._warm_up:
+            self._start = now
+            self.start_up = now - PROCESS_START
             return False
         self.steps += 1
         self.tokens += round(tokens)
         self.loss_sum += loss_sum
-        self.seconds = now - self._began
-        return (self._most_steps is not None and self.steps >= self._most_steps) or (
-            self._most_seconds is not None and self.seconds >= self._most_seconds
+        self.seconds = now - self._start
+        return (self._max_steps is not None and self.steps >= self._max_steps) or (
+            self._max_seconds is not None and self.seconds >= self._max_seconds
         )
 
     def result(self) -> dict[str, Any]:
-        """What a job that trains has to tell.
+        """Return the result of a training job.
 
         Raises:
-            RuntimeError: the training ended before anything was measured.
+            RuntimeError: training ended during the warm-up.
         """
         if not self.steps:
-            raise RuntimeError(f"the training ended after {self._taken} steps, within the warm-up")
+            raise RuntimeError(
+                f"training ended after {self._total_steps} steps, during the warm-up"
+            )
         result: dict[str, Any] = {
             "steps": self.steps,
             "tokens": self.tokens,
@@ -158,86 +160,86 @@ def measure_translation(
     sentences: Sequence[str],
     translate: Callable[[Sequence[str], int | None], list[str]],
 ) -> dict[str, Any]:
-    """Times a contender's greedy translation in three ways.
+    """Time greedy translation in three modes, from text to text.
 
-    `file`: all sentences at once, in whatever batches the contender likes; `batches`: 32 at a
-    time in the order of the file; `single`: the first 200, one by one. Reading the text, looking
-    up the words and putting the answers together are part of it; loading the model is not.
+    `file`: all sentences at once, in batches of the contender's choice; `batches`: 32 at a time in
+    file order; `single`: the first 200, one at a time. Loading the model is not included.
 
     Args:
-        request: where the translations of the whole file go.
-        sentences: words with spaces between them.
-        translate: from sentences and a batch size, None for the contender's choice, to answers in
-            the order of the sentences.
+        request: the file for the translations in mode `file`.
+        sentences: words separated by spaces.
+        translate: takes sentences and a batch size, None for the contender's choice; returns
+            translations in the same order.
 
     Returns:
-        For each way `sentences`, `tokens` (of the answers, with `</s>`), `source_tokens` and
+        For each mode `sentences`, `tokens` (of the translations, with `</s>`), `source_tokens` and
         `seconds`; for `single` also `median_milliseconds`.
     """
-    one_by_one = sentences[:SENTENCES_ONE_BY_ONE]
+    single = sentences[:NUM_SINGLE_SENTENCES]
     for batch_size in (None, 32, 1):
         translate(sentences[: (batch_size or 128) * 2], batch_size)
     result: dict[str, Any] = {}
-    began = time.perf_counter()
-    answers = translate(sentences, None)
-    result["file"] = _answered(sentences, answers, time.perf_counter() - began)
+    start = time.perf_counter()
+    outputs = translate(sentences, None)
+    result["file"] = _translation_counts(sentences, outputs, time.perf_counter() - start)
     if request.translations is not None:
-        text = "".join(f"{answer}\n" for answer in answers)
+        text = "".join(f"{output}\n" for output in outputs)
         request.translations.write_text(text, encoding="utf-8")
-    began = time.perf_counter()
-    answers = translate(sentences, 32)
-    result["batches"] = _answered(sentences, answers, time.perf_counter() - began)
-    times, answers = [], []
-    for sentence in one_by_one:
-        began = time.perf_counter()
-        answers += translate([sentence], 1)
-        times.append(time.perf_counter() - began)
-    result["single"] = _answered(one_by_one, answers, sum(times))
+    start = time.perf_counter()
+    outputs = translate(sentences, 32)
+    result["batches"] = _translation_counts(sentences, outputs, time.perf_counter() - start)
+    times, outputs = [], []
+    for sentence in single:
+        start = time.perf_counter()
+        outputs += translate([sentence], 1)
+        times.append(time.perf_counter() - start)
+    result["single"] = _translation_counts(single, outputs, sum(times))
     result["single"]["median_milliseconds"] = 1000 * statistics.median(times)
     return result
 
 
-def _answered(sentences: Sequence[str], answers: Sequence[str], seconds: float) -> dict[str, Any]:
-    if len(answers) != len(sentences):
-        raise RuntimeError(f"{len(answers)} answers to {len(sentences)} sentences")
+def _translation_counts(
+    sentences: Sequence[str], outputs: Sequence[str], seconds: float
+) -> dict[str, Any]:
+    if len(outputs) != len(sentences):
+        raise RuntimeError(f"{len(outputs)} translations of {len(sentences)} sentences")
     return {
         "sentences": len(sentences),
         "source_tokens": sum(len(sentence.split()) for sentence in sentences),
-        "tokens": sum(len(answer.split()) + 1 for answer in answers),
+        "tokens": sum(len(output.split()) + 1 for output in outputs),
         "seconds": seconds,
     }
 
 
-def in_batches(
+def translate_in_batches(
     sentences: Sequence[str],
     batch_size: int | None,
     translate: Callable[[list[str]], list[str]],
-    free_size: int = 128,
+    default_size: int = 128,
 ) -> list[str]:
-    """Translates in batches: in the order of the file, or sorted by length where one is free to.
+    """Translate in batches; return translations in the order of the sentences.
 
     Args:
-        sentences: words with spaces between them.
-        batch_size: None to be free.
-        translate: for one batch.
-        free_size: sentences in a batch then.
+        sentences: words separated by spaces.
+        batch_size: sentences per batch, in file order; None for batches sorted by length.
+        translate: translates one batch.
+        default_size: sentences per batch if `batch_size` is None.
     """
     order = list(range(len(sentences)))
     if batch_size is None:
-        order.sort(key=lambda number: len(sentences[number].split()))
-    answers = [""] * len(sentences)
-    size = batch_size or free_size
+        order.sort(key=lambda i: len(sentences[i].split()))
+    outputs = [""] * len(sentences)
+    size = batch_size or default_size
     for start in range(0, len(order), size):
-        numbers = order[start : start + size]
-        for number, answer in zip(
-            numbers, translate([sentences[number] for number in numbers]), strict=True
-        ):
-            answers[number] = answer
-    return answers
+        indices = order[start : start + size]
+        batch = translate([sentences[i] for i in indices])
+        for i, output in zip(indices, batch, strict=True):
+            outputs[i] = output
+    return outputs
 
 
-def resident(name: str = "VmRSS", process: int | str = "self") -> int | None:
-    """Bytes of memory that a process has resident now, or (`VmHWM`) had at most; Linux only."""
+def process_memory(name: str = "VmRSS", process: int | str = "self") -> int | None:
+    """Return the resident memory of a process, or its peak (`VmHWM`), in bytes; Linux only."""
     try:
         words = Path(f"/proc/{process}/status").read_text().partition(f"{name}:")[2].split()
     except OSError:
@@ -245,19 +247,28 @@ def resident(name: str = "VmRSS", process: int | str = "self") -> int | None:
     return 1024 * int(words[0]) if words else None
 
 
-def versions_of(*packages: str) -> dict[str, str]:
-    """Versions of installed packages, and of Python."""
+def package_versions(*packages: str) -> dict[str, str]:
+    """Return the versions of Python and of installed packages."""
     return {"python": platform.python_version()} | {
         package: metadata.version(package) for package in packages
     }
 
 
+def limit_tensorflow_threads(settings: Settings) -> None:
+    """Set TensorFlow's thread pools, unless the number is its default, the number of cores."""
+    if settings.threads != os.cpu_count():
+        import tensorflow as tf
+
+        tf.config.threading.set_intra_op_parallelism_threads(settings.threads)
+        tf.config.threading.set_inter_op_parallelism_threads(settings.threads)
+
+
 def run(jobs: dict[str, Callable[[Request], dict[str, Any]]], *packages: str) -> None:
-    """Does the job that the command line asks for, and prints the result.
+    """Run the job of the command line and print the result.
 
     Args:
-        jobs: functions by the names of the jobs.
-        *packages: whose versions the result tells.
+        jobs: functions by job name.
+        *packages: packages whose versions are part of the result.
     """
     parser = argparse.ArgumentParser()
     parser.add_argument("task", type=Path, help="folder with the files of the task")
@@ -285,15 +296,15 @@ def run(jobs: dict[str, Callable[[Request], dict[str, Any]]], *packages: str) ->
         if request.model.exists() and any(request.model.iterdir()):
             parser.error(f"{request.model} is not empty")
         request.model.mkdir(parents=True, exist_ok=True)
-    # Frameworks print, and some of them from C++: only the result goes to the real stdout.
+    # Frameworks print, some from C++: redirect stdout, so that only the result goes there.
     stdout = os.dup(1)
     os.dup2(2, 1)
-    # What is imported at the top of a script is there now.
-    result = {"imported_memory": resident(), **jobs[options.job](request)}
+    # Here the imports at the top of the script are loaded.
+    result = {"imported_memory": process_memory(), **jobs[options.job](request)}
     result["settings"] = asdict(request.settings)
-    result["versions"] = versions_of(*packages)
+    result["versions"] = package_versions(*packages)
     sys.stdout.flush()
     os.write(stdout, (json.dumps(result) + "\n").encode())
     sys.stderr.flush()
-    # Some frameworks take seconds to clear up, or die of it.
+    # Skip interpreter shutdown: some frameworks take seconds for it, or crash.
     os._exit(0)

@@ -5,25 +5,23 @@ from pathlib import Path
 
 import torch
 from measuring import (
-    LONGEST_ANSWER,
-    Finished,
+    MAX_OUTPUT_TOKENS,
     Request,
-    in_batches,
+    StopTraining,
     measure_translation,
     run,
+    translate_in_batches,
 )
 from onmt.bin import train as train_command
 from onmt.bin import translate as translate_command
 from onmt.inference_engine import InferenceEnginePY
 from onmt.trainer import Trainer
 from onmt.utils.parse import ArgumentParser
-from pairs import (
-    read_lines,
-)
+from pairs import read_lines
 
 
 def train(request: Request) -> dict:
-    """Trains on the task's pairs for some steps."""
+    """Measure training on the task."""
     settings, task = request.settings, request.task.resolve()
     torch.set_num_threads(settings.threads)
     folder = request.model or Path("unused")
@@ -45,10 +43,9 @@ def train(request: Request) -> dict:
         "max_grad_norm": settings.clip_norm,
         "batch_type": "sents",
         "batch_size": settings.batch_size,
-        # Its default, for Transformers, is by sentences, whose sum of losses is 64 a batch.
+        # Its default divides the loss by sentences, which suits its Transformers.
         "normalization": "tokens",
-        # All pairs are sorted together, and an epoch is one. Batches come from the process that
-        # trains.
+        # Sort all pairs together; make batches in the training process.
         "bucket_size": len(read_lines(task / "train.en")),
         "num_workers": 0,
         "train_steps": steps,
@@ -62,27 +59,27 @@ def train(request: Request) -> dict:
     arguments += ["-data", data, "-dropout", "0.0", "-attention_dropout", "0.0"]
     stopwatch = request.stopwatch()
     report = Trainer._maybe_report_training
-    counted = [0, 0.0]
+    previous = [0, 0.0]
 
-    def watched(trainer, step, num_steps, learning_rate, report_stats):
-        tokens = report_stats.n_words - counted[0]
-        loss_sum = report_stats.loss - counted[1]
-        over = stopwatch.step(tokens, loss_sum)
-        if over and request.model is None:
-            raise Finished
+    def timed_report(trainer, step, num_steps, learning_rate, report_stats):
+        tokens = report_stats.n_words - previous[0]
+        loss_sum = report_stats.loss - previous[1]
+        is_complete = stopwatch.step(tokens, loss_sum)
+        if is_complete and request.model is None:
+            raise StopTraining
         new = report(trainer, step, num_steps, learning_rate, report_stats)
-        counted[:] = new.n_words, new.loss
+        previous[:] = new.n_words, new.loss
         return new
 
-    Trainer._maybe_report_training = watched
+    Trainer._maybe_report_training = timed_report
     options = train_command._get_parser().parse_args(arguments)
-    with contextlib.suppress(Finished):
+    with contextlib.suppress(StopTraining):
         train_command.train(options)
     return stopwatch.result()
 
 
 def translate(request: Request) -> dict:
-    """Greedy translation."""
+    """Measure greedy translation."""
     torch.set_num_threads(request.settings.threads)
     [checkpoint] = request.model.glob("model_step_*.pt")
     engines = {}
@@ -90,7 +87,7 @@ def translate(request: Request) -> dict:
         arguments = ["-model", str(checkpoint), "-src", str(request.task / "test.en")]
         arguments += ["-output", str(request.model / "unused.txt"), "-beam_size", "1"]
         arguments += ["-batch_type", "sents", "-batch_size", str(batch_size)]
-        arguments += ["-max_length", str(LONGEST_ANSWER), "-max_length_ratio", "0"]
+        arguments += ["-max_length", str(MAX_OUTPUT_TOKENS), "-max_length_ratio", "0"]
         options = translate_command._get_parser().parse_args(arguments)
         ArgumentParser.validate_translate_opts(options)
         ArgumentParser._get_all_transform_translate(options)
@@ -98,18 +95,21 @@ def translate(request: Request) -> dict:
         ArgumentParser.validate_translate_opts_dynamic(options)
         engines[batch_size] = InferenceEnginePY(options)
 
-    def translated(texts: list[str], size: int | None) -> list[str]:
+    def translate_texts(texts: list[str], size: int | None) -> list[str]:
         engine = engines[size or 128]
 
-        def answers_to(batch: list[str]) -> list[str]:
-            _, answers = engine.infer_list(batch)
-            return [answer[0] for answer in answers]
+        def translate_batch(batch: list[str]) -> list[str]:
+            _, outputs = engine.infer_list(batch)
+            return [hypotheses[0] for hypotheses in outputs]
 
-        # It sorts what it gets by length, so that it gets a batch at a time where that is not
-        # wanted.
-        return answers_to(list(texts)) if size is None else in_batches(texts, size, answers_to)
+        # The engine sorts its input by length; pass single batches to keep file order.
+        return (
+            translate_batch(list(texts))
+            if size is None
+            else translate_in_batches(texts, size, translate_batch)
+        )
 
-    return measure_translation(request, read_lines(request.task / "test.en"), translated)
+    return measure_translation(request, read_lines(request.task / "test.en"), translate_texts)
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""OpenNMT-tf, by its `Runner`; it translates by the SavedModel that it exports."""
+"""OpenNMT-tf: trained by its `Runner`, translating by its exported SavedModel."""
 
 import os
 
@@ -14,23 +14,22 @@ import opennmt
 import tensorflow as tf
 import tensorflow_addons as tfa
 from measuring import (
-    LONGEST_ANSWER,
-    Finished,
+    MAX_OUTPUT_TOKENS,
     Request,
     Settings,
-    in_batches,
+    StopTraining,
+    limit_tensorflow_threads,
     measure_translation,
     run,
+    translate_in_batches,
 )
 from opennmt import decoders, encoders, inputters, layers, models
 from opennmt.training import TrainingStats
-from pairs import (
-    read_lines,
-)
+from pairs import read_lines
 
 
 def make_model(settings: Settings) -> models.SequenceToSequence:
-    """Its model of these sizes. With attention, it always feeds what was attended to."""
+    """Return the model. With attention, it always has input feeding."""
     sizes = {"num_layers": settings.num_layers, "num_units": settings.num_hiddens, "dropout": 0.0}
     decoder = {**sizes, "bridge_class": layers.CopyBridge, "cell_class": tf.keras.layers.LSTMCell}
     return models.SequenceToSequence(
@@ -46,33 +45,34 @@ def make_model(settings: Settings) -> models.SequenceToSequence:
 
 
 def train(request: Request) -> dict:
-    """Trains on the task's pairs for some steps, and exports the model if it is to be kept."""
+    """Measure training on the task, and export the model if requested."""
     settings, task = request.settings, request.task.resolve()
-    use_threads(settings)
+    limit_tensorflow_threads(settings)
     stopwatch = request.stopwatch()
-    counted = [0]
+    previous = [0]
     update, reset = TrainingStats.update_on_step, TrainingStats._reset_words_counters
 
-    def watched(stats, step, loss):
+    def timed_update(stats, step, loss):
         total = int(stats._words_counters["target"].numpy())
-        over = stopwatch.step(total - counted[0])
-        counted[0] = total
-        if over and request.model is None:
-            raise Finished
+        is_complete = stopwatch.step(total - previous[0])
+        previous[0] = total
+        if is_complete and request.model is None:
+            raise StopTraining
         update(stats, step, loss)
 
-    def watched_reset(stats):
+    def timed_reset(stats):
         reset(stats)
-        counted[0] = 0
+        previous[0] = 0
 
-    TrainingStats.update_on_step, TrainingStats._reset_words_counters = watched, watched_reset
+    TrainingStats.update_on_step = timed_update
+    TrainingStats._reset_words_counters = timed_reset
     with tempfile.TemporaryDirectory() as temporary:
         folder = Path(temporary)
         for side in ("en", "fr"):
             words = ["<blank>", "<s>", "</s>", *read_lines(task / f"vocab.{side}")]
             text = "".join(f"{word}\n" for word in words)
             (folder / f"vocab.{side}").write_text(text, encoding="utf-8")
-        configuration = {
+        config = {
             "model_dir": str(folder / "run"),
             "data": {
                 "source_vocabulary": str(folder / "vocab.en"),
@@ -85,7 +85,7 @@ def train(request: Request) -> dict:
                 "optimizer_params": {"global_clipnorm": settings.clip_norm},
                 "learning_rate": settings.learning_rate,
                 "average_loss_in_time": True,
-                "maximum_decoding_length": LONGEST_ANSWER,
+                "maximum_decoding_length": MAX_OUTPUT_TOKENS,
                 "beam_width": 1,
             },
             "train": {
@@ -99,8 +99,8 @@ def train(request: Request) -> dict:
             },
             "eval": {"steps": 10**9},
         }
-        runner = opennmt.Runner(make_model(settings), configuration, seed=settings.seed)
-        with contextlib.suppress(Finished):
+        runner = opennmt.Runner(make_model(settings), config, seed=settings.seed)
+        with contextlib.suppress(StopTraining):
             runner.train()
         if request.model is not None:
             runner.export(str(request.model / "export"))
@@ -108,34 +108,27 @@ def train(request: Request) -> dict:
 
 
 def translate(request: Request) -> dict:
-    """Greedy translation by the exported SavedModel: tokens in, tokens out."""
-    use_threads(request.settings)
+    """Measure greedy translation by the exported SavedModel."""
+    limit_tensorflow_threads(request.settings)
     loaded = tf.saved_model.load(str(request.model / "export"))
-    function = loaded.signatures["serving_default"]
+    signature = loaded.signatures["serving_default"]
 
-    def answers_to(batch: Sequence[str]) -> list[str]:
+    def translate_batch(batch: Sequence[str]) -> list[str]:
         rows = [sentence.split() for sentence in batch]
         lengths = [len(row) for row in rows]
-        longest = max(lengths)
-        tokens = [row + [""] * (longest - len(row)) for row in rows]
-        answer = function(
+        max_length = max(lengths)
+        tokens = [row + [""] * (max_length - len(row)) for row in rows]
+        output = signature(
             tokens=tf.constant(tokens), length=tf.constant(np.array(lengths, np.int32))
         )
-        words, sizes = answer["tokens"][:, 0].numpy(), answer["length"][:, 0].numpy()
+        words, sizes = output["tokens"][:, 0].numpy(), output["length"][:, 0].numpy()
         return [b" ".join(row[:size]).decode() for row, size in zip(words, sizes, strict=True)]
 
     return measure_translation(
         request,
         read_lines(request.task / "test.en"),
-        lambda texts, size: in_batches(texts, size, answers_to),
+        lambda texts, size: translate_in_batches(texts, size, translate_batch),
     )
-
-
-def use_threads(settings: Settings) -> None:
-    """TensorFlow takes as many as there are cores unless it is told otherwise."""
-    if settings.threads != os.cpu_count():
-        tf.config.threading.set_intra_op_parallelism_threads(settings.threads)
-        tf.config.threading.set_inter_op_parallelism_threads(settings.threads)
 
 
 if __name__ == "__main__":

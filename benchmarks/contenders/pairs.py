@@ -1,6 +1,6 @@
-"""The files of the task as ids, and the order of the batches.
+"""The task as token ids, in batches.
 
-Only the standard library, since each contender runs in an environment of its own.
+Needs only the standard library, since each contender has its own environment.
 """
 
 import random
@@ -12,17 +12,17 @@ from typing import NamedTuple
 SPECIAL_TOKENS = ("<pad>", "<bos>", "<eos>", "<unk>")
 PAD, BOS, EOS, UNK = range(4)
 
-# Batches whose pairs are sorted by length among each other.
-BATCHES_SORTED_TOGETHER = 400
+# Size of the windows sorted by length, in batches.
+BATCHES_PER_WINDOW = 400
 
 
 class Pairs(NamedTuple):
     """Training pairs as ids, without special tokens, and the vocabularies.
 
     Attributes:
-        source: for each pair the ids of the source.
-        target: likewise.
-        source_vocabulary: all tokens, the special ones first.
+        source: ids of each source.
+        target: ids of each target.
+        source_vocabulary: all tokens, special tokens first.
         target_vocabulary: likewise.
     """
 
@@ -34,85 +34,84 @@ class Pairs(NamedTuple):
     def batches(
         self, batch_size: int, seed: int, by_length: bool = True, endless: bool = True
     ) -> Iterator[list[int]]:
-        """Numbers of the pairs of each batch.
+        """Yield the indices of the pairs of each batch, reshuffled each epoch.
 
         Args:
-            batch_size: pairs in a batch.
-            seed: of the order.
-            by_length: whether the pairs of a batch have similar lengths: as many pairs as make
-                400 batches are sorted together, and the batches are mixed afterwards. Otherwise
-                chance decides which pairs meet.
-            endless: whether to go on with the next epoch, in another order.
+            batch_size: pairs per batch.
+            seed: random seed.
+            by_length: whether to bucket pairs by length: sort them within windows of 400 batches,
+                then shuffle the batches.
+            endless: whether to continue after one epoch.
         """
         generator = random.Random(seed)
         while True:
-            numbers = list(range(len(self.source)))
-            generator.shuffle(numbers)
+            order = list(range(len(self.source)))
+            generator.shuffle(order)
             if by_length:
-                window = batch_size * BATCHES_SORTED_TOGETHER
-                numbers = [
-                    number
-                    for start in range(0, len(numbers), window)
-                    for number in sorted(
-                        numbers[start : start + window],
-                        key=lambda number: (len(self.target[number]), len(self.source[number])),
+                window = batch_size * BATCHES_PER_WINDOW
+                order = [
+                    i
+                    for start in range(0, len(order), window)
+                    for i in sorted(
+                        order[start : start + window],
+                        key=lambda i: (len(self.target[i]), len(self.source[i])),
                     )
                 ]
-            starts = list(range(0, len(numbers), batch_size))
+            starts = list(range(0, len(order), batch_size))
             generator.shuffle(starts)
             for start in starts:
-                yield numbers[start : start + batch_size]
+                yield order[start : start + batch_size]
             if not endless:
                 return
 
-    def target_tokens(self, numbers: Iterable[int]) -> int:
-        """Target tokens of some pairs, with `</s>`."""
-        return sum(len(self.target[number]) + 1 for number in numbers)
+    def target_tokens(self, indices: Iterable[int]) -> int:
+        """Return the number of target tokens of some pairs, with `</s>`."""
+        return sum(len(self.target[i]) + 1 for i in indices)
 
 
 def read_lines(path: Path) -> list[str]:
-    """The lines of a file; only a line feed ends one."""
+    """Return the lines of a file, which end with line feeds only."""
     return path.read_text(encoding="utf-8").removesuffix("\n").split("\n")
 
 
 def read_pairs(task: Path) -> Pairs:
-    """The training pairs of a task, with the vocabularies that are part of it."""
+    """Return the training pairs of a task."""
     vocabularies = [[*SPECIAL_TOKENS, *read_lines(task / f"vocab.{side}")] for side in ("en", "fr")]
     sides = [
-        numbered(read_lines(task / f"train.{side}"), vocabulary)
+        to_ids(read_lines(task / f"train.{side}"), vocabulary)
         for side, vocabulary in zip(("en", "fr"), vocabularies, strict=True)
     ]
     return Pairs(*sides, *vocabularies)
 
 
 def read_chapter(task: Path, min_freq: int = 3, num_steps: int = 10) -> Pairs:
-    """The chapter's pairs: words seen less than three times are unknown, long sentences cut.
+    """Return the chapter's pairs: rare words as `<unk>`, long sentences truncated.
 
-    As in the package, a source has `num_steps` tokens at most, and a target that many with its
-    `<bos>` and `<eos>`.
+    As in the package, a source has at most `num_steps` tokens, and a target at most `num_steps`
+    including `<bos>` and `<eos>`.
     """
     vocabularies, sides = [], []
-    for side, longest in (("en", num_steps), ("fr", num_steps - 2)):
+    for side, max_length in (("en", num_steps), ("fr", num_steps - 2)):
         lines = read_lines(task / f"chapter.{side}")
         counts = Counter(word for line in lines for word in line.split())
         frequent = sorted((-count, word) for word, count in counts.items() if count >= min_freq)
         vocabularies.append([*SPECIAL_TOKENS, *(word for _, word in frequent)])
-        sides.append([ids[:longest] for ids in numbered(lines, vocabularies[-1])])
+        sides.append([ids[:max_length] for ids in to_ids(lines, vocabularies[-1])])
     return Pairs(*sides, *vocabularies)
 
 
-def numbered(lines: Iterable[str], vocabulary: Sequence[str]) -> list[list[int]]:
-    """Ids of the words of each line, without special tokens."""
-    ids = {word: number for number, word in enumerate(vocabulary)}
+def to_ids(lines: Iterable[str], vocabulary: Sequence[str]) -> list[list[int]]:
+    """Return the ids of the words of each line, without special tokens."""
+    ids = {word: i for i, word in enumerate(vocabulary)}
     return [[ids.get(word, UNK) for word in line.split()] for line in lines]
 
 
-def as_text(ids: Iterable[int], vocabulary: Sequence[str]) -> str:
-    """The words of an answer, up to its `<eos>`."""
+def to_text(ids: Iterable[int], vocabulary: Sequence[str]) -> str:
+    """Return the words of a translation, up to its `<eos>`."""
     words = []
-    for number in ids:
-        if number == EOS:
+    for token in ids:
+        if token == EOS:
             break
-        if number not in (PAD, BOS):
-            words.append(vocabulary[number])
+        if token not in (PAD, BOS):
+            words.append(vocabulary[token])
     return " ".join(words)

@@ -1,7 +1,7 @@
-"""The same model of Keras's own layers, with the stock `compile` and `fit`.
+"""The same model in built-in Keras layers, with stock `compile` and `fit`.
 
-Batches are of pairs of similar lengths, each padded to its own longest pair, and padding is
-masked: what a careful user of Keras writes without any code below its layers.
+Batches are bucketed by length, padded to their longest pair, and masked: what an experienced Keras
+user writes without custom layers.
 """
 
 import os
@@ -16,30 +16,19 @@ import keras
 import numpy as np
 import tensorflow as tf
 from keras import layers
-from measuring import (
-    BEGAN,
-    Request,
-    Settings,
-    run,
-)
-from pairs import (
-    BOS,
-    EOS,
-    Pairs,
-    read_chapter,
-    read_pairs,
-)
+from measuring import PROCESS_START, Request, Settings, limit_tensorflow_threads, run
+from pairs import BOS, EOS, Pairs, read_chapter, read_pairs
 
 
 def make_model(settings: Settings, source_size: int, target_size: int) -> keras.Model:
-    """Encoder and decoder as a functional model, compiled."""
+    """Return encoder and decoder as a compiled functional model."""
     keras.utils.set_random_seed(settings.seed)
     policy = {"float32": "float32", "bfloat16": "mixed_bfloat16"}[settings.dtype]
     keras.config.set_dtype_policy(policy)
     embed, hidden, depth = settings.embed_size, settings.num_hiddens, settings.num_layers
     source = keras.Input((None,), dtype="int32")
     target = keras.Input((None,), dtype="int32")
-    # Keras looks for a mask's left padding on a GPU alone; this is a comparison on a CPU.
+    # Keras checks masks for right padding only on GPUs, which is irrelevant here.
     values = layers.Embedding(source_size, embed, mask_zero=True)(source)
     states = []
     for _ in range(depth):
@@ -58,7 +47,7 @@ def make_model(settings: Settings, source_size: int, target_size: int) -> keras.
     model = keras.Model([source, target], logits)
     model.compile(
         optimizer=keras.optimizers.Adam(settings.learning_rate, global_clipnorm=settings.clip_norm),
-        # The sum over the real tokens by the weights' sum: a mean over tokens.
+        # Mean over tokens without padding.
         loss=keras.losses.SparseCategoricalCrossentropy(
             from_logits=True, reduction="mean_with_sample_weight"
         ),
@@ -66,44 +55,43 @@ def make_model(settings: Settings, source_size: int, target_size: int) -> keras.
     return model
 
 
-def padded(rows: list[list[int]], steps: int | None = None) -> np.ndarray:
-    """Ids, (rows, steps)."""
+def pad(rows: list[list[int]], steps: int | None = None) -> np.ndarray:
+    """Return ids, (rows, steps)."""
     steps = steps or max(map(len, rows))
     array = np.zeros((len(rows), steps), np.int32)
-    for number, row in enumerate(rows):
-        array[number, : len(row)] = row
+    for i, row in enumerate(rows):
+        array[i, : len(row)] = row
     return array
 
 
-def arrays(pairs: Pairs, numbers: list[int]) -> tuple:
-    """What `fit` takes: inputs, labels and weights."""
-    target = padded([[BOS, *pairs.target[number], EOS] for number in numbers])
+def make_batch(pairs: Pairs, indices: list[int]) -> tuple:
+    """Return inputs, labels and sample weights for `fit`."""
+    target = pad([[BOS, *pairs.target[i], EOS] for i in indices])
     labels = target[:, 1:]
-    source = padded([pairs.source[number] or [EOS] for number in numbers])
+    source = pad([pairs.source[i] or [EOS] for i in indices])
     return (source, target[:, :-1]), labels, (labels != 0).astype(np.float32)
 
 
 def train(request: Request) -> dict:
-    """Trains on the task's pairs for some steps of `fit`."""
+    """Measure training on the task by `fit`."""
     settings = request.settings
-    use_threads(settings)
+    limit_tensorflow_threads(settings)
     pairs = read_pairs(request.task)
     model = make_model(settings, len(pairs.source_vocabulary), len(pairs.target_vocabulary))
     stopwatch = request.stopwatch()
-    # The dataset runs ahead of the training.
+    # A queue, since the dataset prefetches batches.
     tokens: deque[int] = deque()
 
     def batches():
-        for numbers in pairs.batches(settings.batch_size, 0):
-            tokens.append(pairs.target_tokens(numbers))
-            yield arrays(pairs, numbers)
+        for indices in pairs.batches(settings.batch_size, 0):
+            tokens.append(pairs.target_tokens(indices))
+            yield make_batch(pairs, indices)
 
     ids, weights = tf.TensorSpec((None, None), tf.int32), tf.TensorSpec((None, None), tf.float32)
     data = tf.data.Dataset.from_generator(batches, output_signature=((ids, ids), ids, weights))
 
-    class Watch(keras.callbacks.Callback):
-        # Keras tells the mean over the batches so far, each weighted by its sentences: of equal
-        # batches the sum of the losses of tokens is to be had from that only about.
+    class Timer(keras.callbacks.Callback):
+        # Without the loss: Keras logs a running mean weighted by sentences, not by tokens.
         def on_train_batch_end(self, batch: int, logs: dict | None = None) -> None:
             if stopwatch.step(tokens.popleft()):
                 model.stop_training = True
@@ -113,24 +101,24 @@ def train(request: Request) -> dict:
         steps_per_epoch=10**9,
         shuffle=False,
         verbose=0,
-        callbacks=[Watch()],
+        callbacks=[Timer()],
     )
     return stopwatch.result()
 
 
 def chapter(request: Request) -> dict:
-    """The chapter's job: all its epochs, and what is counted from the eleventh on."""
+    """Measure the chapter's job: all epochs, and throughput from epoch 11 on."""
     settings = request.settings
-    use_threads(settings)
+    limit_tensorflow_threads(settings)
     pairs = read_chapter(request.task)
     model = make_model(settings, len(pairs.source_vocabulary), len(pairs.target_vocabulary))
-    inputs, labels, weights = arrays(pairs, list(range(len(pairs.target))))
-    began = []
+    inputs, labels, weights = make_batch(pairs, list(range(len(pairs.target))))
+    start = []
 
-    class Watch(keras.callbacks.Callback):
+    class Timer(keras.callbacks.Callback):
         def on_epoch_begin(self, epoch: int, logs: dict | None = None) -> None:
             if epoch == 10:
-                began.append(time.perf_counter())
+                start.append(time.perf_counter())
 
     history = model.fit(
         inputs,
@@ -139,22 +127,15 @@ def chapter(request: Request) -> dict:
         batch_size=settings.batch_size,
         epochs=settings.epochs,
         verbose=0,
-        callbacks=[Watch()],
+        callbacks=[Timer()],
     )
-    ended = time.perf_counter()
+    end = time.perf_counter()
     return {
         "tokens": int(weights.sum()) * (settings.epochs - 10),
-        "seconds": ended - began[0],
-        "whole_seconds": ended - BEGAN,
+        "seconds": end - start[0],
+        "whole_seconds": end - PROCESS_START,
         "loss": history.history["loss"][-1],
     }
-
-
-def use_threads(settings: Settings) -> None:
-    """TensorFlow takes as many as there are cores unless it is told otherwise."""
-    if settings.threads != os.cpu_count():
-        tf.config.threading.set_intra_op_parallelism_threads(settings.threads)
-        tf.config.threading.set_inter_op_parallelism_threads(settings.threads)
 
 
 if __name__ == "__main__":

@@ -1,31 +1,31 @@
-"""A PyTorch loop as textbooks write it: random batches, everything padded to the longest pair.
+"""A textbook PyTorch loop: random batches, all padded to the longest pair of the corpus.
 
-The model and the loop are those of the chapter: the encoder reads the padding too, the loss is
-masked afterwards, and a sentence is translated word by word until all of the batch have ended.
+Model and loop are those of the chapter: the encoder reads the padding too, the loss is masked, and
+a batch is decoded until all its sentences have ended.
 """
 
 import time
 
 import torch
 from measuring import (
-    BEGAN,
-    LONGEST_ANSWER,
+    MAX_OUTPUT_TOKENS,
+    PROCESS_START,
     Request,
     Settings,
-    in_batches,
     measure_translation,
     run,
+    translate_in_batches,
 )
 from pairs import (
     BOS,
     EOS,
     PAD,
     Pairs,
-    as_text,
-    numbered,
     read_chapter,
     read_lines,
     read_pairs,
+    to_ids,
+    to_text,
 )
 from torch import nn
 
@@ -65,13 +65,13 @@ class Seq2Seq(nn.Module):
         return logits
 
 
-def padded(rows: list[list[int]], steps: int) -> torch.Tensor:
-    """Ids, (steps, rows)."""
+def pad(rows: list[list[int]], steps: int) -> torch.Tensor:
+    """Return ids, (steps, rows)."""
     return torch.tensor([row + [PAD] * (steps - len(row)) for row in rows]).t().contiguous()
 
 
 class Training:
-    """The model, its optimizer and one step with a batch."""
+    """The model, its optimizer, and the training step."""
 
     def __init__(self, settings: Settings, pairs: Pairs) -> None:
         torch.set_num_threads(settings.threads)
@@ -80,14 +80,14 @@ class Training:
         sizes = len(pairs.source_vocabulary), len(pairs.target_vocabulary)
         self.model = Seq2Seq(settings, *sizes)
         self.optimizer = torch.optim.Adam(self.model.parameters(), settings.learning_rate)
-        self.source = padded(pairs.source, max(map(len, pairs.source)))
+        self.source = pad(pairs.source, max(map(len, pairs.source)))
         targets = [[BOS, *row, EOS] for row in pairs.target]
-        self.target = padded(targets, max(map(len, targets)))
+        self.target = pad(targets, max(map(len, targets)))
         self.loss = nn.CrossEntropyLoss(reduction="none")
 
-    def step(self, numbers: list[int]) -> float:
-        """Takes a step; returns the sum of the losses of the target tokens."""
-        source, target = self.source[:, numbers], self.target[:, numbers]
+    def step(self, indices: list[int]) -> float:
+        """Train on a batch; return the sum of the losses of its target tokens."""
+        source, target = self.source[:, indices], self.target[:, indices]
         labels = target[1:]
         with torch.autocast("cpu", torch.bfloat16, enabled=self.settings.dtype == "bfloat16"):
             logits = self.model(source, target[:-1])
@@ -102,7 +102,7 @@ class Training:
 
 
 def save(request: Request, training: Training, pairs: Pairs, name: str) -> None:
-    """Writes what `translate` reads."""
+    """Write the model for `translate`."""
     if request.model is not None:
         torch.save(
             {
@@ -116,82 +116,84 @@ def save(request: Request, training: Training, pairs: Pairs, name: str) -> None:
 
 
 def train(request: Request) -> dict:
-    """Trains on the task's pairs for some steps."""
+    """Measure training on the task."""
     pairs = read_pairs(request.task)
     training = Training(request.settings, pairs)
     stopwatch = request.stopwatch()
-    for numbers in pairs.batches(request.settings.batch_size, 0, by_length=False):
-        if stopwatch.step(pairs.target_tokens(numbers), training.step(numbers)):
+    for indices in pairs.batches(request.settings.batch_size, 0, by_length=False):
+        if stopwatch.step(pairs.target_tokens(indices), training.step(indices)):
             break
     save(request, training, pairs, "test.en")
     return stopwatch.result()
 
 
 def chapter(request: Request) -> dict:
-    """The chapter's job: all its epochs, and what is counted from the eleventh on.
+    """Measure the chapter's job: all epochs, and throughput from epoch 11 on.
 
-    So small a model can be faster with one thread than with several; the first ten epochs try.
+    Small models may be faster with one thread than with several; the first ten epochs try both.
     """
     pairs = read_chapter(request.task)
-    numbers_of_threads = sorted({1, request.settings.threads})
-    times = dict.fromkeys(numbers_of_threads, float("inf"))
+    thread_counts = sorted({1, request.settings.threads})
+    times = dict.fromkeys(thread_counts, float("inf"))
     training = Training(request.settings, pairs)
-    tokens_of_epoch = pairs.target_tokens(range(len(pairs.target)))
-    began, loss_sum = 0.0, 0.0
+    tokens_per_epoch = pairs.target_tokens(range(len(pairs.target)))
+    measured_from, loss_sum = 0.0, 0.0
     for epoch in range(request.settings.epochs):
         start = time.perf_counter()
-        threads = numbers_of_threads[epoch % len(numbers_of_threads)]
+        threads = thread_counts[epoch % len(thread_counts)]
         if epoch == 10:
-            began, threads = start, min(times, key=times.__getitem__)
+            measured_from, threads = start, min(times, key=times.__getitem__)
         if epoch <= 10:
             torch.set_num_threads(threads)
         loss_sum = sum(
-            training.step(numbers)
-            for numbers in pairs.batches(request.settings.batch_size, epoch, False, endless=False)
+            training.step(indices)
+            for indices in pairs.batches(request.settings.batch_size, epoch, False, endless=False)
         )
         if epoch < 10:
             times[threads] = min(times[threads], time.perf_counter() - start)
-    ended = time.perf_counter()
+    end = time.perf_counter()
     save(request, training, pairs, "chapter.en")
     return {
-        "tokens": tokens_of_epoch * (request.settings.epochs - 10),
-        "seconds": ended - began,
-        "whole_seconds": ended - BEGAN,
-        "loss": loss_sum / tokens_of_epoch,
+        "tokens": tokens_per_epoch * (request.settings.epochs - 10),
+        "seconds": end - measured_from,
+        "whole_seconds": end - PROCESS_START,
+        "loss": loss_sum / tokens_per_epoch,
         "threads": torch.get_num_threads(),
     }
 
 
 def translate(request: Request) -> dict:
-    """Greedy translation, word by word in Python."""
+    """Measure greedy translation, by a loop in Python."""
     torch.set_num_threads(request.settings.threads)
     saved = torch.load(request.model / "model.pt")
     source_vocabulary, target_vocabulary = saved["vocabularies"]
     model = Seq2Seq(request.settings, len(source_vocabulary), len(target_vocabulary))
     model.load_state_dict(saved["weights"])
     model.eval()
-    longest = saved["longest_source"]
+    max_length = saved["longest_source"]
 
-    def answers_to(batch: list[str]) -> list[str]:
-        ids = [row[:longest] for row in numbered(batch, source_vocabulary)]
-        source = padded(ids, longest)
+    def translate_batch(batch: list[str]) -> list[str]:
+        ids = [row[:max_length] for row in to_ids(batch, source_vocabulary)]
+        source = pad(ids, max_length)
         outputs, state = model.encode(source)
         words = torch.full((1, len(batch)), BOS)
-        written = []
+        outputs_by_step = []
         ended = torch.zeros(len(batch), dtype=torch.bool)
-        for _ in range(LONGEST_ANSWER):
+        for _ in range(MAX_OUTPUT_TOKENS):
             logits, state = model.decode(words, state, outputs, source)
             words = logits.argmax(-1)
-            written.append(words[0])
+            outputs_by_step.append(words[0])
             ended |= words[0] == EOS
             if ended.all():
                 break
-        return [as_text(row, target_vocabulary) for row in torch.stack(written, 1).tolist()]
+        return [to_text(row, target_vocabulary) for row in torch.stack(outputs_by_step, 1).tolist()]
 
     sentences = list(dict.fromkeys(read_lines(request.task / saved["sentences"])))
     with torch.inference_mode():
         return measure_translation(
-            request, sentences, lambda texts, size: in_batches(texts, size, answers_to)
+            request,
+            sentences,
+            lambda texts, size: translate_in_batches(texts, size, translate_batch),
         )
 
 

@@ -1,18 +1,18 @@
-"""The environments of other contenders."""
+"""Virtual environments of the peers."""
 
 from benchmarks import environments
 
 
-def test_half_an_environment_is_none(tmp_path):
+def test_incomplete_environment_is_none(tmp_path):
     (tmp_path / "pytorch" / "bin").mkdir(parents=True)
     (tmp_path / "pytorch" / "bin" / "python").touch()
     assert environments.interpreter("pytorch", tmp_path) is None
     (tmp_path / "pytorch.log").write_text("Collecting\nERROR: no wheel\nmore\n")
-    assert environments.why_missing("pytorch", tmp_path) == "not installed: ERROR: no wheel"
+    assert environments.installation_error("pytorch", tmp_path) == "not installed: ERROR: no wheel"
 
 
-def test_environment_without_a_python_that_fits(tmp_path, monkeypatch):
-    odd = environments.Environment(("nothing",), ("2.99",))
-    monkeypatch.setitem(environments.ENVIRONMENTS, "odd", odd)
+def test_environment_without_a_supported_python(tmp_path, monkeypatch):
+    unsupported = environments.Environment(("nothing",), ("2.99",))
+    monkeypatch.setitem(environments.ENVIRONMENTS, "odd", unsupported)
     assert environments.install("odd", folder=tmp_path) is False
-    assert "no Python 2.99" in environments.why_missing("odd", tmp_path)
+    assert "no Python 2.99" in environments.installation_error("odd", tmp_path)

@@ -1,20 +1,20 @@
-"""What contenders measure themselves with."""
+"""Timing and command line of the contenders."""
 
 import sys
 
 import measuring
 import pytest
-from measuring import Request, Settings, Stopwatch, in_batches, measure_translation
-from small_benchmarks import lines_of
+from measuring import Request, Settings, Stopwatch, measure_translation, translate_in_batches
+from small_benchmarks import read_lines
 
 
-def clock(*times):
+def fake_clock(*times):
     remaining = iter(times)
     return lambda: next(remaining)
 
 
-def test_stopwatch_leaves_the_warm_up_out():
-    stopwatch = Stopwatch(2, steps=2, seconds=None, now=clock(10.0, 11.0, 13.0, 14.0))
+def test_stopwatch_excludes_the_warm_up():
+    stopwatch = Stopwatch(2, steps=2, seconds=None, clock=fake_clock(10.0, 11.0, 13.0, 14.0))
     assert [stopwatch.step(tokens, 1.0) for tokens in (100, 100, 7, 5)] == [
         False,
         False,
@@ -27,42 +27,44 @@ def test_stopwatch_leaves_the_warm_up_out():
 
 
 def test_stopwatch_stops_after_its_seconds():
-    stopwatch = Stopwatch(1, steps=None, seconds=2.5, now=clock(0.0, 1.0, 2.0, 3.0))
+    stopwatch = Stopwatch(1, steps=None, seconds=2.5, clock=fake_clock(0.0, 1.0, 2.0, 3.0))
     assert [stopwatch.step(10) for _ in range(4)] == [False, False, False, True]
     assert stopwatch.result()["tokens"] == 30
 
 
-def test_stopwatch_with_nothing_measured():
+def test_stopwatch_without_a_measured_step():
     stopwatch = Stopwatch(2, steps=2, seconds=None)
     stopwatch.step(10)
-    with pytest.raises(RuntimeError, match="ended after 1 steps, within the warm-up"):
+    with pytest.raises(RuntimeError, match="1 steps, during the warm-up"):
         stopwatch.result()
 
 
 @pytest.mark.parametrize("arguments", [(0, 5, None), (1, None, None)])
-def test_stopwatch_that_could_not_start_or_stop(arguments):
+def test_invalid_stopwatch(arguments):
     with pytest.raises(ValueError, match="warm-up"):
         Stopwatch(*arguments)
 
 
-def test_free_batches_are_sorted_and_answers_in_order():
+def test_translate_in_batches():
     sentences = ["a b c", "a", "a b", "a b c d"]
-    seen = []
+    batches = []
 
     def translate(batch):
-        seen.append(batch)
+        batches.append(batch)
         return [sentence.upper() for sentence in batch]
 
-    assert in_batches(sentences, None, translate, free_size=2) == [s.upper() for s in sentences]
-    assert seen == [["a", "a b"], ["a b c", "a b c d"]]
-    seen.clear()
-    in_batches(sentences, 3, translate)
-    assert seen == [["a b c", "a", "a b"], ["a b c d"]]
+    assert translate_in_batches(sentences, None, translate, default_size=2) == [
+        s.upper() for s in sentences
+    ]
+    assert batches == [["a", "a b"], ["a b c", "a b c d"]]
+    batches.clear()
+    translate_in_batches(sentences, 3, translate)
+    assert batches == [["a b c", "a", "a b"], ["a b c d"]]
 
 
-def test_translation_is_measured_in_three_ways(tmp_path):
-    request = Request(tmp_path, Settings(), None, None, 1, None, tmp_path / "answers")
-    sentences = [f"a b {number}" for number in range(250)]
+def test_translation_is_measured_in_three_modes(tmp_path):
+    request = Request(tmp_path, Settings(), None, None, 1, None, tmp_path / "translations")
+    sentences = [f"a b {i}" for i in range(250)]
     sizes = []
 
     def translate(texts, batch_size):
@@ -70,19 +72,19 @@ def test_translation_is_measured_in_three_ways(tmp_path):
         return [f"{text} !" for text in texts]
 
     result = measure_translation(request, sentences, translate)
-    assert lines_of(tmp_path / "answers") == [f"{sentence} !" for sentence in sentences]
+    assert read_lines(tmp_path / "translations") == [f"{sentence} !" for sentence in sentences]
     assert sizes[:5] == [(250, None), (64, 32), (2, 1), (250, None), (250, 32)]
     assert sizes[5:] == [(1, 1)] * 200
-    assert [result[way]["sentences"] for way in ("file", "batches", "single")] == [250, 250, 200]
+    assert [result[mode]["sentences"] for mode in ("file", "batches", "single")] == [250, 250, 200]
     assert result["single"]["tokens"] == 200 * 5
     assert result["single"]["source_tokens"] == 200 * 3
-    with pytest.raises(RuntimeError, match="1 answers to 2"):
+    with pytest.raises(RuntimeError, match="1 translations of 2"):
         measure_translation(request, ["a", "b"], lambda texts, size: ["c"])
 
 
-def test_a_contender_refuses_settings_that_it_does_not_know(monkeypatch, capsys):
+def test_unknown_settings_are_refused(monkeypatch, capsys):
     monkeypatch.setattr(sys, "argv", ["it.py", "task", "train", "--settings", '{"hidden": 5}'])
-    with pytest.raises(SystemExit) as ended:
+    with pytest.raises(SystemExit) as error:
         measuring.run({"train": dict})
-    assert ended.value.code == 2
+    assert error.value.code == 2
     assert "no settings hidden" in capsys.readouterr().err

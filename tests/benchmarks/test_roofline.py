@@ -1,13 +1,13 @@
-"""What a model computes and reads, against a count by hand."""
+"""Operations and weights of a model, compared with a naive count."""
 
 import pytest
 
-from benchmarks.roofline import Sizes, decoded_bytes, forward_operations, training_operations
-from benchmarks.runner import token_counts
+from benchmarks.roofline import Sizes, forward_flops, training_flops, weight_bytes_read
+from benchmarks.runner import count_tokens
 
 
-class Count:
-    """Goes through a model's steps as its definition says and counts what products do."""
+class NaiveCount:
+    """Counts the operations of the products, step by step."""
 
     def __init__(self):
         self.operations = 0
@@ -42,26 +42,26 @@ class Count:
 
 @pytest.mark.parametrize("attention", ["none", "luong"])
 @pytest.mark.parametrize("num_layers", [1, 2, 3])
-def test_operations_are_those_counted_by_hand(attention, num_layers):
+def test_operations_equal_the_naive_count(attention, num_layers):
     sizes = Sizes(2, 3, num_layers, 7, attention)
-    count = Count()
+    count = NaiveCount()
     count.pair(sizes, 4, 5)
-    assert forward_operations(sizes, 4, 5) == count.operations
-    assert training_operations(sizes, 4, 5) == 3 * count.operations
+    assert forward_flops(sizes, 4, 5) == count.operations
+    assert training_flops(sizes, 4, 5) == 3 * count.operations
 
 
 def test_operations_of_many_pairs_are_the_sum():
     sizes = Sizes(2, 3, 2, 7, "luong")
     lengths = [(4, 5), (1, 2), (6, 3)]
-    counts = token_counts(lengths)
+    counts = count_tokens(lengths)
     assert counts == {"pairs": 3, "source_tokens": 11, "target_tokens": 10, "products": 40}
-    total = training_operations(sizes, 11, 10, counts["products"])
-    assert total == sum(training_operations(sizes, *pair) for pair in lengths)
+    total = training_flops(sizes, 11, 10, counts["products"])
+    assert total == sum(training_flops(sizes, *pair) for pair in lengths)
 
 
-def test_weights_read_in_decoding():
+def test_weight_bytes_read():
     # Embedding 2, one layer of 3: 24 weights for inputs, 36 for the state; dense 3 × 5.
     sizes = Sizes(2, 3, 1, 5)
-    assert decoded_bytes(sizes, 1, 4, 2) == 4 * (24 + 4 * 36 + 2 * (24 + 36 + 15))
+    assert weight_bytes_read(sizes, 1, 4, 2) == 4 * (24 + 4 * 36 + 2 * (24 + 36 + 15))
     luong = Sizes(2, 3, 1, 5, "luong")  # 9 weights for the keys, 18 for the attentional layer
-    assert decoded_bytes(luong, 1, 4, 2) == decoded_bytes(sizes, 1, 4, 2) + 4 * (9 + 2 * 18)
+    assert weight_bytes_read(luong, 1, 4, 2) == weight_bytes_read(sizes, 1, 4, 2) + 4 * (9 + 2 * 18)

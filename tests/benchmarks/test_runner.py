@@ -1,4 +1,4 @@
-"""Contenders in processes of their own: what is measured, kept and said of what fails."""
+"""Contenders as processes: measurement, records and failures."""
 
 import sys
 
@@ -7,7 +7,7 @@ from small_benchmarks import small_task
 
 from benchmarks import environments, plan, runner
 from benchmarks.plan import Contender, Measurement, Phase
-from benchmarks.runner import LeftOut, Runner, run_process
+from benchmarks.runner import ContenderError, Runner, run_process
 from benchmarks.task import read_references
 
 
@@ -16,7 +16,7 @@ def task(tmp_path_factory):
     return small_task(tmp_path_factory.mktemp("task"))
 
 
-def script(tmp_path, text):
+def write_script(tmp_path, text):
     path = tmp_path / "it.py"
     path.write_text(text, encoding="utf-8")
     return path
@@ -24,41 +24,41 @@ def script(tmp_path, text):
 
 def test_process_is_measured(tmp_path):
     lines = "import time", "x = b'1' * 10**8", "time.sleep(0.5)", "print('chatter')"
-    path = script(tmp_path, "\n".join([*lines, "print('{\"tokens\": 5}')"]))
-    own = b"1" * 3 * 10**8  # of the process that starts it, which does not count
-    found = run_process([sys.executable, str(path)], tmp_path / "log", 60)
-    assert found["result"] == {"tokens": 5}
-    assert 10**8 < found["peak_memory"] < len(own)
-    assert 0 < found["wall"] < 60
+    path = write_script(tmp_path, "\n".join([*lines, "print('{\"tokens\": 5}')"]))
+    memory = b"1" * 3 * 10**8  # of the parent process, which does not count
+    result = run_process([sys.executable, str(path)], tmp_path / "log", 60)
+    assert result["result"] == {"tokens": 5}
+    assert 10**8 < result["peak_memory"] < len(memory)
+    assert 0 < result["wall"] < 60
 
 
-def test_process_that_fails_says_why(tmp_path):
-    path = script(tmp_path, "raise RuntimeError('no such thing')\n")
-    with pytest.raises(LeftOut, match="RuntimeError: no such thing"):
+def test_failed_process(tmp_path):
+    path = write_script(tmp_path, "raise RuntimeError('no such thing')\n")
+    with pytest.raises(ContenderError, match="RuntimeError: no such thing"):
         run_process([sys.executable, str(path)], tmp_path / "log", 60)
 
 
-def test_process_that_does_not_end_is_ended(tmp_path):
-    path = script(tmp_path, "import time\ntime.sleep(60)\n")
-    with pytest.raises(LeftOut, match="not done after 0 s"):
+def test_timeout(tmp_path):
+    path = write_script(tmp_path, "import time\ntime.sleep(60)\n")
+    with pytest.raises(ContenderError, match="timeout after 0 s"):
         run_process([sys.executable, str(path)], tmp_path / "log", 0.3)
 
 
 SAVES = """
 import sys
 from pathlib import Path
-given = "--model" in sys.argv
-if given:
+saves = "--model" in sys.argv
+if saves:
     folder = Path(sys.argv[sys.argv.index("--model") + 1])
     folder.mkdir(parents=True, exist_ok=True)
     (folder / "weights").write_text("1")
-print('{"tokens": 9, "seconds": 3, "given": %s}' % str(given).lower())
+print('{"tokens": 9, "seconds": 3, "saves": %s}' % str(saves).lower())
 """
 
 
 @pytest.fixture
 def two_contenders(tmp_path, monkeypatch):
-    """One that counts how often it is run, and one that fails; the runner's arguments."""
+    """A contender that counts its runs, and one that fails; the arguments of the runner."""
     counts = tmp_path / "count"
     good = f"open({str(counts)!r}, 'a').write('x')\nprint('{{\"tokens\": 9, \"seconds\": 3}}')\n"
     bad = f"open({str(counts)!r}, 'a').write('y')\nraise SystemExit('out of luck')\n"
@@ -72,7 +72,7 @@ def two_contenders(tmp_path, monkeypatch):
     return (tmp_path, tmp_path, tmp_path / "work", 1), counts
 
 
-def test_a_contender_that_fails_is_named_and_not_tried_again(two_contenders):
+def test_failed_contender_is_recorded_and_not_retried(two_contenders):
     arguments, counts = two_contenders
     lines = []
     measurements = tuple(Measurement("train", name, "train") for name in ("good", "bad", "absent"))
@@ -85,39 +85,39 @@ def test_a_contender_that_fails_is_named_and_not_tried_again(two_contenders):
     assert (bad["result"], bad["error"]) == (None, "out of luck")
     assert "python -m benchmarks.environments absent" in absent["error"]
     assert "3 tokens/s" in lines[0]
-    assert "left out: out of luck" in lines[1]
+    assert "failed: out of luck" in lines[1]
 
 
-def test_a_run_goes_on_where_it_stopped(two_contenders):
+def test_resume(two_contenders):
     arguments, counts = two_contenders
     measurements = tuple(Measurement("train", name, "train") for name in ("good", "bad"))
     first = Runner(*arguments, lambda line: None).run([Phase(measurements, 2)])
     assert counts.read_text() == "xyx"
-    again = Runner(*arguments, lambda line: None).run([Phase(measurements, 3)])
-    # What failed is tried again, once.
+    resumed = Runner(*arguments, lambda line: None).run([Phase(measurements, 3)])
+    # Failures are retried, once.
     assert counts.read_text() == "xyxyx"
-    good = [record for record in again if record["contender"] == "good"]
+    good = [record for record in resumed if record["contender"] == "good"]
     assert good[:2] == [record for record in first if record["contender"] == "good"]
     assert [record["round"] for record in good] == [1, 2, 3]
 
 
-def test_parts_measured_one_after_the_other_come_together(two_contenders):
+def test_records_of_other_parts_are_kept(two_contenders):
     arguments, counts = two_contenders
     parts = [Phase((Measurement(part, "good", "train"),), 1) for part in ("train", "growth")]
     Runner(*arguments, lambda line: None).run(parts[:1], parts)
-    found = Runner(*arguments, lambda line: None).run(parts[1:], parts)
-    assert [record["part"] for record in found] == ["train", "growth"]
+    records = Runner(*arguments, lambda line: None).run(parts[1:], parts)
+    assert [record["part"] for record in records] == ["train", "growth"]
     assert counts.read_text() == "xx"
 
 
-def test_translation_without_its_model_says_so(two_contenders):
+def test_translation_without_a_model(two_contenders):
     arguments, _ = two_contenders
     measurement = Measurement("translate", "good", "translate", model="good luong")
-    found = Runner(*arguments, lambda line: None).run([Phase((measurement,), 1)])
-    assert found[0]["error"] == "there is no model: its training failed (good luong)"
+    records = Runner(*arguments, lambda line: None).run([Phase((measurement,), 1)])
+    assert records[0]["error"] == "no model, its training failed (good luong)"
 
 
-def test_a_model_is_written_in_the_first_round_only(two_contenders, tmp_path, monkeypatch):
+def test_model_is_saved_in_the_first_round_only(two_contenders, tmp_path, monkeypatch):
     arguments, _ = two_contenders
     (tmp_path / "saver.py").write_text(SAVES, encoding="utf-8")
     saver = Contender("saver", str(tmp_path / "saver.py"), None, "")
@@ -125,11 +125,11 @@ def test_a_model_is_written_in_the_first_round_only(two_contenders, tmp_path, mo
     trains = Measurement("chapter", "saver", "chapter", model="of it", saves=True)
     reads = Measurement("chapter", "saver", "translate", model="of it")
     phases = [Phase((trains,), 2), Phase((reads,), 2)]
-    found = Runner(*arguments, lambda line: None).run(phases)
-    assert [record["result"]["given"] for record in found] == [True, False, True, True]
+    records = Runner(*arguments, lambda line: None).run(phases)
+    assert [record["result"]["saves"] for record in records] == [True, False, True, True]
 
 
-def test_half_a_model_is_removed(two_contenders, tmp_path, monkeypatch):
+def test_incomplete_model_is_removed(two_contenders, tmp_path, monkeypatch):
     arguments, _ = two_contenders
     text = f"{SAVES}\nsys.exit('out of memory')\n"
     (tmp_path / "saver.py").write_text(text, encoding="utf-8")
@@ -137,10 +137,10 @@ def test_half_a_model_is_removed(two_contenders, tmp_path, monkeypatch):
     monkeypatch.setitem(plan.CONTENDERS, "saver", saver)
     trains = Measurement("chapter", "saver", "chapter", model="of it", saves=True)
     reads = Measurement("chapter", "saver", "translate", model="of it")
-    found = Runner(*arguments, lambda line: None).run([Phase((trains, reads), 1)])
-    assert [record["error"] for record in found] == [
+    records = Runner(*arguments, lambda line: None).run([Phase((trains, reads), 1)])
+    assert [record["error"] for record in records] == [
         "out of memory",
-        "there is no model: its training failed (of it)",
+        "no model, its training failed (of it)",
     ]
 
 

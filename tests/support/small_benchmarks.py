@@ -1,4 +1,4 @@
-"""What tests of the benchmarks share: a small task, and records as a run writes them."""
+"""Shared by the tests of the benchmarks: a small task, and records as of a run."""
 
 from measuring import Settings
 
@@ -6,29 +6,28 @@ from benchmarks.plan import OURS
 from benchmarks.task import make_task
 
 
-def lines_of(path):
+def read_lines(path):
     return path.read_text(encoding="utf-8").splitlines()
 
 
 def small_task(folder):
-    """Makes the files of a task of 200 pairs, with 20 sources held out twice; returns `folder`."""
+    """Make a task of 200 pairs, with 20 sources in each of dev and test; return `folder`."""
     pairs = [
         (
-            " ".join(["word", str(number % 40), *["x"] * (number % 7)]),
-            f"le mot numéro {number} est là ?",
+            " ".join(["word", str(i % 40), *["x"] * (i % 7)]),
+            f"le mot numéro {i} est là ?",
         )
-        for number in range(300)
+        for i in range(300)
     ]
-    # Too long for the task, and an empty side.
+    # Dropped: too long, and an empty side.
     pairs += [("y " * 26, "z"), ("", "z")]
     make_task(pairs, folder, num_pairs=200, held_out=20)
     return folder
 
 
-def record(contender, speed, round_number=1, part="train", label="none float32", **more):
-    """A record of training for ten seconds."""
-    error = more.pop("error", None)
-    settings = {**vars(Settings(threads=2)), **more.pop("settings", {})}
+def make_record(contender, speed, round_index=1, part="train", label="none float32", error=None):
+    """Return a record of training for ten seconds."""
+    settings = vars(Settings(threads=2))
     settings["dtype"] = label.split()[-1] if part == "train" else "float32"
     result = {
         "tokens": speed * 10,
@@ -38,7 +37,6 @@ def record(contender, speed, round_number=1, part="train", label="none float32",
         "preparation_seconds": 1.0,
         "settings": settings,
         "versions": {"python": "3.11", "thing": "1.0"},
-        **more,
     }
     return {
         "part": part,
@@ -47,7 +45,7 @@ def record(contender, speed, round_number=1, part="train", label="none float32",
         "job": "train",
         "settings": {},
         "key": f"{part} {contender} {label}",
-        "round": round_number,
+        "round": round_index,
         "error": error,
         "result": None if error else result,
         "peak_memory": 10**9 if contender == OURS else 2 * 10**9,
@@ -55,18 +53,19 @@ def record(contender, speed, round_number=1, part="train", label="none float32",
     }
 
 
-def speed_record(part="train"):
-    found = record("machine", 1, part=part, label="float32")
-    found["job"] = "speed"
-    found["result"] |= {
+def machine_record(part="train"):
+    """Return a record of the machine's speed."""
+    record = make_record("machine", 1, part=part, label="float32")
+    record["job"] = "speed"
+    record["result"] |= {
         "operations_per_second": {"float32": 2e11, "bfloat16": 4e11},
         "bytes_per_second": 2e10,
         "bytes_per_second_summed": 4e10,
     }
-    return found
+    return record
 
 
-def document(records, command="bench"):
+def make_document(records, command="bench"):
     counts = {"pairs": 10, "source_tokens": 80, "target_tokens": 100, "products": 900}
     return {
         "meta": {
@@ -83,11 +82,11 @@ def document(records, command="bench"):
 
 
 def three_rounds():
-    """What a run of three contenders in three rounds leaves, and of one that is not installed."""
+    """Return a document of three contenders in three rounds, and of one that is not installed."""
     speeds = {1: (3000, 2000, 500), 2: (1500, 1000, 250), 3: (3300, 2000, 500)}
-    records = [speed_record()]
-    for number, row in speeds.items():
+    records = [machine_record()]
+    for round_index, row in speeds.items():
         for name, speed in zip((OURS, "PyTorch, packed", "PyTorch, padded"), row, strict=True):
-            records.append(record(name, speed, number))
-    records.append(record("OpenNMT-py", 0, error="ERROR: No matching distribution"))
-    return document(records)
+            records.append(make_record(name, speed, round_index))
+    records.append(make_record("OpenNMT-py", 0, error="ERROR: No matching distribution"))
+    return make_document(records)
