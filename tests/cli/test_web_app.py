@@ -18,7 +18,6 @@ from imitation_server import Failure, Models, start_rest
 
 import keras_s2s
 from keras_s2s.cli.web.models import LocalModel, connect
-from keras_s2s.serving.session import SavedModelSession
 from keras_s2s.utils.errors import InputError, ServerError
 
 flask = pytest.importorskip("flask", reason="needs Flask: pip install 'keras-s2s[web]'")
@@ -330,36 +329,33 @@ class TestBrowser:
             assert requested_hosts(browser) == {urllib.parse.urlsplit(address).netloc}
             assert browser.get_log("browser") == []
 
-    def test_special_characters_and_errors(self, browser, attending, attending_export):
-        with SavedModelSession(attending_export) as session:
-            for signature in ("serving_default", "beam", "explain"):
-                session.run(signature, text=[b"Go."])  # warm-up
-            models = Models("en-fr", {3: session}, {})
-            server, location = start_rest(models)
-            try:
-                model = connect(f"http://{location}/v1/models/en-fr")
-                with contextlib.closing(model), served(model) as address:
-                    browser.get(address)
-                    sentence = "<i id=injected>you</i> & 'see'"
-                    [result] = translate(browser, sentence)
-                    assert texts(result, ".translation") == attending.translate([sentence])
-                    assert texts(result, ".attention thead th")[0] == "<i"
-                    assert not browser.find_elements("id", "injected")
-                    assert texts(result, ".version") == ["3"]
-                    [result] = translate(browser, "")
-                    assert texts(result, ".error")[0].startswith("Nothing to translate")
-                    models.troubles += [unavailable] * 2
-                    [result] = translate(browser, "Go.")
-                    [line] = texts(result, ".error")
-                    assert f"{location}: the queue is full" in line
-                    assert "check that it runs" in line
-                    assert browser.get_log("browser") == []
+    def test_special_characters_and_errors(self, browser, attending, sessions):
+        models = Models("en-fr", {3: sessions[2]}, {})
+        server, location = start_rest(models)
+        try:
+            model = connect(f"http://{location}/v1/models/en-fr")
+            with contextlib.closing(model), served(model) as address:
+                browser.get(address)
+                sentence = "<i id=injected>you</i> & 'see'"
+                [result] = translate(browser, sentence)
+                assert texts(result, ".translation") == attending.translate([sentence])
+                assert texts(result, ".attention thead th")[0] == "<i"
+                assert not browser.find_elements("id", "injected")
+                assert texts(result, ".version") == ["3"]
+                [result] = translate(browser, "")
+                assert texts(result, ".error")[0].startswith("Nothing to translate")
+                models.troubles += [unavailable] * 2
                 [result] = translate(browser, "Go.")
-                assert "keras-s2s web" in texts(result, ".error")[0]
-                assert requested_hosts(browser) == {urllib.parse.urlsplit(address).netloc}
-            finally:
-                server.shutdown()
-                server.server_close()
+                [line] = texts(result, ".error")
+                assert f"{location}: the queue is full" in line
+                assert "check that it runs" in line
+                assert browser.get_log("browser") == []
+            [result] = translate(browser, "Go.")
+            assert "keras-s2s web" in texts(result, ".error")[0]
+            assert requested_hosts(browser) == {urllib.parse.urlsplit(address).netloc}
+        finally:
+            server.shutdown()
+            server.server_close()
 
     def test_narrow_window_without_script(self, browser, attending):
         from selenium.common.exceptions import WebDriverException

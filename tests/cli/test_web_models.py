@@ -9,7 +9,6 @@ from imitation_server import Failure, Models, start_grpc, start_rest
 import keras_s2s as s2s
 from keras_s2s.cli.web.models import LocalModel, connect, is_url
 from keras_s2s.client.translation_client import TranslationClient
-from keras_s2s.serving.session import SavedModelSession
 from keras_s2s.utils.errors import InputError, ServerError
 
 SENTENCES = ["I see you.", "Go, you old friend!", "🙂 <b>?</b>", "you " * 50]
@@ -74,15 +73,6 @@ def test_export_without_beam_search(attending, exported, monkeypatch):
 def test_single_sentence_instead_of_a_list(attending):
     with pytest.raises(InputError, match="put it in brackets"):
         attending.explained("Go.")
-
-
-@pytest.fixture(scope="module")
-def sessions(exported_run, attending_export):
-    with SavedModelSession(exported_run) as first, SavedModelSession(attending_export) as second:
-        for session in (first, second):
-            for signature in {"serving_default", "beam", "explain"} & {*session.signatures}:
-                session.run(signature, text=[b"Go."])  # warm-up
-        yield {1: first, 2: second}
 
 
 @pytest.fixture
