@@ -71,13 +71,13 @@ def write_report(
         InputError: the run does not exist, its files are damaged, or the report cannot be written.
     """
     record, rows = run.read_record(), run.read_history()
-    environment = jinja2.Environment(
+    templates = jinja2.Environment(
         loader=jinja2.PackageLoader("keras_s2s.evaluation"),
         autoescape=True,
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    html = environment.get_template("report.html").render(
+    html = templates.get_template("report.html").render(
         title=run.path.absolute().name,
         summary=_summary(record, rows),
         history=_history_figure(rows),
@@ -104,7 +104,7 @@ def _summary(record: Mapping[str, Any], rows: Sequence[Mapping[str, str]]) -> li
     if "parameters" in sizes:
         facts.append(f"{sizes['parameters']:,} parameters")
     times = [_format_time(str(record[name])) for name in ("started", "finished") if name in record]
-    return [" · ".join(facts), " to ".join(times)]
+    return [line for line in (" · ".join(facts), " to ".join(times)) if line]
 
 
 def _format_time(time: str) -> str:
