@@ -16,7 +16,6 @@ from types import SimpleNamespace
 import pytest
 from imitation_server import Failure, Models, start_rest
 
-import keras_s2s
 from keras_s2s.cli.web.models import LocalModel, connect
 from keras_s2s.utils.errors import InputError, ServerError
 
@@ -166,7 +165,7 @@ class TestAddress:
 def test_without_the_extra(refused, trained_run, monkeypatch):
     monkeypatch.setitem(sys.modules, "flask", None)
     monkeypatch.delitem(sys.modules, "keras_s2s.cli.web.app")
-    monkeypatch.delattr(keras_s2s, "web")
+    monkeypatch.delattr("keras_s2s.cli.web.app")
     line = refused("web", trained_run)
     assert line.startswith("the page needs packages that are not installed (")
     assert line.endswith("pip install 'keras-s2s[web]'")
@@ -185,7 +184,11 @@ def test_missing_models(refused, trained_run, tmp_path):
 @pytest.mark.usefixtures("ctrl_c")
 def test_command(trained_run, exported_run):
     command = [sys.executable, "-m", "keras_s2s", "web", trained_run, "--port", "0", exported_run]
-    process = subprocess.Popen(command, stderr=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+    # With a log level of the user's, TensorFlow's log lines are not filtered.
+    env = {name: value for name, value in os.environ.items() if name != "TF_CPP_MIN_LOG_LEVEL"}
+    process = subprocess.Popen(
+        command, stderr=subprocess.PIPE, stdout=subprocess.PIPE, text=True, env=env
+    )
     try:
         message = process.stderr.readline()
         address = re.fullmatch(r"open (http://127\.0\.0\.1:\d+/) .*Ctrl-C.*\n", message)
