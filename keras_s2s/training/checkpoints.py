@@ -205,8 +205,8 @@ def verify_checkpoint(folder: Path) -> str | None:
 
 
 def _write(folder: Path, model: keras.Model, state: TrainingState) -> None:
-    # WORKAROUND(h5py): no `save_weights`: after a failed write to a full disk HDF5 flushes again
-    # when the process exits, and crashes it.
+    # WORKAROUND(h5py<=3.14.0): no `save_weights`, since after a failed write to a full disk HDF5
+    # flushes again when the process exits, and crashes it.
     np.savez(folder / VARIABLES, *(variable.numpy() for variable in _variables(model)))
     if state.best_weights:
         np.savez(folder / BEST_WEIGHTS, *state.best_weights)

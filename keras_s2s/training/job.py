@@ -119,11 +119,9 @@ class TrainingJob:
 
 
 def _steps_per_execution(num_batches: int) -> int:
-    """Return the largest divisor of the batches per epoch, up to `MAX_STEPS_PER_EXECUTION`.
-
-    WORKAROUND(keras<=3.15.1): `fit` makes whole calls only, so the last call of an epoch would
-    take batches of the next. Every worker uses the same divisor, also with a strategy, so that one
-    device can resume what several devices saved.
-    """
+    """Return the largest divisor of the batches per epoch, up to `MAX_STEPS_PER_EXECUTION`."""
+    # WORKAROUND(keras<=3.15.1): `fit` makes whole calls only, so the last call of an epoch would
+    # take batches of the next. Checkpoints are saved at multiples of this number, also with a
+    # strategy, so that one device can resume what several devices saved.
     sizes = range(1, MAX_STEPS_PER_EXECUTION + 1)
     return max(size for size in sizes if num_batches % size == 0)
