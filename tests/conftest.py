@@ -1,4 +1,4 @@
-"""What several tests share."""
+"""Shared fixtures."""
 
 import os
 import signal
@@ -18,7 +18,7 @@ from keras_s2s.cli.main import main
 
 @pytest.hookimpl(wrapper=True)
 def pytest_runtest_makereport(item):
-    """Fail a skipped test that CI installs everything for, so that it cannot skip there unseen."""
+    """Turn a skip into a failure where CI installs what the test needs."""
     report = yield
     if report.skipped and item.get_closest_marker("provided_by_ci") and os.getenv("CI") == "true":
         report.outcome = "failed"
@@ -34,7 +34,7 @@ def phrasebook():
 
 @pytest.fixture(scope="session")
 def translator(phrasebook):
-    """A translator that has learned enough of the phrasebook to give different answers."""
+    """A translator trained on the phrasebook until its translations differ."""
     keras.utils.set_random_seed(0)
     source = s2s.WordTokenizer.fit(phrasebook.source, min_freq=2)
     target = s2s.WordTokenizer.fit(phrasebook.target, min_freq=2)
@@ -53,7 +53,7 @@ def translator(phrasebook):
 
 @pytest.fixture(scope="session")
 def exports(translator, tmp_path_factory):
-    """A model's folder with two versions; 2 answers in three tokens at most. Not to be changed."""
+    """A model folder with two versions; version 2 generates at most three tokens. Read-only."""
     folder = tmp_path_factory.mktemp("models") / "en-fr"
     translator.export(folder)
     parts = translator.model, translator.source_tokenizer, translator.target_tokenizer
@@ -63,7 +63,7 @@ def exports(translator, tmp_path_factory):
 
 @pytest.fixture(scope="session")
 def attending(tokenizers):
-    """A translator with attention: its answers are wrong, but not all the same."""
+    """A translator with attention and random weights, so that its translations differ."""
     source, target = tokenizers
     sizes = {"embed_size": 6, "num_hiddens": 8, "num_layers": 1}
     model = s2s.Seq2Seq(
@@ -77,14 +77,14 @@ def attending(tokenizers):
 
 @pytest.fixture(scope="session")
 def attending_export(attending, tmp_path_factory):
-    """The version folder of its export. Not to be changed."""
+    """The version folder of its export. Read-only."""
     folder = tmp_path_factory.mktemp("models") / "attending"
     return attending.export(folder, sentences=["Go.", "I see you."])
 
 
 @pytest.fixture(scope="session")
 def fra_eng():
-    """The lines of the real corpus, with both sides in each."""
+    """The lines of the real corpus, both sides in each."""
     archive = Path(os.environ.get("KERAS_S2S_DATA", "nowhere")) / "fra-eng.zip"
     if not archive.exists():
         pytest.skip("the real archive, fra-eng.zip, is not in a folder named by KERAS_S2S_DATA")
@@ -94,14 +94,14 @@ def fra_eng():
 
 @pytest.fixture(scope="session")
 def chapter_pairs(fra_eng):
-    """The pairs the chapter trains on."""
+    """The training pairs of the chapter."""
     sides = [line.split("\t") for line in fra_eng[:1001]]
     return s2s.ParallelCorpus(*map(list, zip(*sides, strict=True)), name="chapter")
 
 
 @pytest.fixture(scope="session")
 def pairs():
-    """13 pairs with one empty source, one empty target, and sentences of different lengths."""
+    """13 pairs of different lengths, one with an empty source and one with an empty target."""
     lines = """
         Go.|Va !
         Go on.|Continue .
@@ -123,7 +123,7 @@ def pairs():
 
 @pytest.fixture(scope="session")
 def tokenizers(pairs):
-    """The source's and the target's."""
+    """The source and target tokenizers of `pairs`."""
     return s2s.WordTokenizer.fit(pairs.source), s2s.WordTokenizer.fit(pairs.target)
 
 
@@ -135,7 +135,7 @@ def batches(pairs, tokenizers):
 
 @pytest.fixture
 def ctrl_c():
-    """Ctrl-C raises, here and in processes that are started here, even where it is ignored."""
+    """Make SIGINT raise in this process and its children, even if it is ignored."""
     before = signal.signal(signal.SIGINT, signal.default_int_handler)
     yield
     signal.signal(signal.SIGINT, before)
@@ -143,7 +143,7 @@ def ctrl_c():
 
 @pytest.fixture
 def make_model(tokenizers):
-    """Builds a small model for the pairs, with the same weights each time."""
+    """Build a small model for `pairs`, with the same weights each time."""
 
     def make(dropout=0.0, seed=0, **options):
         keras.utils.set_random_seed(seed)
@@ -160,7 +160,7 @@ def make_model(tokenizers):
 
 @pytest.fixture(scope="session")
 def fresh_python():
-    """Runs code in a process of its own and returns what it prints."""
+    """Run code in a fresh process and return its stdout."""
 
     def run(code, *arguments, **environment):
         done = subprocess.run(
@@ -194,14 +194,14 @@ def pairs_file(tmp_path_factory):
 
 @pytest.fixture(scope="session")
 def tiny():
-    """Options of `keras-s2s train` for a model that takes no time."""
+    """Options of `keras-s2s train` for a tiny model."""
     sizes = {"embed-size": 8, "num-hiddens": 8, "num-layers": 1, "min-freq": 1, "batch-size": 8}
     return [f"--{name}={value}" for name, value in sizes.items()]
 
 
 @pytest.fixture(scope="session")
 def trained_run(pairs_file, tiny, tmp_path_factory):
-    """A run directory, finished after two epochs, with held-out parts. Not to be changed."""
+    """The directory of a finished run of two epochs, with held-out splits. Read-only."""
     run_dir = tmp_path_factory.mktemp("runs") / "run"
     held_out = ["--valid-fraction", "0.2", "--test-fraction", "0.2", "--seed", "3"]
     arguments = ["train", pairs_file, "--run-dir", run_dir, "--epochs", 2, *tiny, *held_out]
@@ -211,7 +211,7 @@ def trained_run(pairs_file, tiny, tmp_path_factory):
 
 @pytest.fixture(scope="session")
 def exported_run(trained_run, tmp_path_factory):
-    """The first version of an export of `trained_run`. Not to be changed."""
+    """The first version of an export of `trained_run`. Read-only."""
     output = tmp_path_factory.mktemp("models")
     arguments = ["export", trained_run, "--model-name", "tiny", "--output", output]
     assert main(list(map(str, arguments))) == 0
@@ -219,7 +219,7 @@ def exported_run(trained_run, tmp_path_factory):
 
 
 class Outcome(NamedTuple):
-    """What a command left: its exit status, stdout and stderr."""
+    """Exit status, stdout and stderr of a command."""
 
     status: int
     out: str
@@ -234,7 +234,7 @@ def plain(trained_run):
 
 @pytest.fixture
 def command(capsys):
-    """Runs `keras-s2s` in this process."""
+    """Run `keras-s2s` in this process."""
 
     def run(*arguments):
         capsys.readouterr()
@@ -249,7 +249,7 @@ def command(capsys):
 
 @pytest.fixture
 def refused(command, tmp_path, trained_run, exported_run):
-    """Runs `keras-s2s` and returns its error, once it is one line and nothing has changed."""
+    """Run `keras-s2s` and return its error: one line, with nothing changed on disk."""
 
     def run(*arguments):
         places = (tmp_path, trained_run.parent, exported_run.parents[1])
@@ -267,7 +267,7 @@ def refused(command, tmp_path, trained_run, exported_run):
 
 
 def snapshot(folder):
-    """All that there is to see of a folder: names, kinds, times and contents."""
+    """Names, modes, times and contents of all files below a folder."""
     return {
         str(path): (
             path.lstat().st_mode,

@@ -1,4 +1,4 @@
-"""Builds the site of the documentation; ends with status 1 if there is anything to complain of."""
+"""Build the documentation site; exit with status 1 on any warning."""
 
 import shutil
 import subprocess
@@ -7,23 +7,23 @@ import tempfile
 from pathlib import Path
 
 ROOT = Path(__file__).parents[1]
-# What the site is made of; exported models would take long to copy, and are no part of it.
+# Sources of the site. Exported models are not part of it and would take long to copy.
 SOURCES = ("docs", "export", "keras_s2s", "tools", "mkdocs.yml")
-LEFT_OUT = shutil.ignore_patterns("models", "__pycache__")
-# Griffe reads the docstrings, and what it finds wrong in them does not end Zensical's build.
-COMPLAINTS = ("griffe: ", "mkdocstrings: ")
+IGNORED = shutil.ignore_patterns("models", "__pycache__")
+# Prefixes of griffe's warnings about docstrings, which Zensical's strict mode does not count.
+WARNING_PREFIXES = ("griffe: ", "mkdocstrings: ")
 
 
 def main() -> int:
-    """Builds `site/`; returns the exit status."""
+    """Build `site/` and return the exit status."""
     code = "from zensical.main import cli; cli(prog_name='zensical')"
     command = [sys.executable, "-c", code, "build", "--clean", "--strict"]
-    # In a copy, since --clean, without which known warnings are not repeated, removes the whole
-    # folder .cache: that of the benchmarks' environments, too.
+    # WORKAROUND(zensical<=0.0.73): warnings are repeated only with --clean, which removes the whole
+    # .cache folder, including the benchmarks' environments. So build in a copy.
     with tempfile.TemporaryDirectory() as folder:
         for name in SOURCES:
             if (ROOT / name).is_dir():
-                shutil.copytree(ROOT / name, Path(folder, name), ignore=LEFT_OUT)
+                shutil.copytree(ROOT / name, Path(folder, name), ignore=IGNORED)
             else:
                 shutil.copy(ROOT / name, folder)
         done = subprocess.run(
@@ -33,8 +33,8 @@ def main() -> int:
         if Path(folder, "site").is_dir():
             shutil.rmtree(ROOT / "site", ignore_errors=True)
             shutil.copytree(Path(folder, "site"), ROOT / "site")
-    complaints = [line for line in done.stdout.splitlines() if line.startswith(COMPLAINTS)]
-    return 1 if done.returncode or complaints else 0
+    warnings = [line for line in done.stdout.splitlines() if line.startswith(WARNING_PREFIXES)]
+    return 1 if done.returncode or warnings else 0
 
 
 if __name__ == "__main__":

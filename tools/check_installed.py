@@ -1,4 +1,4 @@
-"""Checks of the package where only its wheel is installed, without extras, with a run of it.
+"""Check an environment with only the wheel installed, without extras, using a finished run.
 
 python check_installed.py RUN_DIR
 """
@@ -12,7 +12,7 @@ import sysconfig
 import tempfile
 from pathlib import Path
 
-# Each extra with what it brings, and a command that needs it.
+# Extra: a package that it installs, and a command that needs it.
 EXTRAS = {
     "web": ("flask", "keras_s2s web RUN --port 0"),
     "distributed": (
@@ -22,9 +22,9 @@ EXTRAS = {
 }
 
 
-def check_place() -> None:
-    """The package is the installed one, with its types and version."""
-    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")  # what it says of the processor is of no use
+def check_location() -> None:
+    """Check that the installed package is imported, with its types and version."""
+    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")  # no messages about CPU features
     import keras_s2s
 
     installed = Path(sysconfig.get_path("purelib"))
@@ -39,11 +39,11 @@ def check_place() -> None:
 
 
 def check_extra(extra: str, run_dir: str, folder: Path) -> None:
-    """A command that needs an extra says so in one line, and does nothing."""
-    brings, command = EXTRAS[extra]
-    assert importlib.util.find_spec(brings) is None, f"{brings} is here: nothing to check"
-    places = {"RUN": run_dir, "FILE": str(folder / "en.txt"), "OUTPUT": str(folder / "output")}
-    words = [places.get(word, word) for word in command.split()]
+    """Check that a command without its extra names it in one line and writes nothing."""
+    package, command = EXTRAS[extra]
+    assert importlib.util.find_spec(package) is None, f"{package} is installed: nothing to check"
+    values = {"RUN": run_dir, "FILE": str(folder / "en.txt"), "OUTPUT": str(folder / "output")}
+    words = [values.get(word, word) for word in command.split()]
     done = subprocess.run(
         [sys.executable, "-m", *words],
         capture_output=True,
@@ -60,9 +60,9 @@ def check_extra(extra: str, run_dir: str, folder: Path) -> None:
 
 
 def main() -> None:
-    """Checks all; the first thing that is not so is an AssertionError that tells it."""
+    """Run all checks; the first failure is an AssertionError."""
     [run_dir] = sys.argv[1:]
-    check_place()
+    check_location()
     with tempfile.TemporaryDirectory() as folder:
         Path(folder, "en.txt").write_text("Go.\n", encoding="utf-8")
         for extra in EXTRAS:

@@ -1,7 +1,7 @@
-"""An extension of griffe: the examples of docstrings are shown as code on the site.
+"""Griffe extension that renders doctest examples as code blocks on the site.
 
-Griffe knows those that stand in a section of their own, indented; here they stand as paragraphs,
-which Markdown would take for quotations.
+Griffe recognizes examples in an indented section only; here they are plain paragraphs, which
+Markdown would render as block quotes.
 """
 
 import re
@@ -13,10 +13,10 @@ DOCTEST = re.compile(r"^>>> .*(?:\n.+)*", re.MULTILINE)
 
 
 class DoctestsAsCode(griffe.Extension):
-    """Puts fences around each paragraph that begins with `>>>`."""
+    """Wrap each paragraph that begins with `>>>` in a code fence."""
 
     def on_instance(self, *, obj: griffe.Object, **kwargs: Any) -> None:
         if obj.docstring:
             obj.docstring.value = DOCTEST.sub(
-                lambda found: f"```pycon\n{found[0]}\n```", obj.docstring.value
+                lambda match: f"```pycon\n{match[0]}\n```", obj.docstring.value
             )
