@@ -72,7 +72,7 @@ def run(setup: str, run_dir: Path, options: argparse.Namespace) -> list[dict[str
     if setup == "one device":
         start(arguments, 1)
     elif setup == "two mirrored":
-        start([*arguments, "--strategy", "mirrored", "--devices", "2"], 2)
+        start([*arguments, "--strategy", "mirrored", "--num-devices", "2"], 2)
     else:
         start([*arguments, "--strategy", "multiworker"], 1, workers=2)
     with open(run_dir / "history.csv", encoding="utf-8") as file:

@@ -11,6 +11,8 @@ from keras_s2s.utils.errors import InputError, did_you_mean
 from keras_s2s.utils.fields import config_field, validate_fields
 from keras_s2s.utils.renaming import accept_old_names
 
+VALIDATION = "a valid_fraction of 0.05"
+
 
 @dataclass(frozen=True)
 class ModelConfig:
@@ -124,44 +126,29 @@ class TrainingConfig(SearchConfig, ModelConfig, DataConfig):
                 f"valid_fraction {self.valid_fraction} and test_fraction {self.test_fraction} "
                 "leave nothing to train on; give fractions that add up to less than 1"
             )
-        words, attends = self.tokenizer == "word", self.attention != "none"
-        for wrong, what, advice in (
-            (self.joint_vocabulary and words, "joint_vocabulary", "tokenizer sentencepiece"),
-            (self.subword_sampling and words, "subword_sampling", "tokenizer sentencepiece"),
-            (
-                self.subword_sampling and not self.bucket_by_length,
-                "subword_sampling",
-                "bucket_by_length",
-            ),
-            (not self.lowercase and words, "lowercase off", "tokenizer sentencepiece"),
-            (self.input_feeding and not attends, "input_feeding", "attention luong"),
-            (self.coverage_penalty > 0 and not attends, "coverage_penalty", "attention luong"),
-            (self.replace_unknown and not attends, "replace_unknown", "attention luong"),
-            (self.replace_unknown and not words, "replace_unknown", "tokenizer word"),
-            (
-                self.batch_tokens is not None and not self.bucket_by_length,
-                "batch_tokens",
-                "bucket_by_length",
-            ),
-            (
-                self.lr_schedule == "plateau" and not self.valid_fraction,
-                "lr_schedule plateau",
-                "a valid_fraction of 0.05",
-            ),
-            (
-                self.early_stopping != "none" and not self.valid_fraction,
-                "early_stopping",
-                "a valid_fraction of 0.05",
-            ),
+        subwords, attends = self.tokenizer == "sentencepiece", self.attention != "none"
+        buckets, validates = self.bucket_by_length, self.valid_fraction > 0
+        for is_set, option, is_met, requirement in (
+            (self.joint_vocabulary, "joint_vocabulary", subwords, "tokenizer sentencepiece"),
+            (self.subword_sampling, "subword_sampling", subwords, "tokenizer sentencepiece"),
+            (self.subword_sampling, "subword_sampling", buckets, "bucket_by_length"),
+            (not self.lowercase, "lowercase off", subwords, "tokenizer sentencepiece"),
+            (self.input_feeding, "input_feeding", attends, "attention luong"),
+            (self.coverage_penalty, "coverage_penalty", attends, "attention luong"),
+            (self.replace_unknown, "replace_unknown", attends, "attention luong"),
+            (self.replace_unknown, "replace_unknown", not subwords, "tokenizer word"),
+            (self.batch_tokens, "batch_tokens", buckets, "bucket_by_length"),
+            (self.lr_schedule == "plateau", "lr_schedule plateau", validates, VALIDATION),
+            (self.early_stopping != "none", "early_stopping", validates, VALIDATION),
         ):
-            if wrong:
-                raise InputError(f"{what} needs {advice}; give that too")
+            if is_set and not is_met:
+                raise InputError(f"{option} needs {requirement}; give that too")
         if self.ema_momentum and self.early_stopping != "none":
             raise InputError(
-                "ema_momentum and early_stopping exclude each other; leave one of them out"
+                "ema_momentum and early_stopping exclude each other; remove one of them"
             )
         if self.lr_schedule == "plateau" and self.warmup_steps:
-            raise InputError("lr_schedule plateau has no warmup_steps; leave one of them out")
+            raise InputError("lr_schedule plateau has no warmup_steps; remove one of them")
         if self.batch_tokens is not None and self.batch_tokens < self.num_steps:
             raise InputError(
                 f"batch_tokens is {self.batch_tokens}; give num_steps ({self.num_steps}) or more, "
@@ -170,8 +157,8 @@ class TrainingConfig(SearchConfig, ModelConfig, DataConfig):
         encoder_num_hiddens = self.encoder_num_hiddens or self.num_hiddens
         if self.attention == "luong-dot" and encoder_num_hiddens != self.num_hiddens:
             raise InputError(
-                f"attention luong-dot compares {self.num_hiddens} values with the encoder's "
-                f"{encoder_num_hiddens}; leave encoder_num_hiddens out, or take luong"
+                f"attention luong-dot compares {self.num_hiddens} units with the encoder's "
+                f"{encoder_num_hiddens}; remove encoder_num_hiddens, or give attention luong"
             )
         if self.bidirectional and encoder_num_hiddens % 2:
             raise InputError(

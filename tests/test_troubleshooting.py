@@ -4,7 +4,6 @@ import ast
 import contextlib
 import gzip
 import io
-import os
 import re
 import shlex
 import shutil
@@ -138,7 +137,6 @@ COMMANDS = [
     ("inspect cut", "is damaged or no"),
     ("translate cut Go.", "no SavedModel that can be loaded"),
     ("train fra-eng --run-dir new", "is not the .* of the cat"),
-    ("train PAIRS --run-dir new TINY --epochs 3 --learning-rate 1e38", "gradient"),
 ]
 CLIENT = [
     ("localhost:1 en-fr Go. --retries 0", r"\(UNAVAILABLE\)"),
@@ -213,6 +211,17 @@ def test_a_download_that_fails(run_main, monkeypatch):
     check_error(run_main("train fra-eng --run-dir new"), "cannot be downloaded")
 
 
+def test_a_gradient_that_is_not_finite(run_main, monkeypatch):
+    compute_sums = s2s.Seq2Seq._compute_sums
+
+    def compute_nan(*args, **kwargs):
+        loss, count = compute_sums(*args, **kwargs)
+        return loss * float("nan"), count
+
+    monkeypatch.setattr(s2s.Seq2Seq, "_compute_sums", compute_nan)
+    check_error(run_main("train PAIRS --run-dir nan TINY --epochs 1"), "gradient norm is nan")
+
+
 def test_an_export_that_fails(run_main, monkeypatch):
     def fail(*args, **kwargs):
         raise verification.SessionError("not enough memory")
@@ -225,15 +234,17 @@ def test_an_export_that_fails(run_main, monkeypatch):
 
 def test_tokenizers_of_another_model(plain):
     tokenizer = s2s.WordTokenizer.fit(["a b c d"])
-    with pytest.raises(s2s.InputError, match="they do not belong together") as error:
+    with pytest.raises(ValueError, match="they do not belong together") as error:
         s2s.Translator(plain.model, tokenizer, tokenizer)
     MESSAGES.append(str(error.value))
 
 
 def test_another_backend():
     done = subprocess.run(
-        [sys.executable, "-c", "import keras_s2s"],
-        env={**os.environ, "KERAS_BACKEND": "numpy"},
+        [
+            *(sys.executable, "-c"),
+            "import keras; keras.config.backend = lambda: 'jax'; import keras_s2s",
+        ],
         capture_output=True,
         text=True,
         check=False,

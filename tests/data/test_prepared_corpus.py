@@ -306,7 +306,7 @@ def test_commands(command, book, monkeypatch, tmp_path):
     fields = (
         "--num-steps",
         12,
-        "--max-tokens",
+        "--vocab-size",
         200,
         "--valid-fraction",
         0.1,
