@@ -1,4 +1,4 @@
-"""Presets, and the values that a training run can be given."""
+"""Presets, and the validation of configurations."""
 
 import dataclasses
 import json
@@ -10,8 +10,8 @@ from keras_s2s.utils.checks import check_seed
 from keras_s2s.utils.errors import InputError
 from keras_s2s.utils.fields import field_type
 
-# What a field needs others for, to be given at all.
-NEEDED = {
+# The other fields that a field requires.
+REQUIRED = {
     "joint_vocabulary": {"tokenizer": "sentencepiece"},
     "subword_sampling": {"tokenizer": "sentencepiece", "bucket_by_length": True},
     "input_feeding": {"attention": "luong"},
@@ -41,7 +41,7 @@ def test_the_chapter():
         "precision": "float32",
         "gradient_accumulation_steps": 1,
     }
-    # These have no part in its training.
+    # These have no effect on its training.
     others = {"patience", "beam_size", "length_penalty", "keep_checkpoints", "nonfinite"}
     assert PRESETS["chapter"] == TrainingConfig()
     for name, value in dataclasses.asdict(TrainingConfig()).items():
@@ -51,7 +51,7 @@ def test_the_chapter():
             assert value in (None, False, 0, "none"), f"{name} is on in the chapter"
 
 
-def test_the_chapter_reads_1001_pairs_of_its_own_corpus():
+def test_the_chapter_reads_1001_pairs_of_fra_eng():
     assert preset("chapter", "fra-eng").max_pairs == 1001
     assert preset("chapter", "fra-eng", max_pairs=5).max_pairs == 5
     assert preset("chapter", "pairs.tsv").max_pairs is None
@@ -68,38 +68,38 @@ def test_unknown_presets():
 
 @pytest.mark.parametrize("item", dataclasses.fields(TrainingConfig), ids=lambda item: item.name)
 def test_every_value_is_checked(item):
-    needed = NEEDED.get(item.name, {})
+    required = REQUIRED.get(item.name, {})
 
-    def refused(value):
+    def check_refused(value):
         with pytest.raises(InputError, match=f"^{item.name} is .*; give "):
-            TrainingConfig(**{**needed, item.name: value})
+            TrainingConfig(**{**required, item.name: value})
 
-    def taken(value):
-        assert getattr(TrainingConfig(**{**needed, item.name: value}), item.name) == value
+    def check_accepted(value):
+        assert getattr(TrainingConfig(**{**required, item.name: value}), item.name) == value
 
-    kind, limits = field_type(item), item.metadata["limits"]
+    dtype, limits = field_type(item), item.metadata["limits"]
     for value in ("3", [3], float("nan"), float("inf"), 10**400, -1):
-        refused(value)
+        check_refused(value)
     if item.default is not None:
-        refused(None)
-    if kind is bool:
-        refused(1)
-        taken(True)
+        check_refused(None)
+    if dtype is bool:
+        check_refused(1)
+        check_accepted(True)
         return
-    refused(True)
-    if kind is str:
+    check_refused(True)
+    if dtype is str:
         for value in item.metadata["choices"]:
-            taken(value)
+            check_accepted(value)
         return
-    refused(kind(limits["le"] + 1))
-    if kind is int:
-        refused(3.0)
-        taken(limits["ge"])
-        refused(limits["ge"] - 1)
+    check_refused(dtype(limits["le"] + 1))
+    if dtype is int:
+        check_refused(3.0)
+        check_accepted(limits["ge"])
+        check_refused(limits["ge"] - 1)
     else:
-        taken(0.5)
-    for border in {"gt", "lt"} & limits.keys():
-        refused(kind(limits[border]))
+        check_accepted(0.5)
+    for bound in {"gt", "lt"} & limits.keys():
+        check_refused(dtype(limits[bound]))
 
 
 @pytest.mark.parametrize(
@@ -138,18 +138,18 @@ def test_every_value_is_checked(item):
         ),
     ],
 )
-def test_options_that_do_not_go_together(given, message):
+def test_conflicting_options(given, message):
     with pytest.raises(InputError, match=message):
         TrainingConfig(**given)
 
 
-def test_options_that_do():
+def test_compatible_options():
     TrainingConfig(bidirectional=True, num_hiddens=31, encoder_num_hiddens=16)
     TrainingConfig(attention="luong-dot", encoder_num_hiddens=32)
     TrainingConfig(batch_tokens=10, bucket_by_length=True)
 
 
-def test_a_preset_is_changed_where_it_is_told():
+def test_changed_presets():
     for name, recipe in PRESETS.items():
         assert preset(name, "pairs.tsv") == recipe
         assert preset(name, "pairs.tsv", epochs=3).epochs == 3
@@ -159,7 +159,7 @@ def test_a_preset_is_changed_where_it_is_told():
     assert preset("base", "fra-eng").max_pairs is None, "only the chapter reads part of the corpus"
 
 
-def test_a_whole_number_will_do_for_any_number():
+def test_an_integer_is_accepted_as_a_float():
     assert TrainingConfig(global_clipnorm=2).global_clipnorm == 2
 
 
@@ -184,7 +184,7 @@ def test_fractions_leave_something_to_train_on():
         TrainingConfig(valid_fraction=0.5, test_fraction=0.5)
 
 
-def test_a_recipe_survives_its_record():
+def test_json_round_trip():
     recipe = TrainingConfig(vocab_size=50, dropout=0.1, drop_long=True)
     assert TrainingConfig(**json.loads(json.dumps(dataclasses.asdict(recipe)))) == recipe
 

@@ -1,4 +1,4 @@
-"""What the subcommands print: translations, scores, exports."""
+"""Output of the subcommands: translations, scores, exports."""
 
 import io
 import json
@@ -59,25 +59,23 @@ def stdin(monkeypatch):
     return put
 
 
-@pytest.mark.parametrize("kind", range(3), ids=["run directory", "file", "export"])
-def test_every_kind_of_model_gives_the_same(kind, command, stdin, models, answers):
+@pytest.mark.parametrize("index", range(3), ids=["run directory", "file", "export"])
+def test_all_model_formats_give_the_same(index, command, stdin, models, answers):
     stdin(b"\n".join(LINES) + b"\n")
-    outcome = command("translate", models[kind], "--with-scores")
+    outcome = command("translate", models[index], "--with-scores")
     assert (outcome.status, outcome.err) == (0, "")
     lines = outcome.out.removesuffix("\n").split("\n")
     for line, (text, score) in zip(lines, answers, strict=True):
-        printed, _, number = line.partition("\t")
+        printed, _, printed_score = line.partition("\t")
         assert printed == text
-        assert float(number) == pytest.approx(score, abs=1e-4)
-        assert len(number.partition(".")[2]) == 6
+        assert float(printed_score) == pytest.approx(score, abs=1e-4)
+        assert len(printed_score.partition(".")[2]) == 6
     assert lines[1] == lines[3] == "\t0.000000"
-    assert len({text for text, _ in answers}) > 3, (
-        "a model that always says the same proves nothing"
-    )
+    assert len({text for text, _ in answers}) > 3, "a constant translation would prove nothing"
 
 
 @pytest.mark.parametrize("end", [b"\n", b"", b"\r\n"], ids=["LF", "no end", "CRLF"])
-def test_as_many_lines_out_as_in(end, command, stdin, models, answers):
+def test_one_output_line_per_input_line(end, command, stdin, models, answers):
     line_end = end or b"\n"
     stdin(line_end.join(LINES) + end)
     outcome = command("translate", models[1])
@@ -85,7 +83,7 @@ def test_as_many_lines_out_as_in(end, command, stdin, models, answers):
 
 
 @pytest.mark.parametrize(("content", "lines"), [(b"", 0), (b"\n", 1), (b"\r", 1), (b"\n\n\n", 3)])
-def test_next_to_nothing(content, lines, command, stdin, models):
+def test_empty_input(content, lines, command, stdin, models):
     stdin(content)
     assert command("translate", models[1]) == (0, "\n" * lines, "")
 
@@ -99,7 +97,7 @@ def test_sentences_as_arguments(command, models, translator):
     assert outcome.out == f"{text}\t{score:.6f}\n"
 
 
-def test_a_terminal_is_told_what_to_do(command, stdin, models, monkeypatch):
+def test_prompt_on_a_terminal(command, stdin, models, monkeypatch):
     stdin(b"")
     monkeypatch.setattr(sys.stdin, "isatty", lambda: True)
     assert command("translate", models[1]) == (0, "", "one sentence per line; Ctrl-D ends\n")
@@ -112,9 +110,9 @@ def test_closed_standard_input(command, models, monkeypatch):
     assert "standard input is closed; give sentences as arguments" in outcome.err
 
 
-def test_lines_come_as_soon_as_they_are_there():
+def test_lines_are_read_as_they_arrive():
     class Slow(io.RawIOBase):
-        """Gives a part at each read, as a pipe does."""
+        """Return one part per read, like a pipe."""
 
         def __init__(self, *parts):
             self.parts = list(parts)
@@ -149,7 +147,7 @@ def process(models):
         process.kill()
 
 
-def test_a_line_gets_its_answer_before_the_next_one_is_sent(process, translator):
+def test_each_line_is_translated_before_the_next_is_sent(process, translator):
     for sentence in ("Go.", "", "I won!"):
         process.stdin.write(f"{sentence}\n".encode())
         assert process.stdout.readline().decode() == f"{translator.translate([sentence])[0]}\n"
@@ -158,18 +156,18 @@ def test_a_line_gets_its_answer_before_the_next_one_is_sent(process, translator)
     assert (process.returncode, err) == (0, b"")
 
 
-def test_a_reader_that_has_enough(process):
+def test_closed_standard_output(process):
     process.stdin.write(b"Go.\n")
     assert process.stdout.readline().endswith(b"\n")
     process.stdout.close()
-    # Standard input stays open: whoever writes there may have more to say.
+    # Standard input stays open.
     process.stdin.write(b"Go.\n")
     assert process.wait(timeout=60) == 0
     assert process.stderr.read() == b""
 
 
-def nearly(scores):
-    """Scores to compare with, but for the speed, which is never the same."""
+def approximately(scores):
+    """Return scores to compare with, without the throughput, which varies."""
     return {
         name: pytest.approx(value, abs=1e-4) if isinstance(value, float) else value
         for name, value in scores.items()
@@ -188,7 +186,7 @@ def test_evaluate(command, models, pairs_file, translator):
         assert result.pop("sentences_per_second") > 0
         assert (result.pop("model"), result.pop("corpus")) == (str(model), str(pairs_file))
         assert (result.pop("split"), result.pop("beam")) == ("all", 1)
-        assert result == nearly(expected)
+        assert result == approximately(expected)
     bleu, chrf, loss, speed = command("evaluate", models[0], pairs_file).out.splitlines()
     assert bleu == f"BLEU  {expected['bleu']:6.2f}  {expected['bleu_signature']}"
     assert chrf == f"chrF  {expected['chrf']:6.2f}  {expected['chrf_signature']}"
@@ -220,7 +218,7 @@ def test_evaluate_saves_translations(command, models, pairs_file, translator, tm
 
 
 def test_evaluate_several(command, models, trained_run, pairs_file, translator):
-    """Against a model that knows the phrasebook, one that knows nothing yet, and itself."""
+    """Compare a trained model with an untrained one and with itself."""
     paths = [models[1], trained_run, models[2]]
     corpus = s2s.load_corpus("phrasebook", max_pairs=60)
     runs = translator, s2s.Translator.load(trained_run / "model.keras"), translator
@@ -235,7 +233,7 @@ def test_evaluate_several(command, models, trained_run, pairs_file, translator):
     for row, path, scores in zip(result["models"], paths, expected["models"], strict=True):
         assert row.pop("model") == str(path)
         assert row.pop("sentences_per_second") > 0
-        assert row == nearly(scores)
+        assert row == approximately(scores)
     for row, path, difference in zip(
         result["differences"], paths[1:], expected["differences"], strict=True
     ):
@@ -271,7 +269,7 @@ def test_evaluate_several(command, models, trained_run, pairs_file, translator):
 
 @pytest.fixture
 def another_run(trained_run, tmp_path):
-    """Makes a copy of `trained_run` that divided its corpus otherwise."""
+    """Copy `trained_run` with another split."""
 
     def make(**changes):
         run = tmp_path / "another"
@@ -284,9 +282,9 @@ def another_run(trained_run, tmp_path):
     return make
 
 
-def test_evaluate_several_on_a_part_of_the_corpus(command, trained_run, another_run, pairs_file):
+def test_evaluate_several_on_a_split(command, trained_run, another_run, pairs_file):
     options = pairs_file, "--split", "test"
-    # What is kept for testing does not depend on what is kept for validation.
+    # The test split does not depend on the validation split.
     for changes in ({}, {"valid_fraction": 0.3}, {"num_steps": 5}):
         outcome = command("evaluate", trained_run, another_run(**changes), *options, "--json")
         assert outcome.status == 0, outcome.err
@@ -307,7 +305,7 @@ def test_evaluate_several_on_a_part_of_the_corpus(command, trained_run, another_
         assert expected in outcome.err
 
 
-def test_evaluate_a_part_of_the_corpus(command, trained_run, pairs_file):
+def test_evaluate_a_split(command, trained_run, pairs_file):
     parts = s2s.load_corpus(pairs_file).split(0.2, 0.2, seed=0)._asdict()
     parts["all"] = s2s.load_corpus(pairs_file)
     for name, part in parts.items():
@@ -316,11 +314,11 @@ def test_evaluate_a_part_of_the_corpus(command, trained_run, pairs_file):
     outcome = command("evaluate", trained_run, pairs_file, "--json", "--max-pairs", 7)
     assert json.loads(outcome.out)["num_pairs"] == 7
     outcome = command("evaluate", trained_run, pairs_file, "--json", "--reverse")
-    assert outcome.status == 0, "all of a corpus may be scored whatever its direction"
+    assert outcome.status == 0, "a whole corpus can be scored in either direction"
 
 
-def test_evaluate_does_as_training_did(command, trained_run, pairs_file):
-    """The loss of the validation part is the one that training wrote down."""
+def test_evaluate_agrees_with_training(command, trained_run, pairs_file):
+    """The loss on the validation split is that of the training history."""
     outcome = command("evaluate", trained_run, pairs_file, "--json", "--split", "valid")
     last_row = (trained_run / "history.csv").read_text(encoding="utf-8").splitlines()[-1]
     val_loss = float(last_row.split(",")[6])

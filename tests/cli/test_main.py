@@ -1,4 +1,4 @@
-"""The arguments of the command, and what bad input gets."""
+"""Arguments and errors of the command."""
 
 import errno
 import gzip
@@ -50,8 +50,8 @@ PAIRS = b"Go.\tVa !\nHi.\tSalut !\n"
 SIXTY_FIVE_MEBIBYTES = PAIRS * (65 * 2**20 // len(PAIRS) + 1)
 
 
-# What each corpus holds, and what is said of it.
-BAD_CORPORA = {
+# The content of each corpus, and its error.
+INVALID_CORPORA = {
     "missing": (None, "missing.tsv: no such file"),
     "empty": (b"", "empty.tsv: is empty"),
     "blank": (b"\n\n", "blank.tsv: holds no pairs"),
@@ -68,9 +68,9 @@ BAD_CORPORA = {
 }
 
 
-@pytest.mark.parametrize("name", BAD_CORPORA)
-def test_bad_corpus(name, refused, trained_run, tmp_path):
-    content, expected = BAD_CORPORA[name]
+@pytest.mark.parametrize("name", INVALID_CORPORA)
+def test_invalid_corpus(name, refused, trained_run, tmp_path):
+    content, expected = INVALID_CORPORA[name]
     suffix = name.rpartition("_")[2] if name.endswith(("zip", "gz")) else "tsv"
     corpus = tmp_path / f"{name}.{suffix}"
     if content is not None:
@@ -85,7 +85,7 @@ def test_bad_corpus(name, refused, trained_run, tmp_path):
         assert str(corpus) in message
 
 
-def test_bad_pair_of_files(refused, tmp_path):
+def test_files_that_are_not_aligned(refused, tmp_path):
     (tmp_path / "a.en").write_bytes(b"Go.\nHi.\n")
     (tmp_path / "a.fr").write_bytes(b"Va !\n")
     message = refused("train", f"{tmp_path}/a.en,{tmp_path}/a.fr", "--run-dir", tmp_path / "run")
@@ -96,7 +96,7 @@ def test_bad_pair_of_files(refused, tmp_path):
     )
 
 
-def test_bad_lines_are_skipped_on_request(command, tiny, tmp_path):
+def test_malformed_lines_are_skipped_on_request(command, tiny, tmp_path):
     corpus = tmp_path / "pairs.tsv"
     corpus.write_bytes(PAIRS + b"no tab here\n\xff\tnot UTF-8\n")
     options = ["--run-dir", tmp_path / "run", "--epochs", 1, *tiny, "--skip-bad-lines"]
@@ -141,7 +141,7 @@ def test_bad_lines_are_skipped_on_request(command, tiny, tmp_path):
         ("--resume --overwrite", "not allowed with argument"),
     ],
 )
-def test_bad_option_of_train(options, expected, refused, pairs_file, tmp_path):
+def test_invalid_option_of_train(options, expected, refused, pairs_file, tmp_path):
     message = refused("train", pairs_file, "--run-dir", tmp_path / "run", *options.split())
     assert expected in message
 
@@ -170,11 +170,11 @@ def test_bad_option_of_train(options, expected, refused, pairs_file, tmp_path):
         ("corpora --jsno", "unknown argument --jsno; did you mean --json?"),
     ],
 )
-def test_bad_arguments(arguments, expected, refused):
+def test_invalid_arguments(arguments, expected, refused):
     assert expected in refused(*arguments.split())
 
 
-def test_run_dir_that_cannot_be_used(refused, pairs_file, trained_run, tmp_path):
+def test_unusable_run_dir(refused, pairs_file, trained_run, tmp_path):
     def message(run_dir, *options):
         return refused("train", pairs_file, "--run-dir", run_dir, *options)
 
@@ -188,8 +188,8 @@ def test_run_dir_that_cannot_be_used(refused, pairs_file, trained_run, tmp_path)
     assert f"{tmp_path}/file is a file" in message(tmp_path / "file" / "run")
 
 
-@pytest.mark.skipif(os.geteuid() == 0, reason="root may write everywhere")
-def test_folder_without_permission(refused, pairs_file, trained_run, tmp_path):
+@pytest.mark.skipif(os.geteuid() == 0, reason="root can write everywhere")
+def test_folder_without_write_permission(refused, pairs_file, trained_run, tmp_path):
     locked = tmp_path / "locked"
     locked.mkdir(mode=0o500)
     assert "no permission to write" in refused("train", pairs_file, "--run-dir", locked / "run")
@@ -210,12 +210,12 @@ def test_folder_without_permission(refused, pairs_file, trained_run, tmp_path):
         ("--epochs 0", "epochs is 0; give 1 or more"),
     ],
 )
-def test_changes_to_a_resumed_run(options, expected, refused, pairs_file, trained_run):
+def test_changed_options_of_a_resumed_run(options, expected, refused, pairs_file, trained_run):
     message = refused("train", pairs_file, "--run-dir", trained_run, "--resume", *options.split())
     assert expected in message
 
 
-def test_run_that_cannot_be_resumed(refused, pairs_file, trained_run, tmp_path):
+def test_run_without_resume(refused, pairs_file, trained_run, tmp_path):
     def message(run_dir, corpus=pairs_file):
         return refused("train", corpus, "--run-dir", run_dir, "--resume")
 
@@ -248,8 +248,8 @@ def test_run_that_cannot_be_resumed(refused, pairs_file, trained_run, tmp_path):
 
 
 @pytest.fixture
-def bad_models(trained_run, tmp_path):
-    """Paths that name no model of ours, and what is said of each."""
+def invalid_models(trained_run, tmp_path):
+    """Paths of files that are not translators, and the error of each."""
     translator = (trained_run / "model.keras").read_bytes()
     keras.Sequential([keras.Input((1,)), keras.layers.Dense(1)]).save(tmp_path / "plain.keras")
     files = {
@@ -280,8 +280,8 @@ def bad_models(trained_run, tmp_path):
     }
 
 
-def test_models_that_are_not_ours(bad_models, refused, pairs_file, tmp_path):
-    for name, expected in bad_models.items():
+def test_invalid_models(invalid_models, refused, pairs_file, tmp_path):
+    for name, expected in invalid_models.items():
         for command in (["translate", tmp_path / name, "Go."], ["evaluate", tmp_path / name]):
             corpus = [pairs_file] if command[0] == "evaluate" else []
             assert expected in refused(*command, *corpus)
@@ -289,7 +289,7 @@ def test_models_that_are_not_ours(bad_models, refused, pairs_file, tmp_path):
         assert name in message
 
 
-def test_bad_options_of_evaluate(refused, command, pairs_file, trained_run, tiny, tmp_path):
+def test_invalid_options_of_evaluate(refused, command, pairs_file, trained_run, tiny, tmp_path):
     def message(model, *options):
         return refused("evaluate", model, pairs_file, *options)
 
@@ -301,23 +301,23 @@ def test_bad_options_of_evaluate(refused, command, pairs_file, trained_run, tiny
     assert "only a run directory records" in refused(
         *("evaluate", trained_run, trained_run / "model.keras", pairs_file, "--split", "test")
     )
-    undivided = tmp_path / "undivided"
-    assert command("train", pairs_file, "--run-dir", undivided, *tiny, "--epochs=1").status == 0
+    unsplit = tmp_path / "unsplit"
+    assert command("train", pairs_file, "--run-dir", unsplit, *tiny, "--epochs=1").status == 0
     for part in ("valid", "test"):
-        told = message(undivided, "--split", part)
-        assert f"{part} split is empty" in told
-        assert told.endswith(f"or train with --{part}-fraction 0.05")
-    (undivided / "run.json").write_text("{", encoding="utf-8")
-    assert "run.json: cannot be read" in message(undivided, "--split", "train")
+        error = message(unsplit, "--split", part)
+        assert f"{part} split is empty" in error
+        assert error.endswith(f"or train with --{part}-fraction 0.05")
+    (unsplit / "run.json").write_text("{", encoding="utf-8")
+    assert "run.json: cannot be read" in message(unsplit, "--split", "train")
 
 
 @pytest.mark.parametrize("name", ["", ".", "..", "../x", "a/b", "a\\b", "-x", "a b", "a:b", "é"])
-def test_bad_model_name(name, refused, trained_run, tmp_path):
+def test_invalid_model_name(name, refused, trained_run, tmp_path):
     message = refused("export", trained_run, f"--model-name={name}", "--output", tmp_path)
     assert f"--model-name is {name!r}; give letters" in message
 
 
-def test_bad_options_of_export(refused, trained_run, exported_run, tmp_path):
+def test_invalid_options_of_export(refused, trained_run, exported_run, tmp_path):
     models = exported_run.parents[1]
 
     def message(*options, output=models):
@@ -331,8 +331,8 @@ def test_bad_options_of_export(refused, trained_run, exported_run, tmp_path):
     assert "is an export already" in refused("export", exported_run, "--model-name", "again")
 
 
-def test_errors_of_the_machine(monkeypatch, capsys):
-    def fails_with(error):
+def test_os_errors(monkeypatch, capsys):
+    def outcome_of(error):
         def fail(options):
             raise error
 
@@ -340,18 +340,18 @@ def test_errors_of_the_machine(monkeypatch, capsys):
         return main(["corpora"]), capsys.readouterr().err
 
     full = OSError(errno.ENOSPC, "No space left on device", "model.keras")
-    assert fails_with(full) == (2, "keras-s2s: error: model.keras: No space left on device\n")
+    assert outcome_of(full) == (2, "keras-s2s: error: model.keras: No space left on device\n")
     without_file = OSError(errno.EIO, "Input/output error")
-    assert fails_with(without_file)[1].endswith("input or output: Input/output error\n")
-    assert fails_with(KeyboardInterrupt()) == (130, "keras-s2s: interrupted\n")
+    assert outcome_of(without_file)[1].endswith("input or output: Input/output error\n")
+    assert outcome_of(KeyboardInterrupt()) == (130, "keras-s2s: interrupted\n")
 
 
-def test_names_that_play_tricks(refused):
+def test_control_characters_in_names(refused):
     message = refused("translate", "a\nb\x1b[2J\N{RIGHT-TO-LEFT OVERRIDE}")
     assert r"a b\x1b[2J\u202e: no such file" in message
 
 
-def test_unexpected_errors_keep_their_traceback(monkeypatch):
+def test_unexpected_errors_have_a_traceback(monkeypatch):
     def corpora(options):
         raise ZeroDivisionError
 
@@ -375,7 +375,7 @@ def test_version(command):
     assert (outcome.status, outcome.out) == (0, f"keras-s2s {s2s.__version__}\n")
 
 
-def test_a_second_file_is_no_second_argument(refused, tmp_path):
+def test_a_second_file_is_one_argument_too_many(refused, tmp_path):
     file = tmp_path / "a.fr"
     file.write_text("Va !\n", encoding="utf-8")
     message = refused("train", "a.en", file, "--run-dir", tmp_path / "run")
@@ -383,7 +383,7 @@ def test_a_second_file_is_no_second_argument(refused, tmp_path):
     assert "a.en,a.fr" not in refused("export", "run", file, "--model-name", "en-fr")
 
 
-def test_the_name_of_a_file_as_a_sentence(command, trained_run, tmp_path, monkeypatch):
+def test_a_file_name_as_a_sentence(command, trained_run, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     Path("my text.txt").write_text("Go.\n", encoding="utf-8")
     outcome = command("translate", trained_run, "my text.txt")
@@ -396,7 +396,7 @@ def test_the_name_of_a_file_as_a_sentence(command, trained_run, tmp_path, monkey
     assert command("translate", trained_run, "my text").err == ""
 
 
-def test_what_the_package_logs_is_a_line(monkeypatch, capsys):
+def test_warnings_are_one_line(monkeypatch, capsys):
     def warn(options):
         logging.getLogger("keras_s2s").warning("%d lines left out", 3)
 
@@ -406,7 +406,7 @@ def test_what_the_package_logs_is_a_line(monkeypatch, capsys):
     assert logging.getLogger("keras_s2s").propagate
 
 
-def test_help_of_train_tells_defaults(command):
+def test_help_of_train_has_defaults(command):
     text = " ".join(command("train", "--help").out.split())
     assert re.search(r"--num-hiddens N [^-]+ \(default: 32\)", text)
     assert re.search(r"--learning-rate X [^-]+ \(default: 0.005\)", text)
@@ -415,8 +415,8 @@ def test_help_of_train_tells_defaults(command):
     assert text.count("no limit") == 2
 
 
-def test_nothing_imports_tensorflow_before_it_is_needed(pairs_file, tmp_path):
-    # The name of the script tells the package that this is the command.
+def test_heavy_imports_are_deferred(pairs_file, tmp_path):
+    # The package recognizes the command by the name of the script.
     script = tmp_path / "keras-s2s"
     script.write_text(
         "import sys\n"
@@ -463,17 +463,17 @@ def test_corpora_as_json(command, monkeypatch, tmp_path):
     assert listed["fra-eng"]["path"] is None
 
 
-@pytest.mark.parametrize("way", [[KERAS_S2S], [sys.executable, "-m", "keras_s2s"]])
-def test_a_real_process(way, trained_run, tmp_path):
+@pytest.mark.parametrize("program", [[KERAS_S2S], [sys.executable, "-m", "keras_s2s"]])
+def test_a_real_process(program, trained_run, tmp_path):
     environment = {**os.environ, "KERAS_BACKEND": "jax"}
     environment.pop("TF_CPP_MIN_LOG_LEVEL", None)
 
     def run(*arguments, **streams):
-        return subprocess.run([*way, *arguments], env=environment, **streams, check=False)
+        return subprocess.run([*program, *arguments], env=environment, **streams, check=False)
 
     piped = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE}
     done = run("translate", trained_run, "Go.", **piped)
-    # Not even TensorFlow has anything to say.
+    # Not even TensorFlow logs anything.
     assert (done.returncode, done.stderr) == (0, b"")
     assert done.stdout.count(b"\n") == 1
     done = run("translate", tmp_path / "none", "Go.", **piped)
@@ -489,7 +489,7 @@ def test_a_real_process(way, trained_run, tmp_path):
         ["MODEL", "Go.", "--with-scores", "Wow!"],
     ],
 )
-def test_sentences_stand_before_and_after_options(arguments):
+def test_sentences_before_and_after_options(arguments):
     options = parse(["translate", *arguments])
     assert options.model == "MODEL"
     assert options.sentences == ["Go.", "Wow!"]
@@ -507,19 +507,19 @@ def test_sentences_stand_before_and_after_options(arguments):
         ["A", "--beam", "1", "B", "C", "--json", "CORPUS"],
     ],
 )
-def test_models_stand_before_and_after_options(arguments):
+def test_models_before_and_after_options(arguments):
     options = parse(["evaluate", *arguments])
     assert (options.models, options.corpus) == (["A", "B", "C"], "CORPUS")
     assert options.json
 
 
-def test_one_model_stands_before_and_after_options():
+def test_one_model_before_and_after_options():
     for arguments in (["A", "CORPUS", "--json"], ["A", "--json", "CORPUS"]):
         options = parse(["evaluate", *arguments])
         assert (options.models, options.corpus) == (["A"], "CORPUS")
 
 
-def test_an_unknown_option_among_sentences_is_refused(capsys):
+def test_an_unknown_option_among_sentences(capsys):
     with pytest.raises(SystemExit):
         parse(["translate", "MODEL", "--wth-scores", "Go."])
     assert "--with-scores?" in capsys.readouterr().err
