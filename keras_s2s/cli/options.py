@@ -123,8 +123,7 @@ def _add_field_option(group: argparse._ArgumentGroup, field: "dataclasses.Field[
     default = f" (default: {field.default})"
     if field.default is None:
         # The other descriptions name the default themselves.
-        has_no_limit = field.name in ("vocab_size", "max_pairs")
-        default = " (default: no limit)" if has_no_limit else ""
+        default = " (default: no limit)" if field.name == "max_pairs" else ""
     if dtype is bool:
         group.add_argument(
             flag, action=argparse.BooleanOptionalAction, default=None, help=description

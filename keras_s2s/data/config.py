@@ -16,11 +16,11 @@ class PreparationConfig:
     """Tokenization and splits: the fields that are fixed when a corpus is prepared."""
 
     tokenizer: str = config_field(
-        "word", "tokens: words or subwords", choices=("word", "sentencepiece")
+        "word", "tokenizer of both sides", choices=("word", "sentencepiece")
     )
     min_freq: int = config_field(3, "minimum frequency of a word in the vocabulary", 1)
     vocab_size: int | None = config_field(
-        None, "maximum size of each vocabulary; 8000 for subwords by default", 5
+        None, "maximum vocabulary size (default: no limit for words, 8000 for subwords)", 5
     )
     joint_vocabulary: bool = config_field(False, "one vocabulary for both sides (sentencepiece)")
     lowercase: bool = config_field(True, "fold case (sentencepiece; words always are)")
