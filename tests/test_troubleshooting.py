@@ -234,7 +234,7 @@ def test_an_export_that_fails(run_main, monkeypatch):
 
 def test_tokenizers_of_another_model(plain):
     tokenizer = s2s.WordTokenizer.fit(["a b c d"])
-    with pytest.raises(ValueError, match="they do not belong together") as error:
+    with pytest.raises(ValueError, match="tokenizer that the model was trained") as error:
         s2s.Translator(plain.model, tokenizer, tokenizer)
     MESSAGES.append(str(error.value))
 
