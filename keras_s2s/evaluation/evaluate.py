@@ -51,13 +51,12 @@ def evaluate(
             in the order of first appearance, with the source, the translation and all references.
 
     Returns:
-        - `bleu`, `chrf`: 0 to 100, with `bleu_signature` and `chrf_signature`.
-        - `bleu_by_length`: `score` and `num_sentences` for sources of `1-5`, `6-10`, `11-15` and
-          `>15` words, without empty buckets.
-        - `nats_per_token`, `perplexity`: of the references, each truncated to the maximum length
-          of a translation; the end of the sentence counts as a token.
-        - `sentences_per_second`: throughput of translation.
-        - `num_pairs`, `num_sentences`, `num_tokens`.
+        `bleu` and `chrf`, 0 to 100, with `bleu_signature` and `chrf_signature`; `bleu_by_length`,
+        the `score` and `num_sentences` for sources of `1-5`, `6-10`, `11-15` and `>15` words,
+        without empty buckets; `nats_per_token` and `perplexity` of the references, each truncated
+        to the maximum length of a translation, with the end of the sentence as a token;
+        `sentences_per_second`, the throughput of translation; `num_pairs`, `num_sentences` and
+        `num_tokens`.
 
     Raises:
         InputError: the corpus is empty, sacreBLEU has no such tokenizer, or the file cannot be
@@ -109,10 +108,9 @@ def compare(
         seed: random seed of the resamples.
 
     Returns:
-        - `models`: for each translator what `evaluate` returns.
-        - `differences`: for each translator but the first, by metric (`bleu`, `chrf`), the
-          `difference` from the first, its 95% confidence `interval` and the two-sided `p_value`.
-        - `num_samples`, `seed`.
+        `models`, for each translator what `evaluate` returns; `differences`, for each translator
+        but the first, by metric (`bleu`, `chrf`), the `difference` from the first, its 95%
+        confidence `interval` and the two-sided `p_value`; `num_samples` and `seed`.
 
     Raises:
         InputError: fewer than two translators, an invalid `num_samples` or `seed`, or as for
