@@ -16,11 +16,7 @@ from keras_s2s.utils.renaming import with_new_names
 
 
 def git_revision() -> dict[str, Any] | None:
-    """Return the git revision of the current folder, and whether tracked files are modified.
-
-    Returns:
-        `revision` and `changed`; None without git or a revision.
-    """
+    """Return `revision` and `changed` (tracked files) of the current folder; None without git."""
     outputs = []
     for command in ("rev-parse HEAD", "status --porcelain --untracked-files=no"):
         try:
@@ -36,13 +32,7 @@ def git_revision() -> dict[str, Any] | None:
 
 
 def run_state(record: Mapping[str, Any], epochs: int, total_epochs: int) -> str:
-    """Return `finished`, `stopped early` or `not finished`.
-
-    Args:
-        record: the content of `run.json`.
-        epochs: completed epochs.
-        total_epochs: epochs of the configuration.
-    """
+    """Return `finished`, `stopped early` or `not finished`."""
     if "finished" not in record:
         return "not finished"
     return "finished" if epochs >= total_epochs else "stopped early"
@@ -55,9 +45,6 @@ class RunDirectory:
     `history.csv` has a row per epoch, `report.html` shows them, `samples.txt` has training
     sentences to verify exports with, `checkpoints/` is for `--resume`, `logs/` has logs, and
     `plots/` the figures of `keras-s2s plot`.
-
-    Args:
-        path: the folder.
     """
 
     def __init__(self, path: str | os.PathLike[str]) -> None:

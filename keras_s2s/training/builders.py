@@ -31,14 +31,7 @@ def resolve_precision(config: TrainingConfig) -> TrainingConfig:
 def make_model(
     config: TrainingConfig, source_vocab_size: int, target_vocab_size: int, precision: str
 ) -> Seq2Seq:
-    """Make an untrained model.
-
-    Args:
-        config: the configuration.
-        source_vocab_size: number of source tokens.
-        target_vocab_size: number of target tokens.
-        precision: name of a dtype policy; the weights are float32 for all of them.
-    """
+    """Make an untrained model; its weights are float32 in every precision (dtype policy)."""
     shared: dict[str, Any] = {
         "embed_size": config.embed_size,
         "dropout": config.dropout,
@@ -72,12 +65,7 @@ def make_model(
 
 
 def make_optimizer(config: TrainingConfig, num_batches: int) -> keras.optimizers.Optimizer:
-    """Make Adam with the schedule, clipping, averaging and accumulation of a configuration.
-
-    Args:
-        config: the configuration.
-        num_batches: batches per epoch.
-    """
+    """Make Adam with the schedule, clipping, averaging and accumulation of a configuration."""
     # Keras's schedules count batches, not steps, with gradient accumulation.
     total_batches = num_batches * config.epochs
     accumulation_steps = config.gradient_accumulation_steps

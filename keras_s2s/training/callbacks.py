@@ -24,12 +24,8 @@ class HistoryFile(keras.callbacks.Callback):
     """Append a row to `history.csv` after each epoch.
 
     Columns: epoch (from 1), loss (nats per target token), accuracy, perplexity, tokens_per_second,
-    the validation metrics prefixed with `val_`, and the duration of the epoch in seconds.
-
-    Args:
-        path: the file.
-        rows: the rows of the epochs before the one resumed from.
-        seconds: duration of the resumed epoch before it was interrupted.
+    the validation metrics prefixed with `val_`, and the duration of the epoch in seconds. A resumed
+    run starts with the rows of the completed epochs, and the seconds of the current one so far.
     """
 
     def __init__(self, path: Path, rows: list[dict[str, str]], seconds: float = 0.0) -> None:
@@ -72,12 +68,7 @@ class HistoryFile(keras.callbacks.Callback):
 
 
 class TrainingProgress(keras.callbacks.Callback):
-    """Show a progress bar on a terminal, else log about ten of the epochs.
-
-    Args:
-        epochs: total number of epochs.
-        log: a file that gets one line per epoch.
-    """
+    """Show a progress bar on a terminal, else log about ten of the epochs; write all to a file."""
 
     LINES = 10
     # Minimum time between updates of the bar.
@@ -156,15 +147,8 @@ class ValidationScores(keras.callbacks.Callback):
     """Add `val_bleu` and `val_chrf` to the logs of each epoch.
 
     The scores are sacreBLEU's, case-insensitive, of greedy search, from 0 to 100. If the optimizer
-    keeps an exponential moving average of the weights, it is used.
-
-    Args:
-        translator: a translator of the model in training.
-        sources: sentences to translate.
-        references: one or more translations of each.
-        samples: a file that gets some translations of each epoch, tab-separated: epoch, source,
-            translation, first reference.
-        num_samples: number of these translations.
+    keeps an exponential moving average of the weights, it is used. The file `samples` gets the
+    first translations of each epoch, tab-separated: epoch, source, translation, first reference.
     """
 
     def __init__(

@@ -106,10 +106,6 @@ class CheckpointFolder:
     SHA256SUMS` verifies it. Keras's `BackupAndRestore` writes weights and epoch to two files that
     may disagree after a kill, without random states, metrics, callback states or checksums.
     TensorFlow's `CheckpointManager` has checksums per tensor, checked only when one is read.
-
-    Args:
-        path: the folder.
-        keep: number of checkpoints to keep.
     """
 
     def __init__(self, path: Path, keep: int = 3) -> None:

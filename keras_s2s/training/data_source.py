@@ -87,12 +87,7 @@ class TrainingData:
 
 
 def make_training_data(corpus: Corpus, config: TrainingConfig, seed: int) -> TrainingData:
-    """Make the data of a training run.
-
-    Args:
-        corpus: from `load_corpus`, or prepared.
-        config: the configuration.
-        seed: random seed for the order of the batches.
+    """Make the data of a training run; the seed determines the order of the batches.
 
     Raises:
         InputError: no training pair is left, or the corpus is damaged, or was prepared with another

@@ -22,13 +22,7 @@ MAX_CPU_DEVICES = 64
 
 
 class Workers:
-    """The worker processes of a training run with their devices; by default one of each.
-
-    Args:
-        strategy: of TensorFlow; None for one device.
-        cluster: with several processes.
-        monitor: with several processes.
-    """
+    """The worker processes of a training run with their devices; by default one of each."""
 
     def __init__(
         self,
@@ -86,9 +80,6 @@ class Workers:
 
     def assert_equal(self, **texts: str) -> None:
         """Check that all workers have the same texts; a collective operation.
-
-        Args:
-            **texts: the texts by what each describes.
 
         Raises:
             InputError: a text differs from the chief's.

@@ -17,14 +17,9 @@ from keras_s2s.utils.files import atomic_write
 class NonFiniteGradientGuard(keras.callbacks.Callback):
     """Report the steps that the optimizer skipped because their gradients were non-finite.
 
-    `keras_s2s.optimizers.FusedAdam` leaves the weights unchanged in such a step, so this can look
-    after each call of the training function.
-
-    Args:
-        policy: `stop` ends the training, `skip` continues.
-        num_batches: batches per epoch.
-        batch_as_text: returns the pairs of the batch at a position.
-        folder: gets a file with the pairs of each such batch.
+    `keras_s2s.optimizers.FusedAdam` leaves the weights unchanged in such a step, so it is enough to
+    check after each call of the training function. The policy `stop` ends the training, `skip`
+    continues; the pairs of the batch are written to the folder.
     """
 
     # Consecutive skipped steps after which the training has diverged.

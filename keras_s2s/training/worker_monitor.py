@@ -21,12 +21,7 @@ CONNECT_TIMEOUT = 5.0
 # WORKAROUND(tensorflow<=2.21.0): some collectives of `MultiWorkerMirroredStrategy` block forever
 # when a worker is gone, where Python can interrupt nothing. So a thread polls the other ports.
 class WorkerMonitor:
-    """End this process with an error message when another worker is lost.
-
-    Args:
-        cluster: all workers.
-        timeout: seconds to wait for all of them at startup.
-    """
+    """End this process with an error message when another worker is lost."""
 
     def __init__(self, cluster: Cluster, timeout: float) -> None:
         self._cluster, self._timeout = cluster, timeout

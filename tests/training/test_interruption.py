@@ -6,7 +6,6 @@ import random
 import signal
 import subprocess
 import sys
-import threading
 import time
 from pathlib import Path
 
@@ -15,7 +14,6 @@ from run_files import assert_equal_runs, history_of
 
 import keras_s2s as s2s
 from keras_s2s.training.checkpoints import CheckpointFolder
-from keras_s2s.utils.signals import GracefulShutdown, Interrupted
 
 # Everything random, everything with state, and more batches than steps per execution.
 CONFIG = s2s.TrainingConfig(
@@ -116,36 +114,3 @@ def test_killed_twenty_times(pairs, tmp_path):
     assert kills == 20
     s2s.resume(run_dir)
     assert_equal_runs(run_dir, tmp_path / "whole")
-
-
-@pytest.mark.usefixtures("ctrl_c")
-def test_the_first_signal_is_recorded(capsys):
-    before = [signal.getsignal(signum) for signum in (signal.SIGINT, signal.SIGTERM)]
-    with GracefulShutdown("this word") as request:
-        request.raise_if_requested()
-        signal.raise_signal(signal.SIGINT)
-        assert request.signal_number == signal.SIGINT
-        assert [signal.getsignal(signum) for signum in (signal.SIGINT, signal.SIGTERM)] == before
-        with pytest.raises(KeyboardInterrupt):
-            signal.raise_signal(signal.SIGINT)
-        with pytest.raises(Interrupted) as error:
-            request.raise_if_requested()
-    assert error.value.signal_number == signal.SIGINT
-    assert capsys.readouterr().err == (
-        "SIGINT: stopping after this word; press again to quit now\n"
-    )
-    assert [signal.getsignal(signum) for signum in (signal.SIGINT, signal.SIGTERM)] == before
-
-
-def test_other_threads_keep_the_handlers():
-    before = signal.getsignal(signal.SIGTERM)
-    results = []
-
-    def enter():
-        with GracefulShutdown("this") as request:
-            results.append((request.signal_number, signal.getsignal(signal.SIGTERM)))
-
-    thread = threading.Thread(target=enter)
-    thread.start()
-    thread.join()
-    assert results == [(None, before)]
