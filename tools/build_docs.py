@@ -7,9 +7,9 @@ import tempfile
 from pathlib import Path
 
 ROOT = Path(__file__).parents[1]
-# Sources of the site. Exported models are not part of it and would take long to copy.
 SOURCES = ("docs", "export", "keras_s2s", "tools", "mkdocs.yml")
-IGNORED = shutil.ignore_patterns("models", "__pycache__")
+# Exported models are not part of the site and would take long to copy; keras_s2s/models is code.
+IGNORED = {"export": shutil.ignore_patterns("models")}
 # Prefixes of griffe's warnings about docstrings, which Zensical's strict mode does not count.
 WARNING_PREFIXES = ("griffe: ", "mkdocstrings: ")
 
@@ -23,7 +23,7 @@ def main() -> int:
     with tempfile.TemporaryDirectory() as folder:
         for name in SOURCES:
             if (ROOT / name).is_dir():
-                shutil.copytree(ROOT / name, Path(folder, name), ignore=IGNORED)
+                shutil.copytree(ROOT / name, Path(folder, name), ignore=IGNORED.get(name))
             else:
                 shutil.copy(ROOT / name, folder)
         done = subprocess.run(
