@@ -1,6 +1,6 @@
-"""Writes the protocol of TensorFlow Serving for grpcurl, since the server does not describe itself.
+"""Write the protocol of TensorFlow Serving for grpcurl, since the server has no reflection.
 
-python protoset.py serving.protoset    # needs keras-s2s[serving]
+python protoset.py serving.protoset
 """
 
 import sys
@@ -12,8 +12,8 @@ from tensorflow_serving.apis import model_service_pb2, prediction_service_pb2
 
 
 def add(file: Any, to: FileDescriptorSet) -> None:
-    """Adds a file after all that it builds on."""
-    if any(known.name == file.name for known in to.file):
+    """Add a file after its dependencies."""
+    if any(added.name == file.name for added in to.file):
         return
     for dependency in file.dependencies:
         add(dependency, to)

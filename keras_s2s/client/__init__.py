@@ -1,6 +1,6 @@
-"""Client for a translator that runs in TensorFlow Serving, by gRPC or REST.
+"""Client for a translator in TensorFlow Serving, over gRPC or REST; does not import TensorFlow.
 
-Nothing here imports TensorFlow. `python -m keras_s2s.client` is the same on the command line.
+`python -m keras_s2s.client` is the same on the command line.
 """
 
 from keras_s2s.client.translation_client import TranslationClient, read_answers

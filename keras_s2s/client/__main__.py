@@ -1,11 +1,10 @@
-"""A client for a translator that runs in TensorFlow Serving.
-
-From Python it is `TranslationClient`; at the terminal
+"""Command-line client for a translator in TensorFlow Serving.
 
     python -m keras_s2s.client localhost:8500 en-fr "Go." "I won!"
     python -m keras_s2s.client localhost:8501 en-fr --rest --check export/models/en-fr/1
 
-Neither loads TensorFlow. REST needs nothing but Python; gRPC needs `keras-s2s[serving]`.
+It does not load TensorFlow. REST needs only Python; gRPC needs `grpcio` and
+`tensorflow-serving-api`.
 """
 
 import argparse
@@ -27,14 +26,13 @@ __all__ = ["TranslationClient", "main", "read_answers"]
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """The command `python -m keras_s2s.client`; returns its exit status.
+    """Run the command `python -m keras_s2s.client`.
 
-    It is 0 when all went well, 1 when `--check` found a difference, and 2 for what could not be
-    done.
+    Returns:
+        The exit status: 0 on success, 1 if `--check` found differences, 2 on errors.
     """
-    # Sentences may come after options.
-    options = _parser().parse_intermixed_args(arguments)
-    # What it would log about a failure comes as an exception besides.
+    options = _parser().parse_intermixed_args(arguments)  # sentences may follow options
+    # gRPC logs failures that it raises as exceptions too.
     os.environ.setdefault("GRPC_VERBOSITY", "NONE")
     try:
         try:
@@ -46,7 +44,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except KeyboardInterrupt:
         return 130
     except BrokenPipeError:
-        # Whoever read the output has enough. Python would complain once more at exit.
+        # The reader closed the pipe; keep Python from reporting it again at exit.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 0
 
@@ -55,7 +53,7 @@ def _run_command(options: argparse.Namespace) -> int:
     answers = read_answers(options.check) if options.check else []
     version = options.version
     if options.check and version is None and options.label is None:
-        # The version that the record is about, not one that came since.
+        # Check the version that was verified, not a newer one.
         name = Path(options.check).resolve().name
         version = int(name) if name.isdecimal() else None
     with TranslationClient(
@@ -75,9 +73,9 @@ def _run_command(options: argparse.Namespace) -> int:
             for status in client.status():
                 print(*status[:2], *filter(None, status[2:]))
         if answers:
-            return _report(client.check(answers), len(answers))
+            return _report_check(client.check(answers), len(answers))
         if options.sentences or not options.status:
-            for sentences in _asked(options.sentences):
+            for sentences in _batches(options.sentences):
                 translations, scores = client.translate(sentences, return_scores=True)
                 for translation, score in zip(translations, scores, strict=True):
                     line = f"{translation}\t{score:.6f}" if options.with_scores else translation
@@ -86,18 +84,18 @@ def _run_command(options: argparse.Namespace) -> int:
     return 0
 
 
-def _report(differences: list[str], size: int) -> int:
-    """Says what a check found; returns the exit status."""
+def _report_check(differences: list[str], count: int) -> int:
+    """Print the result of a check and return the exit status."""
     for difference in differences:
         print(difference)
     if differences:
-        print(f"{len(differences)} of {size} answers differ from the record of the export")
+        print(f"{len(differences)} of {count} answers differ from the verification record")
         return 1
-    print(f"all {size} answers are those of the record of the export")
+    print(f"all {count} answers match the verification record")
     return 0
 
 
-def _asked(sentences: list[str]) -> Iterator[list[bytes]]:
+def _batches(sentences: list[str]) -> Iterator[list[bytes]]:
     if sentences:
         return iter([[os.fsencode(sentence) for sentence in sentences]])
     return available_lines(cast(io.BufferedIOBase, sys.stdin.buffer))
@@ -106,38 +104,40 @@ def _asked(sentences: list[str]) -> Iterator[list[bytes]]:
 def _parser() -> CommandParser:
     parser = CommandParser(
         prog="python -m keras_s2s.client",
-        description="Translate with a model that TensorFlow Serving runs, or check that it "
-        "answers as its export was proven to.",
+        description="Translate with a model in TensorFlow Serving, or check its answers against "
+        "the verification record of its export.",
         allow_abbrev=False,
     )
-    parser.add_argument("address", metavar="ADDRESS", help="HOST:PORT; for REST also a URL")
+    parser.add_argument("address", metavar="ADDRESS", help="HOST:PORT, or a URL for REST")
     parser.add_argument("model", metavar="MODEL", help="the model's name on the server")
     parser.add_argument(
-        "sentences", metavar="SENTENCE", nargs="*", help="left out: the lines of standard input"
+        "sentences", metavar="SENTENCE", nargs="*", help="default: the lines of standard input"
     )
     parser.add_argument("--rest", action="store_true", help="use REST instead of gRPC")
-    which = parser.add_mutually_exclusive_group()
-    which.add_argument(
-        "--version", type=int_value, metavar="N", help="default: the highest loaded one"
+    version = parser.add_mutually_exclusive_group()
+    version.add_argument(
+        "--version", type=int_value, metavar="N", help="default: the highest loaded version"
     )
-    which.add_argument("--label", metavar="NAME", help="a version by its label, such as stable")
+    version.add_argument("--label", metavar="NAME", help="version label, such as stable")
     parser.add_argument(
         "--check",
         metavar="EXPORTED_VERSION_DIR",
-        help="compare the server's answers with the record of this export's proof",
+        help="compare the server's answers with the verification record of this export",
     )
     parser.add_argument("--status", action="store_true", help="print the state of each version")
-    parser.add_argument("--with-scores", action="store_true", help="add a tab and the score")
-    number = "default: %(default)s"
-    parser.add_argument("--timeout", type=float_value, default=10.0, metavar="SECONDS", help=number)
-    parser.add_argument("--retries", type=int_value, default=4, metavar="N", help=number)
-    parser.add_argument("--batch-size", type=int_value, default=32, metavar="N", help=number)
-    tls = parser.add_argument_group("credentials, from files of your own")
-    tls.add_argument("--tls", action="store_true", help="use TLS; the files below imply it")
-    tls.add_argument("--ca", metavar="FILE", help="authorities that sign servers, PEM")
-    tls.add_argument("--cert", metavar="FILE", help="the client's certificate, PEM")
-    tls.add_argument("--key", metavar="FILE", help="the private key to it, PEM")
-    tls.add_argument("--token-file", metavar="FILE", help="a bearer token to send")
+    parser.add_argument("--with-scores", action="store_true", help="append a tab and the score")
+    default = "default: %(default)s"
+    parser.add_argument(
+        "--timeout", type=float_value, default=10.0, metavar="SECONDS", help=default
+    )
+    parser.add_argument("--retries", type=int_value, default=4, metavar="N", help=default)
+    parser.add_argument("--batch-size", type=int_value, default=32, metavar="N", help=default)
+    tls = parser.add_argument_group("credentials")
+    tls.add_argument("--tls", action="store_true", help="use TLS (implied by the files below)")
+    tls.add_argument("--ca", metavar="FILE", help="CA certificates that sign the server's, PEM")
+    tls.add_argument("--cert", metavar="FILE", help="client certificate, PEM")
+    tls.add_argument("--key", metavar="FILE", help="private key of the client certificate, PEM")
+    tls.add_argument("--token-file", metavar="FILE", help="file with a bearer token")
     return parser
 
 

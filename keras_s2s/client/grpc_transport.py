@@ -1,4 +1,4 @@
-"""TensorFlow Serving by gRPC."""
+"""gRPC transport for TensorFlow Serving."""
 
 import math
 from typing import Any
@@ -7,7 +7,7 @@ from keras_s2s.client.transport import (
     Credentials,
     ModelSpec,
     VersionStatus,
-    described,
+    format_metadata,
     host_and_port,
     server_error,
 )
@@ -16,24 +16,24 @@ from keras_s2s.utils.errors import InputError, ServerError
 
 PORT = 8500
 
-# Data types that translators answer with, by their number, and the field with the elements.
+# tensorflow.DataType: names of the types that translators return, and the fields that hold them.
 DATA_TYPES = {1: "float32", 3: "int32", 7: "string", 9: "int64"}
 FIELDS = {1: "float_val", 3: "int_val", 7: "string_val"}
 
 
 class GrpcTransport:
-    """gRPC, through the stubs of `tensorflow-serving-api`.
+    """gRPC through the stubs of `tensorflow-serving-api`.
 
     Args:
-        address: `HOST:PORT`, or any name that gRPC knows, such as `dns:///HOST:PORT`, whose
-            addresses are used in turn.
+        address: `HOST:PORT`, or a gRPC target such as `dns:///HOST:PORT`, whose addresses are
+            used round-robin.
         credentials: certificates and token.
 
     Raises:
-        InputError: the packages for it are not installed, or no such address is possible.
+        InputError: packages are missing, or the address is invalid.
     """
 
-    kind = "gRPC"
+    protocol = "gRPC"
 
     def __init__(self, address: str, credentials: Credentials) -> None:
         try:
@@ -43,21 +43,21 @@ class GrpcTransport:
         except ImportError as error:
             raise InputError(
                 f"gRPC needs packages that are not installed ({error}); "
-                "pip install 'keras-s2s[serving]', or use REST"
+                "pip install grpcio tensorflow-serving-api, or use REST"
             ) from error
         self._grpc, self._credentials = grpc, credentials
         self.address = self._target(address)
         options = [
-            # A batch of long sentences may be larger than the 4 MB that are usual.
+            # A batch of long sentences may exceed the default limit of 4 MB.
             ("grpc.max_receive_message_length", -1),
             ("grpc.max_send_message_length", -1),
-            # The client above tries again; a connection is tried again as often as it does.
+            # `TranslationClient` retries; reconnect as often as it does.
             ("grpc.enable_retries", 0),
             ("grpc.initial_reconnect_backoff_ms", 100),
             ("grpc.min_reconnect_backoff_ms", 100),
             ("grpc.max_reconnect_backoff_ms", 2000),
             ("grpc.lb_policy_name", "round_robin"),
-            # Proxies are for the world outside; a model server is not there.
+            # A model server is on the internal network, not behind the proxy.
             ("grpc.enable_http_proxy", 0),
         ]
         if credentials.tls:
@@ -110,7 +110,7 @@ class GrpcTransport:
         response = self._call(self._predictions.GetModelMetadata, request, timeout)
         signatures = messages.SignatureDefMap()
         response.metadata["signature_def"].Unpack(signatures)
-        return described(
+        return format_metadata(
             response.model_spec.version.value,
             {
                 name: {
@@ -139,22 +139,22 @@ class GrpcTransport:
         except self._grpc.RpcError as error:
             code, message = error.code().name, error.details() or "no message"
             if "CERTIFICATE_VERIFY_FAILED" in message:
-                code = "UNAUTHENTICATED"  # not one that passes
+                code = "UNAUTHENTICATED"  # gRPC reports UNAVAILABLE, which would be retried
             raise self._error(code, message) from error
 
     def _error(self, code: str, message: str) -> ServerError:
-        return server_error(self.address, self.kind, code, message)
+        return server_error(self.address, self.protocol, code, message)
 
     def _values(self, name: str, tensor: Any) -> list[Any]:
-        """The elements of a tensor, which has them in a field of their type."""
+        """Convert a tensor to nested lists."""
         field = FIELDS.get(tensor.dtype)
         shape = [dimension.size for dimension in tensor.tensor_shape.dim]
         if field is None or not shape or tensor.tensor_content:
-            raise self._error("INTERNAL", f"output {name!r} is no list of strings or numbers")
+            raise self._error("INTERNAL", f"output {name!r} has an unsupported type or shape")
         values = list(getattr(tensor, field))
         size = math.prod(shape)
         if len(values) < size and values:
-            # The last one stands for all that follow it.
+            # A TensorProto may omit repetitions of its last element.
             values += values[-1:] * (size - len(values))
         if field == "string_val":
             try:

@@ -1,4 +1,4 @@
-"""TensorFlow Serving by REST, with Python's own HTTP."""
+"""REST transport for TensorFlow Serving, on `http.client`."""
 
 import base64
 import http.client
@@ -12,7 +12,7 @@ from keras_s2s.client.transport import (
     Credentials,
     ModelSpec,
     VersionStatus,
-    described,
+    format_metadata,
     host_and_port,
     server_error,
 )
@@ -20,8 +20,8 @@ from keras_s2s.utils.errors import InputError, ServerError
 
 PORT = 8501
 
-# As the server translates its own statuses, and what gateways before it say.
-CODE_OF_HTTP_STATUS = {
+# The server's own mapping, and statuses of gateways in front of it.
+HTTP_STATUS_TO_CODE = {
     400: "INVALID_ARGUMENT",
     401: "UNAUTHENTICATED",
     403: "PERMISSION_DENIED",
@@ -36,7 +36,7 @@ CODE_OF_HTTP_STATUS = {
     504: "DEADLINE_EXCEEDED",
 }
 
-# Names of the data types that translators answer with.
+# tensorflow.DataType: names of the types that translators return.
 DATA_TYPES = {
     "DT_FLOAT": "float32",
     "DT_INT32": "int32",
@@ -46,33 +46,35 @@ DATA_TYPES = {
 
 
 class RestTransport:
-    """REST over Python's own HTTP; connections are kept and used again.
+    """REST over persistent HTTP connections.
 
     Args:
-        address: `HOST:PORT`, or a URL with `http` or `https`, which may have a path.
+        address: `HOST:PORT`, or an `http` or `https` URL, which may have a path.
         credentials: certificates and token.
 
     Raises:
-        InputError: no such address is possible.
+        InputError: the address is invalid.
     """
 
-    kind = "REST"
+    protocol = "REST"
 
     def __init__(self, address: str, credentials: Credentials) -> None:
         self._credentials = credentials
         scheme = "https" if credentials.tls else "http"
         url = urllib.parse.urlsplit(address if "://" in address else f"{scheme}://{address}")
         if url.scheme not in ("http", "https") or url.query or url.fragment or url.username:
-            raise InputError(f"{address}: is no address for REST; give HOST:PORT or http(s)://…")
+            raise InputError(
+                f"{address}: is not an address for REST; give HOST:PORT or http(s)://…"
+            )
         if url.scheme == "http" and credentials.tls:
             raise InputError(
-                f"{address}: certificates and tokens are for TLS; give an address with https://"
+                f"{address}: certificates and tokens need TLS; give an address with https://"
             )
         self._host, self._port = host_and_port(address, url.netloc, PORT)
         self._path = url.path.rstrip("/")
         self.address = f"{url.scheme}://{self._host}:{self._port}{self._path}"
         self._ssl_context = credentials.ssl_context() if url.scheme == "https" else None
-        # Several threads may take from it and put back: each has what it took for itself.
+        # Shared by threads: pop and append are atomic, and a popped connection is exclusive.
         self._idle: list[http.client.HTTPConnection] = []
 
     def predict(
@@ -80,16 +82,16 @@ class RestTransport:
     ) -> dict[str, list[Any]]:
         columns = {name: [_json_text(text) for text in texts] for name, texts in inputs.items()}
         body = json.dumps({"signature_name": signature, "inputs": columns}).encode("ascii")
-        answer = self._call("POST", f"{_model_path(model)}:predict", body, timeout)
-        outputs = answer.get("outputs")
+        response = self._call("POST", f"{_model_path(model)}:predict", body, timeout)
+        outputs = response.get("outputs")
         if not isinstance(outputs, dict) or not all(
             isinstance(column, list) for column in outputs.values()
         ):
-            raise self._error("INTERNAL", "the answer holds no outputs by name")
+            raise self._error("INTERNAL", "the response has no outputs by name")
         return outputs
 
     def status(self, model: ModelSpec, timeout: float) -> list[VersionStatus]:
-        answer = self._call("GET", _model_path(ModelSpec(model.name)), None, timeout)
+        response = self._call("GET", _model_path(ModelSpec(model.name)), None, timeout)
         return sorted(
             (
                 VersionStatus(
@@ -97,16 +99,16 @@ class RestTransport:
                     entry["state"],
                     entry.get("status", {}).get("error_message", ""),
                 )
-                for entry in answer.get("model_version_status", [])
+                for entry in response.get("model_version_status", [])
             ),
             reverse=True,
         )
 
     def metadata(self, model: ModelSpec, timeout: float) -> dict[str, Any]:
-        answer = self._call("GET", f"{_model_path(model)}/metadata", None, timeout)
+        response = self._call("GET", f"{_model_path(model)}/metadata", None, timeout)
         try:
-            return described(
-                int(answer["model_spec"]["version"]),
+            return format_metadata(
+                int(response["model_spec"]["version"]),
                 {
                     name: {
                         side: {
@@ -120,70 +122,67 @@ class RestTransport:
                         }
                         for side in ("inputs", "outputs")
                     }
-                    for name, signature in answer["metadata"]["signature_def"][
+                    for name, signature in response["metadata"]["signature_def"][
                         "signature_def"
                     ].items()
                 },
             )
         except (KeyError, TypeError, ValueError) as error:
-            raise self._error(
-                "INTERNAL", "the metadata is not in the form that is known"
-            ) from error
+            raise self._error("INTERNAL", "the metadata has an unknown format") from error
 
     def close(self) -> None:
         while self._idle:
             self._idle.pop().close()
 
     def _call(self, method: str, path: str, body: bytes | None, timeout: float) -> dict[str, Any]:
-        """The JSON object that a request is answered with."""
+        """Return the JSON object of a response."""
         status, content = self._exchange(method, self._path + path, body, timeout)
         try:
-            answer = json.loads(content)
+            parsed = json.loads(content)
         except ValueError:
-            answer = None
+            parsed = None
         if status != 200:
-            # Not always JSON: a gateway may have answered, or the message holds a quote.
-            message = answer.get("error") if isinstance(answer, dict) else None
-            shown = str(message or content.decode("utf-8", errors="replace"))[:1000]
-            code = CODE_OF_HTTP_STATUS.get(status)
-            if code is None or not shown.strip():
-                shown = f"HTTP status {status} {shown}"
-            raise self._error(code or "UNKNOWN", shown)
-        if not isinstance(answer, dict):
-            raise self._error("INTERNAL", "the answer is no JSON object")
-        return answer
+            # Not always JSON: a gateway may respond, and the server does not escape quotes.
+            error = parsed.get("error") if isinstance(parsed, dict) else None
+            message = str(error or content.decode("utf-8", errors="replace"))[:1000]
+            code = HTTP_STATUS_TO_CODE.get(status)
+            if code is None or not message.strip():
+                message = f"HTTP status {status} {message}"
+            raise self._error(code or "UNKNOWN", message)
+        if not isinstance(parsed, dict):
+            raise self._error("INTERNAL", "the response is not a JSON object")
+        return parsed
 
     def _exchange(
         self, method: str, path: str, body: bytes | None, timeout: float
     ) -> tuple[int, bytes]:
-        """Status and content of the answer to a request."""
+        """Return status and content of the response."""
         headers = {"content-type": "application/json", **self._credentials.authorization()}
         deadline = time.monotonic() + timeout
         while True:
-            used_before = True
+            is_reused = True
             try:
                 connection = self._idle.pop()
             except IndexError:
-                connection, used_before = self._connection(), False
+                connection, is_reused = self._connect(), False
             try:
-                answer = self._talk(connection, method, path, body, headers, deadline)
+                return self._send(connection, method, path, body, headers, deadline)
             except (OSError, http.client.HTTPException) as error:
                 connection.close()
-                if used_before and isinstance(error, ConnectionError | ssl.SSLError):
-                    continue  # the server closed it since, which is no failure
+                if is_reused and isinstance(error, ConnectionError | ssl.SSLError):
+                    continue  # the server has closed an idle connection
                 raise self._failure(error, timeout) from error
             except BaseException:
                 connection.close()
                 raise
-            return answer
 
-    def _connection(self) -> http.client.HTTPConnection:
+    def _connect(self) -> http.client.HTTPConnection:
         host = self._host.strip("[]")
         if self._ssl_context is None:
             return http.client.HTTPConnection(host, self._port)
         return http.client.HTTPSConnection(host, self._port, context=self._ssl_context)
 
-    def _talk(
+    def _send(
         self,
         connection: http.client.HTTPConnection,
         method: str,
@@ -201,30 +200,30 @@ class RestTransport:
         response = connection.getresponse()
         content = bytearray()
         while response.length != 0 and not response.isclosed():
-            # What comes drop by drop shall not take longer than the whole may.
+            # The deadline covers the whole response, however slowly it arrives.
             socket.settimeout(_remaining(deadline))
             content += response.read1(1 << 16)
         if response.length:
-            raise ConnectionResetError("the answer was cut off")
+            raise ConnectionResetError("the response was cut off")
         response.close()
         if connection.sock is not None:
             self._idle.append(connection)
         return response.status, bytes(content)
 
     def _failure(self, error: Exception, timeout: float) -> ServerError:
-        """What to raise for an exception of Python's HTTP."""
+        """Convert an exception of `http.client`."""
         if isinstance(error, TimeoutError):
-            return self._error("DEADLINE_EXCEEDED", f"no answer within {timeout:g} s")
+            return self._error("DEADLINE_EXCEEDED", f"no response within {timeout:g} s")
         if isinstance(error, ssl.SSLError):
             return self._error("UNAUTHENTICATED", f"TLS: {error.reason or error}")
         if isinstance(error, http.client.RemoteDisconnected):
-            return self._error("UNAVAILABLE", "the connection was closed without an answer")
+            return self._error("UNAVAILABLE", "the connection was closed without a response")
         if isinstance(error, OSError):
             return self._error("UNAVAILABLE", error.strerror or str(error))
-        return self._error("UNIMPLEMENTED", "the answer is not HTTP")
+        return self._error("UNIMPLEMENTED", "the response is not HTTP")
 
     def _error(self, code: str, message: str) -> ServerError:
-        return server_error(self.address, self.kind, code, message)
+        return server_error(self.address, self.protocol, code, message)
 
 
 def _remaining(deadline: float) -> float:
@@ -244,7 +243,7 @@ def _model_path(model: ModelSpec) -> str:
 
 
 def _json_text(text: bytes) -> str | dict[str, str]:
-    """A string in a request. What is not text goes in base64, which the server takes apart."""
+    """Encode a string for JSON: as base64 unless it is UTF-8 without NUL."""
     try:
         decoded = text.decode("utf-8")
     except UnicodeDecodeError:

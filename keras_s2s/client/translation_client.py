@@ -1,6 +1,6 @@
-"""The client of a running TensorFlow Serving, for use from Python."""
+"""Client for a translator in TensorFlow Serving."""
 
-import json
+import functools
 import os
 import random
 import time
@@ -17,39 +17,48 @@ from keras_s2s.client.transport import (
     VersionStatus,
     server_error,
 )
-from keras_s2s.serving.signatures import MIN_SCORE, ScoredPair
+from keras_s2s.serving.signatures import (
+    BEAM,
+    EXPLAIN,
+    MIN_SCORE,
+    SCORE,
+    SERVING_DEFAULT,
+    SIGNATURES,
+    VERIFICATION_FILE,
+    ScoredPair,
+    is_close_score,
+    read_verification_record,
+)
 from keras_s2s.utils.errors import InputError, ServerError
 from keras_s2s.utils.text import encode_texts
 
-# Another time they may go well, and nothing has been done twice. A deadline that was exceeded is
-# not among them: the server may be busy with the request still, and would get one more.
+# Transient statuses. Not DEADLINE_EXCEEDED: the server may still be working on the request, and a
+# retry would add to its load.
 RETRYABLE = ("UNAVAILABLE", "RESOURCE_EXHAUSTED")
-FIRST_PAUSE, LONGEST_PAUSE = 0.2, 5.0  # seconds
-SCORE_TOLERANCE = 1e-4
-ANSWER = ("translation", "score", "num_tokens")
+INITIAL_BACKOFF, MAX_BACKOFF = 0.2, 5.0  # seconds
 
 Result = TypeVar("Result")
 
 
 class TranslationClient:
-    """Translates with a model that TensorFlow Serving runs.
+    """A client that translates with a model in TensorFlow Serving.
 
-    Several threads may share one. It is a context manager.
+    A context manager; thread-safe.
 
     Args:
-        address: `HOST:PORT` of the server; for REST also a URL.
+        address: `HOST:PORT` of the server, or a URL for REST.
         model_name: the model's name on the server.
-        version: of the model; the highest that is loaded when neither this nor a label is given.
-        version_label: a label of the server's configuration, `"stable"` for instance, instead.
+        version: model version; the highest loaded one when neither this nor a label is given.
+        version_label: a label of the server's configuration, such as `"stable"`, instead.
         protocol: `"grpc"` or `"rest"`.
-        timeout: seconds that a request may take; a try after a failed one has as many again.
-        retries: tries after the first one, with pauses that double.
-        retryable: the statuses after which a request is tried again.
-        credentials: TLS, certificates and a token; none of it when left out.
-        batch_size: sentences in a request, at most the server's `max_batch_size`.
+        timeout: seconds per request; each retry gets the full timeout.
+        retries: maximum number of retries, with exponential backoff.
+        retryable: the status codes after which a request is retried.
+        credentials: TLS certificates and token; by default none.
+        batch_size: sentences per request, at most the server's `max_batch_size`.
 
     Raises:
-        InputError: an argument that cannot be used.
+        InputError: an argument is invalid.
 
     Example:
 
@@ -74,21 +83,21 @@ class TranslationClient:
         batch_size: int = 32,
     ) -> None:
         if version is not None and version_label is not None:
-            raise InputError("a version and a label exclude each other; give one of them")
+            raise InputError("version and version_label are mutually exclusive; give one of them")
         if not model_name:
-            raise InputError("the model's name is empty; give the one it has on the server")
+            raise InputError("the model name is empty; give its name on the server")
         if protocol not in ("grpc", "rest"):
             raise InputError(f"protocol is {protocol!r}; give 'grpc' or 'rest'")
-        for name, value, least in (("timeout", timeout, 1e-3), ("batch_size", batch_size, 1)):
-            if not value >= least:
-                raise InputError(f"{name} is {value}; give {least} or more")
+        for name, value, minimum in (("timeout", timeout, 1e-3), ("batch_size", batch_size, 1)):
+            if not value >= minimum:  # also rejects NaN
+                raise InputError(f"{name} is {value}; give {minimum} or more")
         if retries < 0:
             raise InputError(f"retries is {retries}; give 0 or more")
         self.model = ModelSpec(model_name, version, version_label)
         self.timeout, self.retries, self.batch_size = timeout, retries, batch_size
         self.retryable = frozenset(retryable)
-        make = GrpcTransport if protocol == "grpc" else RestTransport
-        self._transport: Transport = make(address, credentials or Credentials())
+        transport = GrpcTransport if protocol == "grpc" else RestTransport
+        self._transport: Transport = transport(address, credentials or Credentials())
         self._closed = False
 
     @overload
@@ -104,41 +113,41 @@ class TranslationClient:
     def translate(
         self, sentences: Iterable[str | bytes], return_scores: bool = False
     ) -> list[str] | tuple[list[str], list[float]]:
-        """Translates sentences.
+        """Translate sentences.
 
         Args:
             sentences: raw text; bytes need not be valid UTF-8.
             return_scores: whether to return the log-probabilities as well.
 
         Returns:
-            A list of translations, in the order of the sentences; with `return_scores` a tuple of
-            that and a list of log-probabilities in nats.
+            A list of translations, in order; with `return_scores` a tuple of that and a list of
+            log-probabilities in nats.
 
         Raises:
-            InputError: one sentence instead of a list of them.
-            ServerError: the server does not answer, or answers with an error.
+            InputError: `sentences` is a single string.
+            ServerError: the server does not respond, or returns an error.
         """
-        outputs = self._run("serving_default", {"text": encode_texts(sentences)}, ANSWER)
+        outputs = self._run(SERVING_DEFAULT, {"text": encode_texts(sentences)})
         translations, scores = outputs["translation"], outputs["score"]
         return (translations, scores) if return_scores else translations
 
     def n_best(self, sentences: Iterable[str | bytes]) -> tuple[list[list[str]], list[list[float]]]:
-        """Asks for all that beam search ends with, on as many beams as the export was made for.
+        """Translate sentences with beam search of the export's beam size.
 
         Args:
             sentences: raw text; bytes need not be valid UTF-8.
 
         Returns:
-            For each sentence a list of translations, best first, and one of their scores: nats,
-            divided by the length penalty. They are shorter where there are fewer.
+            For each sentence a list of hypotheses, best first, and a list of their scores: nats,
+            divided by the length penalty. Missing hypotheses are omitted.
 
         Raises:
-            InputError: one sentence instead of a list of them.
-            ServerError: the server does not answer, or answers with an error.
+            InputError: `sentences` is a single string.
+            ServerError: the server does not respond, or returns an error.
         """
-        outputs = self._run("beam", {"text": encode_texts(sentences)}, ("translations", "scores"))
+        outputs = self._run(BEAM, {"text": encode_texts(sentences)})
         translations, scores = outputs["translations"], outputs["scores"]
-        # Half, because not every server writes all digits of it.
+        # Half of it, because REST may round.
         sizes = [max(sum(score > MIN_SCORE / 2 for score in row), 1) for row in scores]
         return (
             [row[:size] for row, size in zip(translations, sizes, strict=True)],
@@ -146,100 +155,95 @@ class TranslationClient:
         )
 
     def explain(self, sentences: Iterable[str | bytes]) -> dict[str, list[Any]]:
-        """Asks a model with attention where it looked while it wrote.
+        """Return the attention weights of greedy translations.
 
         Args:
             sentences: raw text; bytes need not be valid UTF-8.
 
         Returns:
-            What `Translator.explain` does, as lists.
+            The outputs of `Translator.explain`, as lists.
 
         Raises:
-            InputError: one sentence instead of a list of them.
-            ServerError: the server does not answer, or answers with an error; `INVALID_ARGUMENT`
-                where the model has no attention.
+            InputError: `sentences` is a single string.
+            ServerError: the server does not respond, or returns an error; `INVALID_ARGUMENT` for
+                a model without attention.
         """
-        names = ("source_tokens", "target_tokens", "attention")
-        return self._run("explain", {"text": encode_texts(sentences)}, names)
+        return self._run(EXPLAIN, {"text": encode_texts(sentences)})
 
     def score_pairs(
         self, sentences: Iterable[str | bytes], references: Iterable[str | bytes]
     ) -> list[ScoredPair]:
-        """Scores given translations.
+        """Score reference translations.
 
         Args:
             sentences: raw text.
-            references: a translation of each; one that is too long to be an answer is cut.
+            references: a translation of each; truncated to the maximum length of a translation.
 
         Returns:
             A `ScoredPair` for each.
 
         Raises:
-            InputError: as many references as sentences are needed.
-            ServerError: the server does not answer, or answers with an error.
+            InputError: the numbers of sentences and references differ.
+            ServerError: the server does not respond, or returns an error.
         """
         texts, translations = encode_texts(sentences), encode_texts(references)
         if len(texts) != len(translations):
             raise InputError(
                 f"{len(texts)} sentences and {len(translations)} references; give one for each"
             )
-        outputs = self._run("score", {"text": texts, "reference": translations}, ANSWER[1:])
+        outputs = self._run(SCORE, {"text": texts, "reference": translations})
         return list(map(ScoredPair, outputs["score"], outputs["num_tokens"]))
 
     def metadata(self) -> dict[str, Any]:
-        """Asks for the signatures of the model.
+        """Return the signatures of the model.
 
         Returns:
-            A dict of `version`, the one that answers, and `signatures`: for each name the
-            `inputs` and `outputs`, and for each of these `dtype` and `shape`, in which -1 stands
-            for any size.
+            A dict of `version` and `signatures`: for each name the `inputs` and `outputs`, and
+            for each of these `dtype` and `shape`, where -1 is any size.
 
         Raises:
-            ServerError: the server does not answer, or answers with an error.
+            ServerError: the server does not respond, or returns an error.
         """
-        return self._again(lambda: self._transport.metadata(self.model, self.timeout))
+        return self._retry(lambda: self._transport.metadata(self.model, self.timeout))
 
     def status(self) -> list[VersionStatus]:
-        """Asks for the state of all versions of the model, the newest first.
+        """Return the state of all versions of the model, newest first.
 
         Raises:
-            ServerError: the server does not answer, or answers with an error.
+            ServerError: the server does not respond, or returns an error.
         """
-        return self._again(lambda: self._transport.status(self.model, self.timeout))
+        return self._retry(lambda: self._transport.status(self.model, self.timeout))
 
     def check(self, answers: Sequence[dict[str, Any]]) -> list[str]:
-        """Compares the server's answers with those that an export was proven with.
+        """Compare the server's answers with those recorded when the export was verified.
 
         Args:
-            answers: dicts of `text`, `translation`, `score` and `num_tokens`, see `read_answers`.
+            answers: dicts of `text`, `translation`, `score` and `num_tokens`; see `read_answers`.
 
         Returns:
-            A line about each difference. Translations must be the same to the letter, scores to
-            1e-4.
+            A line per difference. Translations must be identical, scores within 1e-4.
 
         Raises:
-            ServerError: the server does not answer, or answers with an error.
+            ServerError: the server does not respond, or returns an error.
         """
         texts = encode_texts([answer["text"] for answer in answers])
-        outputs = self._run("serving_default", {"text": texts}, ANSWER)
+        outputs = self._run(SERVING_DEFAULT, {"text": texts})
         differences = []
         for expected, translation, score, num_tokens in zip(
             answers, outputs["translation"], outputs["score"], outputs["num_tokens"], strict=True
         ):
-            wanted = expected["translation"], expected["num_tokens"]
-            tolerance = SCORE_TOLERANCE * max(1.0, abs(expected["score"]))
-            # Not the other way round: a score that is no number shall not pass.
-            close = abs(score - expected["score"]) <= tolerance
-            if (translation, num_tokens) != wanted or not close:
+            same = (translation, num_tokens) == (expected["translation"], expected["num_tokens"])
+            if not same or not is_close_score(score, expected["score"]):
                 differences.append(
-                    f"{expected['text']!r}: the server says {translation!r} "
-                    f"(score {score:.6f}, {num_tokens} tokens), the record "
-                    f"{wanted[0]!r} (score {expected['score']:.6f}, {wanted[1]} tokens)"
+                    f"{expected['text']!r}: the server returns {translation!r} "
+                    f"(score {score:.6f}, {num_tokens} tokens), the record has "
+                    f"{expected['translation']!r} (score {expected['score']:.6f}, "
+                    f"{expected['num_tokens']} tokens)"
                 )
         return differences
 
     def close(self) -> None:
-        """Ends the connections. The client cannot be used any more."""
+        """Close the connections."""
         self._closed = True
         self._transport.close()
 
@@ -249,71 +253,67 @@ class TranslationClient:
     def __exit__(self, *exception: object) -> None:
         self.close()
 
-    def _run(
-        self, signature: str, inputs: dict[str, list[bytes]], names: Sequence[str]
-    ) -> dict[str, list[Any]]:
-        """The outputs of a signature, asked for in batches and put together in their order."""
-        outputs: dict[str, list[Any]] = {name: [] for name in names}
+    def _run(self, signature: str, inputs: dict[str, list[bytes]]) -> dict[str, list[Any]]:
+        """Run a signature in batches and concatenate the outputs."""
+        outputs: dict[str, list[Any]] = {name: [] for name in SIGNATURES[signature][1]}
         for start in range(0, len(inputs["text"]), self.batch_size):
             batch = {name: texts[start : start + self.batch_size] for name, texts in inputs.items()}
-            answer = self._again(self._request(signature, batch))
+            response = self._retry(
+                functools.partial(
+                    self._transport.predict, self.model, signature, batch, self.timeout
+                )
+            )
             for name, column in outputs.items():
-                if len(answer.get(name, ())) != len(batch["text"]):
+                if len(response.get(name, ())) != len(batch["text"]):
                     raise server_error(
                         self._transport.address,
-                        self._transport.kind,
+                        self._transport.protocol,
                         "INTERNAL",
-                        f"signature {signature} of {self.model.name} gave "
-                        f"{len(answer.get(name, ()))} of output {name!r} for "
-                        f"{len(batch['text'])} sentences; it is none of a translator",
+                        f"signature {signature} of {self.model.name} returned "
+                        f"{len(response.get(name, ()))} of output {name!r} for "
+                        f"{len(batch['text'])} sentences; it is not a translator's",
                     )
-                column += answer[name]
+                column += response[name]
         return outputs
 
-    def _request(
-        self, signature: str, batch: dict[str, list[bytes]]
-    ) -> Callable[[], dict[str, list[Any]]]:
-        return lambda: self._transport.predict(self.model, signature, batch, self.timeout)
-
-    def _again(self, call: Callable[[], Result]) -> Result:
-        """The result of a request, tried again after failures that may pass."""
+    def _retry(self, call: Callable[[], Result]) -> Result:
+        """Make a request and retry it after transient failures."""
         if self._closed:
-            raise InputError("the client is closed; make a new one")
-        for tries in range(1, self.retries + 2):
+            raise InputError("the client is closed; create a new one")
+        for attempt in range(1, self.retries + 2):
             try:
                 return call()
             except ServerError as error:
                 if error.code not in self.retryable or not self.retries:
                     raise
-                if tries > self.retries:
-                    raise ServerError(f"{error} (tried {tries} times)", error.code) from error
-            # Random, or clients that failed together would come back together.
-            pause = min(FIRST_PAUSE * 2 ** (tries - 1), LONGEST_PAUSE)
-            time.sleep(pause * random.uniform(0.5, 1.5))
-        raise AssertionError("the last try either returns or raises")
+                if attempt > self.retries:
+                    message = f"{error} (tried {attempt} times)"
+                    raise ServerError(message, error.code) from error
+            # Jitter spreads the retries of clients that failed together.
+            backoff = min(INITIAL_BACKOFF * 2 ** (attempt - 1), MAX_BACKOFF)
+            time.sleep(backoff * random.uniform(0.5, 1.5))
+        raise AssertionError("the last attempt either returns or raises")
 
 
 def read_answers(folder: str | os.PathLike[str]) -> list[dict[str, Any]]:
-    """Reads the answers that an export was proven with.
+    """Read the answers recorded when an export was verified.
 
     Args:
-        folder: a version's folder, as `keras-s2s export` wrote it.
+        folder: a version folder that `keras-s2s export` wrote.
 
     Returns:
         For each sentence a dict of `text`, `translation`, `score` and `num_tokens`.
 
     Raises:
-        InputError: the folder has no record, or one without answers.
+        InputError: the folder has no verification record, or one without answers.
     """
-    path = Path(folder) / "assets.extra" / "proof.json"
+    path = Path(folder) / VERIFICATION_FILE
     try:
-        answers = json.loads(path.read_text(encoding="utf-8")).get("answers")
+        record = read_verification_record(folder)
     except OSError as error:
-        raise InputError(
-            f"{path}: cannot be read ({error.strerror}); give the folder of an exported version"
-        ) from error
-    except (ValueError, AttributeError) as error:
-        raise InputError(f"{path}: is not the record of a proof; export the model again") from error
-    if not answers:
+        raise InputError(f"{path}: cannot be read ({error.strerror}); check its mode") from error
+    if record is None:
+        raise InputError(f"{path}: no such file; give the folder of an exported version")
+    if not record.get("answers"):
         raise InputError(f"{path}: has no answers to compare with; export the model again")
-    return answers
+    return record["answers"]

@@ -1,7 +1,7 @@
-"""What the two ways to a running TensorFlow Serving, gRPC and REST, have in common.
+"""Interface of the gRPC and REST transports: model spec, credentials, errors.
 
-One call is one request: what is asked again after a failure is the client's business. Neither way
-imports TensorFlow, and REST needs nothing but Python.
+One call is one request; `TranslationClient` retries. Neither transport imports TensorFlow, and
+REST needs only Python.
 """
 
 import contextlib
@@ -10,12 +10,13 @@ import urllib.parse
 from pathlib import Path
 from typing import Any, NamedTuple, Protocol
 
+from keras_s2s.serving.session_worker import is_signature
 from keras_s2s.utils.errors import InputError, ServerError, one_line
 
 ADVICE = {
-    "UNAVAILABLE": "check that it runs, has room for more, and that the port is the one for {}",
+    "UNAVAILABLE": "check that it runs, is not overloaded, and that the port is the one for {}",
     "DEADLINE_EXCEEDED": "give a longer timeout or smaller batches",
-    "RESOURCE_EXHAUSTED": "send less at a time, or give the server more to work with",
+    "RESOURCE_EXHAUSTED": "send smaller requests, or give the server more resources",
     "NOT_FOUND": "ask for a model and a version that its status shows as AVAILABLE",
     "UNAUTHENTICATED": "check the certificates and the token",
     "PERMISSION_DENIED": "check the certificates and the token",
@@ -25,11 +26,11 @@ OTHER_ADVICE = "correct the request, or see the server's log"
 
 
 class ModelSpec(NamedTuple):
-    """Which model of a server is meant, and which of its versions.
+    """A model on a server and one of its versions, as in TF Serving's `ModelSpec`.
 
     Attributes:
         name: the model's name on the server.
-        version: its number; the highest that is loaded when neither this nor a label is given.
+        version: version number; the highest loaded one when neither this nor a label is given.
         version_label: a label of the server's configuration instead of a number.
     """
 
@@ -42,9 +43,9 @@ class VersionStatus(NamedTuple):
     """The state of a version of a model on a server.
 
     Attributes:
-        version: its number.
+        version: version number.
         state: `"START"`, `"LOADING"`, `"AVAILABLE"`, `"UNLOADING"` or `"END"`.
-        error: why it could not be loaded; empty when nothing went wrong.
+        error: why it failed to load; empty otherwise.
     """
 
     version: int
@@ -53,19 +54,18 @@ class VersionStatus(NamedTuple):
 
 
 class Credentials:
-    """How a server is recognised, and how it recognises the client.
+    """TLS certificates and a bearer token.
 
     Args:
         tls: whether to use TLS; certificates and a token imply it.
-        ca: PEM file of the authorities that may have signed the server's certificate; when left
-            out, those of the system for REST, and those that gRPC brings with it.
-        cert: PEM file of the client's own certificate, where the server asks for one.
-        key: PEM file of the private key to it.
-        token_file: file of a bearer token, read again for every request, since what puts such
-            files there replaces them from time to time.
+        ca: PEM file of the certificate authorities that sign the server's certificate; by
+            default the system's for REST, and gRPC's own.
+        cert: PEM file of the client certificate, for mutual TLS.
+        key: PEM file of its private key.
+        token_file: file with a bearer token, read for every request, since tokens are rotated.
 
     Raises:
-        InputError: a file that cannot be read, or a certificate without its key.
+        InputError: a file cannot be read, or a certificate comes without its key.
     """
 
     def __init__(
@@ -78,7 +78,7 @@ class Credentials:
     ) -> None:
         if (cert is None) != (key is None):
             raise InputError(
-                "a client's certificate and its private key are of use together only; give both"
+                "a client certificate needs its private key, and vice versa; give both"
             )
         self.tls = tls or any(path is not None for path in (ca, cert, token_file))
         self.ca, self.cert, self.key, self.token_file = ca, cert, key, token_file
@@ -86,30 +86,30 @@ class Credentials:
             if path is not None:
                 _read(path)
         if self.tls:
-            self.ssl_context()  # gRPC does not say what is wrong with a file
+            self.ssl_context()  # gRPC does not report invalid files
 
     def ssl_context(self) -> ssl.SSLContext:
-        """For Python's own HTTP."""
+        """Return the context for `http.client`."""
         try:
             context = ssl.create_default_context(cafile=self.ca)
             if self.cert is not None and self.key is not None:
-                # Never asks for a password on the terminal.
+                # A password keeps OpenSSL from prompting for one.
                 context.load_cert_chain(self.cert, self.key, password=b"")
         except (ssl.SSLError, ValueError) as error:
             raise InputError(
-                f"{self.ca or self.cert}: no certificate or key that can be used ({error}); "
-                "give PEM files, keys without a password"
+                f"{self.ca or self.cert}: invalid certificate or key ({error}); "
+                "give PEM files with unencrypted keys"
             ) from error
         return context
 
     def grpc_credentials(self, grpc: Any) -> Any:
-        """For gRPC."""
+        """Return the channel credentials for gRPC."""
         return grpc.ssl_channel_credentials(
             *(None if path is None else _read(path) for path in (self.ca, self.key, self.cert))
         )
 
     def authorization(self) -> dict[str, str]:
-        """The header of a request, if there is a token."""
+        """Return the authorization header, if there is a token."""
         if self.token_file is None:
             return {}
         token = _read(self.token_file).decode("ascii", errors="replace").strip()
@@ -121,64 +121,66 @@ def _read(path: str | Path) -> bytes:
         return Path(path).read_bytes()
     except OSError as error:
         raise InputError(
-            f"{path}: cannot be read ({error.strerror}); give a file that is there"
+            f"{path}: cannot be read ({error.strerror}); give an existing file"
         ) from error
 
 
 class Transport(Protocol):
-    """A way to a server. Each call raises a `ServerError` when it fails, and may be repeated.
+    """A connection to a server. Calls raise `ServerError` on failure and may be retried.
 
     Attributes:
-        kind: its name, for messages.
-        address: the server's, for messages.
+        protocol: `"gRPC"` or `"REST"`, for messages.
+        address: the server's address, for messages.
     """
 
-    kind: str
+    protocol: str
     address: str
 
     def predict(
         self, model: ModelSpec, signature: str, inputs: dict[str, list[bytes]], timeout: float
     ) -> dict[str, list[Any]]:
-        """Runs a signature on string tensors of shape (batch,).
+        """Run a signature on string tensors of shape (batch,).
 
         Args:
-            model: the model to ask.
+            model: the model.
             signature: name of the signature.
             inputs: the strings of each input.
-            timeout: seconds that the whole request may take.
+            timeout: seconds for the whole request.
 
         Returns:
-            A list for each output, with lists in it as its shape has it. Strings are `str`.
+            Nested lists for each output, in its shape. Strings are `str`.
         """
 
     def status(self, model: ModelSpec, timeout: float) -> list[VersionStatus]:
-        """The state of each version that the server has had, the newest first."""
+        """Return the state of each version, newest first."""
 
     def metadata(self, model: ModelSpec, timeout: float) -> dict[str, Any]:
-        """The version that answers, and its signatures; see `TranslationClient.metadata`."""
+        """Return the version and its signatures; see `TranslationClient.metadata`."""
 
     def close(self) -> None:
-        """Ends the connections."""
+        """Close the connections."""
 
 
-def server_error(address: str, kind: str, code: str, message: str) -> ServerError:
-    """An error in one line: where, what, its code, and what to do."""
-    advice = ADVICE.get(code, OTHER_ADVICE).format(kind)
+def server_error(address: str, protocol: str, code: str, message: str) -> ServerError:
+    """Return an error whose message has address, problem, status code and advice."""
+    advice = ADVICE.get(code, OTHER_ADVICE).format(protocol)
     return ServerError(f"{address}: {one_line(message)} ({code}); {advice}", code)
 
 
 def host_and_port(address: str, location: str, default_port: int) -> tuple[str, int]:
-    """Host and port of `HOST:PORT` or `HOST`; an address of IPv6 stays in its brackets."""
+    """Parse `HOST:PORT` or `HOST`; an IPv6 address keeps its brackets."""
     with contextlib.suppress(ValueError):
         url = urllib.parse.urlsplit(f"//{location}")
         if url.hostname and not url.path and not url.username:
             host = f"[{url.hostname}]" if ":" in url.hostname else url.hostname
             return host, default_port if url.port is None else url.port
-    raise InputError(f"{address!r} is no address; give HOST:PORT, such as localhost:{default_port}")
+    raise InputError(
+        f"{address!r} is not an address; give HOST:PORT, such as localhost:{default_port}"
+    )
 
 
-def described(version: int, signatures: dict[str, Any]) -> dict[str, Any]:
-    """What `metadata` returns, from (data type, shape) of each tensor."""
+def format_metadata(version: int, signatures: dict[str, Any]) -> dict[str, Any]:
+    """Return the result of `metadata`, from (dtype, shape) of each tensor."""
     return {
         "version": version,
         "signatures": {
@@ -190,7 +192,6 @@ def described(version: int, signatures: dict[str, Any]) -> dict[str, Any]:
                 for side, tensors in sides.items()
             }
             for name, sides in sorted(signatures.items())
-            # The init op is written down among the signatures too.
-            if not name.startswith("__saved_model")
+            if is_signature(name)
         },
     }

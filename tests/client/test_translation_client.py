@@ -1,7 +1,7 @@
-"""The client of a server, against an imitation of TensorFlow Serving in this process.
+"""The client against a fake TensorFlow Serving in this process.
 
-This tests the client, not the server: `imitation_server.py` answers from real exports with the
-official protocol, and `test_tfserving.py` asks a real server where there is one.
+This tests the client, not the server: `imitation_server.py` serves real exports with the official
+protocol; `test_tfserving.py` tests against a real server if there is one.
 """
 
 import json
@@ -19,10 +19,10 @@ from types import SimpleNamespace
 import grpc
 import numpy as np
 import pytest
-from imitation_server import Failure, Models, start_grpc, start_rest
+from imitation_server import Models, StatusError, start_grpc, start_rest
 
 import keras_s2s as s2s
-from keras_s2s.client import translation_client as serving_client
+from keras_s2s.client import translation_client
 from keras_s2s.client.__main__ import TranslationClient, main, read_answers
 from keras_s2s.client.transport import Credentials
 from keras_s2s.serving.session import SavedModelSession
@@ -49,7 +49,7 @@ def protocol(request):
 
 @pytest.fixture
 def address(protocol, models):
-    """That of a running server."""
+    """Address of a running server."""
     if protocol == "grpc":
         server, address = start_grpc(models)
         yield address
@@ -63,7 +63,7 @@ def address(protocol, models):
 
 @pytest.fixture
 def connect(protocol):
-    """Makes clients, and closes them."""
+    """Return a function that makes clients, which are closed at the end."""
     made = []
 
     def connect(address, version=1, **options):
@@ -76,54 +76,58 @@ def connect(protocol):
 
 
 @pytest.fixture
-def pauses(monkeypatch):
-    """The pauses between tries, which take no time here."""
-    pauses = []
-    monkeypatch.setattr(serving_client, "time", SimpleNamespace(sleep=pauses.append))
-    return pauses
+def backoffs(monkeypatch):
+    """Record the backoffs instead of sleeping."""
+    backoffs = []
+    monkeypatch.setattr(translation_client, "time", SimpleNamespace(sleep=backoffs.append))
+    return backoffs
 
 
 def unavailable():
-    raise Failure("UNAVAILABLE", "The batch scheduling queue is full")
+    raise StatusError("UNAVAILABLE", "The batch scheduling queue is full")
 
 
-class TestAnswers:
-    def test_they_are_those_of_the_model_in_the_order_of_the_sentences(
+class TestRequests:
+    def test_translations_match_the_model_in_order(
         self, translator, phrasebook, models, address, connect
     ):
         texts = encode_texts([*EDGE_CASES, *phrasebook.source[::20]])
         expected, scores = translator.translate(texts, return_scores=True)
-        assert len(set(expected)) > 50, "a model that always says the same proves nothing"
+        assert len(set(expected)) > 50, "the model has too few distinct answers for this test"
         client = connect(address, batch_size=7)
-        got, got_scores = client.translate(texts, return_scores=True)
-        assert got == expected
-        np.testing.assert_allclose(got_scores, scores, rtol=1e-4, atol=1e-4)
+        actual, actual_scores = client.translate(texts, return_scores=True)
+        assert actual == expected
+        np.testing.assert_allclose(actual_scores, scores, rtol=1e-4, atol=1e-4)
         sizes = [size for _, size in models.requests]
         assert sizes == [min(7, len(texts) - start) for start in range(0, len(texts), 7)]
         assert client.translate(texts[:5]) == expected[:5]
 
-    def test_pairs_are_scored(self, translator, phrasebook, address, connect):
+    def test_score_pairs(self, translator, phrasebook, address, connect):
         pairs = phrasebook.source[::40], phrasebook.target[::40]
         expected = translator.score_pairs(*pairs)
-        got = connect(address, batch_size=16).score_pairs(*pairs)
-        assert [pair.num_tokens for pair in got] == [pair.num_tokens for pair in expected]
+        actual = connect(address, batch_size=16).score_pairs(*pairs)
+        assert [pair.num_tokens for pair in actual] == [pair.num_tokens for pair in expected]
         np.testing.assert_allclose(
-            [pair.score for pair in got], [pair.score for pair in expected], rtol=1e-4
+            [pair.score for pair in actual], [pair.score for pair in expected], rtol=1e-4
         )
 
-    def test_version_and_label_choose(self, phrasebook, sessions, address, connect):
+    def test_version_and_label_select_the_version(self, phrasebook, sessions, address, connect):
         text = phrasebook.source[::100]
         by_version = {
-            number: [text.decode() for text in session.run(text=text)["translation"]]
-            for number, session in sessions.items()
+            version: [text.decode() for text in session.run(text=text)["translation"]]
+            for version, session in sessions.items()
         }
         assert by_version[1] != by_version[2]
-        for number, label in ((1, "stable"), (2, "canary")):
-            assert connect(address, number).translate(text) == by_version[number]
-            assert connect(address, None, version_label=label).translate(text) == by_version[number]
-        assert connect(address, None).translate(text) == by_version[2], "the highest, unasked"
+        for version, label in ((1, "stable"), (2, "canary")):
+            assert connect(address, version).translate(text) == by_version[version]
+            assert (
+                connect(address, None, version_label=label).translate(text) == by_version[version]
+            )
+        assert connect(address, None).translate(text) == by_version[2], (
+            "the highest version by default"
+        )
 
-    def test_nothing_is_asked_for_nothing(self, models, address, connect):
+    def test_an_empty_list_sends_no_request(self, models, address, connect):
         client = connect(address)
         assert client.translate([]) == []
         assert client.translate([], return_scores=True) == ([], [])
@@ -132,10 +136,10 @@ class TestAnswers:
 
     def test_threads_share_a_client(self, translator, phrasebook, address, connect):
         client = connect(address, batch_size=4)
-        parts = [phrasebook.source[start::200] for start in range(8)]
+        slices = [phrasebook.source[start::200] for start in range(8)]
         with ThreadPoolExecutor(8) as pool:
-            answers = list(pool.map(client.translate, parts))
-        assert answers == [translator.translate(part) for part in parts]
+            answers = list(pool.map(client.translate, slices))
+        assert answers == [translator.translate(texts) for texts in slices]
 
     def test_metadata_and_status(self, sessions, address, connect):
         metadata = connect(address).metadata()
@@ -155,76 +159,76 @@ class TestAnswers:
 
 class TestFailures:
     @pytest.mark.parametrize("code", ["UNAVAILABLE", "RESOURCE_EXHAUSTED"])
-    def test_what_may_pass_is_tried_again(self, code, models, address, connect, pauses):
-        def trouble():
-            raise Failure(code, "not now")
+    def test_transient_failures_are_retried(self, code, models, address, connect, backoffs):
+        def fault():
+            raise StatusError(code, "not now")
 
-        models.troubles += [trouble] * 3
+        models.faults += [fault] * 3
         assert len(connect(address).translate(["Go.", "I won!"])) == 2
         assert models.requests == [("serving_default", 2)]
-        # They double, and no two clients pause alike.
-        for pause, middle in zip(pauses, [0.2, 0.4, 0.8], strict=True):
-            assert 0.5 * middle <= pause <= 1.5 * middle
+        # Exponential backoff with jitter.
+        for backoff, mean in zip(backoffs, [0.2, 0.4, 0.8], strict=True):
+            assert 0.5 * mean <= backoff <= 1.5 * mean
 
-    def test_only_the_batch_that_failed_is_tried_again(
-        self, translator, phrasebook, models, address, connect, pauses
+    def test_only_the_failed_batch_is_retried(
+        self, translator, phrasebook, models, address, connect, backoffs
     ):
-        models.troubles += [lambda: None, unavailable, lambda: None]
+        models.faults += [lambda: None, unavailable, lambda: None]
         texts = phrasebook.source[::68][:30]
         assert connect(address, batch_size=10).translate(texts) == translator.translate(texts)
         assert [size for _, size in models.requests] == [10, 10, 10]
-        assert len(pauses) == 1
+        assert len(backoffs) == 1
 
-    def test_it_gives_up(self, models, address, connect, pauses):
-        models.troubles += [unavailable] * 9
+    def test_it_gives_up_after_the_last_retry(self, models, address, connect, backoffs):
+        models.faults += [unavailable] * 9
         with pytest.raises(ServerError) as caught:
             connect(address, retries=2).translate(["Go."])
         assert caught.value.code == "UNAVAILABLE"
         message = str(caught.value)
         assert address in message
         assert "queue is full" in message
-        assert "has room for more" in message
+        assert "check that it runs" in message
         assert message.endswith("(tried 3 times)")
         assert "\n" not in message
-        assert len(models.troubles) == 6
+        assert len(models.faults) == 6
 
     @pytest.mark.parametrize(
         "code", ["INVALID_ARGUMENT", "NOT_FOUND", "FAILED_PRECONDITION", "INTERNAL"]
     )
-    def test_what_will_not_pass_is_not_tried_again(self, code, models, address, connect, pauses):
-        def trouble():
-            raise Failure(code, 'Serving signature key "other"\n not found.')
+    def test_permanent_failures_are_not_retried(self, code, models, address, connect, backoffs):
+        def fault():
+            raise StatusError(code, 'Serving signature key "other"\n not found.')
 
-        models.troubles += [trouble] * 2
+        models.faults += [fault] * 2
         with pytest.raises(ServerError, match='"other" not found') as caught:
             connect(address).translate(["Go."])
         # REST has one status for both.
-        wanted = {code, "INVALID_ARGUMENT"} if code == "FAILED_PRECONDITION" else {code}
-        assert caught.value.code in wanted
-        assert (len(models.troubles), pauses) == (1, [])
+        expected = {code, "INVALID_ARGUMENT"} if code == "FAILED_PRECONDITION" else {code}
+        assert caught.value.code in expected
+        assert (len(models.faults), backoffs) == (1, [])
 
-    @pytest.mark.parametrize("choice", [{"version": 9}, {"version_label": "next"}])
-    def test_an_unknown_version_or_label(self, choice, address, connect):
+    @pytest.mark.parametrize("spec", [{"version": 9}, {"version_label": "next"}])
+    def test_an_unknown_version_or_label(self, spec, address, connect):
         with pytest.raises(ServerError, match=r"9|next") as caught:
-            connect(address, **{"version": None, **choice}).translate(["Go."])
+            connect(address, **{"version": None, **spec}).translate(["Go."])
         assert caught.value.code in ("NOT_FOUND", "INVALID_ARGUMENT")
 
-    def test_a_deadline_is_kept(self, models, address, connect):
-        models.troubles += [lambda: time.sleep(1.0)] * 2
+    def test_the_deadline_is_enforced(self, models, address, connect):
+        models.faults += [lambda: time.sleep(1.0)] * 2
         started = time.monotonic()
         with pytest.raises(ServerError) as caught:
             connect(address, timeout=0.2).translate(["Go."])
         assert time.monotonic() - started < 0.8
         assert caught.value.code == "DEADLINE_EXCEEDED"
         assert "longer timeout" in str(caught.value)
-        assert len(models.troubles) == 1, "the server had one request, not two"
+        assert len(models.faults) == 1, "the server had one request, not two"
 
-    def test_a_deadline_may_be_tried_again(self, models, address, connect):
-        models.troubles += [lambda: time.sleep(1.0)]
+    def test_an_exceeded_deadline_can_be_made_retryable(self, models, address, connect):
+        models.faults += [lambda: time.sleep(1.0)]
         client = connect(address, timeout=0.5, retryable=["DEADLINE_EXCEEDED"])
         assert len(client.translate(["Go."])) == 1
 
-    def test_nobody_there(self, connect, pauses):
+    def test_no_server(self, connect, backoffs):
         with socket.socket() as unused:
             unused.bind(("127.0.0.1", 0))
             port = unused.getsockname()[1]
@@ -232,9 +236,9 @@ class TestFailures:
                 connect(f"127.0.0.1:{port}", retries=1).translate(["Go."])
         assert caught.value.code == "UNAVAILABLE"
         assert f"127.0.0.1:{port}" in str(caught.value)
-        assert len(pauses) == 1
+        assert len(backoffs) == 1
 
-    def test_a_server_that_comes_back(self, protocol, models, connect):
+    def test_a_restarting_server(self, protocol, models, connect):
         start = start_grpc if protocol == "grpc" else start_rest
 
         def stop(server):
@@ -258,9 +262,9 @@ class TestFailures:
             timer.join()
             stop(restarted[0][0])
 
-    def test_a_model_that_is_no_translator(self, models, address, connect):
+    def test_a_model_that_is_not_a_translator(self, models, address, connect):
         models.predict = lambda *_: {"translation": np.array([b"one"], dtype=object)}
-        with pytest.raises(ServerError, match="1 of output 'translation' for 2 sentences"):
+        with pytest.raises(ServerError, match="1 of output 'translation'"):
             connect(address).translate(["Go.", "I won!"])
 
     def test_an_answer_that_is_not_utf_8(self, models, address, connect):
@@ -268,7 +272,7 @@ class TestFailures:
         with pytest.raises(ServerError):
             connect(address, retries=0).translate(["Go."])
 
-    def test_what_is_refused_before_it_is_sent(self, models, address, connect):
+    def test_invalid_input_is_rejected_before_it_is_sent(self, models, address, connect):
         client = connect(address)
         with pytest.raises(InputError, match="put it in brackets"):
             client.translate("Go.")
@@ -283,33 +287,33 @@ class TestFailures:
 @pytest.mark.parametrize(
     ("options", "match"),
     [
-        ({"version": 1, "version_label": "stable"}, "exclude each other"),
+        ({"version": 1, "version_label": "stable"}, "mutually exclusive"),
         ({"model_name": ""}, "name is empty"),
         ({"protocol": "http"}, "'grpc' or 'rest'"),
         ({"timeout": 0.0}, "timeout is 0.0"),
         ({"timeout": float("nan")}, "timeout is nan"),
         ({"batch_size": 0}, "batch_size is 0"),
         ({"retries": -1}, "retries is -1"),
-        ({"address": "http://localhost:8501"}, "address for REST"),
+        ({"address": "http://localhost:8501"}, "for REST"),
         ({"address": "localhost:http"}, "give HOST:PORT"),
         ({"address": ""}, "give HOST:PORT"),
-        ({"address": "ftp://localhost", "protocol": "rest"}, "no address for REST"),
+        ({"address": "ftp://localhost", "protocol": "rest"}, "not an address for REST"),
         ({"address": "localhost:99999", "protocol": "rest"}, "give HOST:PORT"),
         (
             {"address": "http://localhost:1", "protocol": "rest", "tls": True},
-            "give an address with https",
+            "https://",
         ),
         ({"cert": "client.pem"}, "give both"),
         ({"ca": "nowhere.pem"}, "nowhere.pem: cannot be read"),
-        ({"ca": __file__}, "no certificate"),
+        ({"ca": __file__}, "invalid certificate"),
     ],
 )
-def test_arguments_that_cannot_be_used(options, match):
-    own = {name: options.pop(name) for name in ("tls", "ca", "cert") if name in options}
+def test_invalid_arguments(options, match):
+    files = {name: options.pop(name) for name in ("tls", "ca", "cert") if name in options}
     with pytest.raises(InputError, match=match):
         TranslationClient(
             **{"address": "localhost", "model_name": "en-fr", **options},
-            credentials=Credentials(**own),
+            credentials=Credentials(**files),
         )
 
 
@@ -327,14 +331,14 @@ def test_addresses():
 
 
 class TestRest:
-    """What only happens with REST: kept connections, and all that may answer on a port."""
+    """Persistent connections, and responses that are not TF Serving's."""
 
     @pytest.fixture
     def answering(self):
-        """Starts a server that sends the same bytes to whoever comes."""
+        """Return a function that starts a server with a fixed response."""
         listeners = []
 
-        def start(*parts, pause=0.0):
+        def start(*chunks, pause=0.0):
             listener = socket.create_server(("127.0.0.1", 0))
             listeners.append(listener)
 
@@ -346,9 +350,9 @@ class TestRest:
                         return
                     with connection:
                         connection.recv(1 << 16)
-                        for part in parts:
+                        for chunk in chunks:
                             try:
-                                connection.sendall(part)
+                                connection.sendall(chunk)
                             except OSError:
                                 break
                             time.sleep(pause)
@@ -377,30 +381,30 @@ class TestRest:
         assert "HTTP status 502 <html> <h1>Bad Gateway</h1> </html> (UNKNOWN)" in str(error)
 
     @pytest.mark.parametrize("content", [b"[1]", b"{}", b'{"outputs": [1]}', b"not JSON"])
-    def test_an_answer_in_another_form(self, answering, content):
+    def test_an_invalid_response(self, answering, content):
         head = f"HTTP/1.1 200 OK\r\nContent-Length: {len(content)}\r\n\r\n".encode()
         assert self.refusal(answering(head, content)).code == "INTERNAL"
 
-    def test_no_answer_at_all(self, answering):
+    def test_no_response(self, answering):
         assert self.refusal(answering(), retries=0).code == "UNAVAILABLE"
 
-    def test_an_answer_that_is_cut_off(self, answering):
+    def test_a_truncated_response(self, answering):
         start = b'HTTP/1.1 200 OK\r\nContent-Length: 1000\r\n\r\n{"outputs": '
         assert self.refusal(answering(start), retries=0).code == "UNAVAILABLE"
 
-    def test_a_port_that_is_not_for_http(self, answering):
+    def test_a_port_of_another_protocol(self, answering):
         error = self.refusal(answering(b"\x00\x00\x12\x04\x00\x00\x00\x00\x00"))
         assert error.code == "UNIMPLEMENTED"
         assert "port is the one for REST" in str(error)
 
-    def test_an_answer_drop_by_drop_does_not_outlast_the_deadline(self, answering):
+    def test_the_deadline_covers_a_slow_response(self, answering):
         head = b"HTTP/1.1 200 OK\r\nContent-Length: 100\r\n\r\n"
         started = time.monotonic()
         error = self.refusal(answering(head, *[b" "] * 30, pause=0.1), timeout=0.5)
         assert time.monotonic() - started < 1.5
         assert error.code == "DEADLINE_EXCEEDED"
 
-    def test_a_connection_that_was_kept_too_long(self, models, pauses):
+    def test_a_stale_connection_is_replaced(self, models, backoffs):
         server, address = start_rest(models)
         with TranslationClient(address, "en-fr", protocol="rest") as client:
             client.translate(["Go."])
@@ -409,15 +413,15 @@ class TestRest:
             assert len(client.translate(["Go."])) == 1
         server.shutdown()
         server.server_close()
-        assert pauses == []
+        assert backoffs == []
 
 
 @pytest.fixture(scope="module")
 def certificates(tmp_path_factory):
-    """A key and a certificate that signs itself, for 127.0.0.1."""
+    """A key and a self-signed certificate for 127.0.0.1."""
     openssl = shutil.which("openssl")
     if openssl is None:
-        pytest.skip("the program openssl, which makes a certificate for the test, is not there")
+        pytest.skip("openssl is not installed")
     folder = tmp_path_factory.mktemp("tls")
     key, cert = folder / "key.pem", folder / "cert.pem"
     subprocess.run(
@@ -436,7 +440,7 @@ def certificates(tmp_path_factory):
 class TestCredentials:
     @pytest.fixture
     def secure_address(self, protocol, models, certificates):
-        """That of a server that wants a certificate of the client."""
+        """Address of a server that requires a client certificate."""
         key, cert = certificates
         if protocol == "grpc":
             pair = [(key.read_bytes(), cert.read_bytes())]
@@ -458,9 +462,7 @@ class TestCredentials:
             server.shutdown()
             server.server_close()
 
-    def test_both_sides_show_a_certificate(
-        self, certificates, secure_address, connect, models, tmp_path
-    ):
+    def test_mutual_tls_and_token(self, certificates, secure_address, connect, models, tmp_path):
         key, cert = certificates
         token = tmp_path / "token"
         token.write_text("first\n", encoding="ascii")
@@ -472,7 +474,7 @@ class TestCredentials:
         sent = [headers["authorization"] for headers in models.headers]
         assert sent == ["Bearer first", "Bearer second"]
 
-    def test_a_server_that_nobody_vouches_for(self, secure_address, connect, capfd):
+    def test_an_untrusted_server_certificate(self, secure_address, connect, capfd):
         client = connect(secure_address, credentials=Credentials(tls=True), retries=0)
         with pytest.raises(ServerError) as caught:
             client.translate(["Go."])
@@ -494,7 +496,7 @@ class TestCredentials:
 class TestCommand:
     @pytest.fixture
     def run(self, address, protocol, capsys):
-        """Runs the command against the server; returns exit status, stdout and stderr."""
+        """Return a function that runs the command and returns exit status, stdout and stderr."""
 
         def run(*arguments, model="en-fr"):
             capsys.readouterr()
@@ -528,20 +530,20 @@ class TestCommand:
     def test_status(self, run):
         assert run("--status") == (0, "2 AVAILABLE\n1 AVAILABLE\n", "")
 
-    def test_a_server_with_the_answers_of_the_export(self, run, exports):
+    def test_check_passes_for_the_same_version(self, run, exports):
         assert len(read_answers(exports / "1")) >= 20
         for version in (1, 2):
             status, out, err = run("--check", exports / str(version))
             assert (status, err) == (0, "")
             assert out.startswith("all ")
 
-    def test_a_server_with_other_answers(self, run, exports):
+    def test_check_fails_for_another_version(self, run, exports):
         status, out, err = run("--check", exports / "1", "--version", "2")
         assert (status, err) == (1, "")
-        assert "answers differ from the record" in out
-        assert "the server says" in out
+        assert "answers differ" in out
+        assert "the server returns" in out
 
-    def test_another_score_is_a_difference(self, run, exports, tmp_path):
+    def test_check_compares_scores(self, run, exports, tmp_path):
         answers = read_answers(exports / "1")[:3]
         answers[1]["score"] += 0.01
         record = tmp_path / "1" / "assets.extra" / "proof.json"
@@ -549,10 +551,10 @@ class TestCommand:
         record.write_text(json.dumps({"answers": answers}), encoding="utf-8")
         status, out, _ = run("--check", tmp_path / "1")
         assert status == 1
-        assert out.endswith("1 of 3 answers differ from the record of the export\n")
+        assert out.splitlines()[-1].startswith("1 of 3 answers differ")
 
     @pytest.mark.parametrize("content", [None, "{", "[]", '{"answers": []}', "{}"])
-    def test_no_record_to_compare_with(self, run, content, tmp_path):
+    def test_check_without_a_record(self, run, content, tmp_path):
         record = tmp_path / "assets.extra" / "proof.json"
         if content is not None:
             record.parent.mkdir()
@@ -570,7 +572,7 @@ class TestCommand:
 
 
 class TestWithoutTensorFlow:
-    def test_neither_way_loads_it(self, protocol, address, translator):
+    def test_neither_protocol_imports_it(self, protocol, address, translator):
         command = [sys.executable, "-m", "keras_s2s.client"]
         done = subprocess.run(
             [*command, address, "en-fr", "Go.", "--version=1"] + ["--rest"] * (protocol == "rest"),
@@ -582,10 +584,10 @@ class TestWithoutTensorFlow:
         assert "keras_s2s.client.transport" in imported
         assert not [name for name in imported if name in ("tensorflow", "keras", "numpy")]
 
-    def test_rest_needs_python_alone(self, models, translator, tmp_path):
+    def test_rest_needs_only_python(self, models, translator, tmp_path):
         subprocess.run([sys.executable, "-m", "venv", "--without-pip", tmp_path], check=True)
         python = tmp_path / "bin" / "python"
-        # By itself: what it is installed beside would be found too.
+        # A symlink: the parent folder may hold other packages.
         (tmp_path / "only").mkdir()
         (tmp_path / "only" / "keras_s2s").symlink_to(Path(s2s.__file__).parent)
         path = {"PYTHONPATH": str(tmp_path / "only"), "PYTHONDONTWRITEBYTECODE": "1"}
@@ -605,12 +607,12 @@ class TestWithoutTensorFlow:
                 [python, *arguments], env=environment, capture_output=True, check=False
             )
             assert done.stdout.decode() == f"{expected}\n", done.stderr.decode()
-        # gRPC says what it lacks.
+        # gRPC names the missing packages.
         done = subprocess.run(
             [python, "-m", "keras_s2s.client", address, "en-fr", "Go."],
             env=environment, capture_output=True, encoding="utf-8", check=False,
         )  # fmt: skip
         assert done.returncode == 2
-        assert "pip install 'keras-s2s[serving]', or use REST" in done.stderr
+        assert "pip install grpcio tensorflow-serving-api, or use REST" in done.stderr
         server.shutdown()
         server.server_close()

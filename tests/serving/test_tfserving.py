@@ -230,7 +230,7 @@ class TestAnyServer:
         assert all(pair.score <= 0 and pair.num_tokens > 0 for pair in pairs)
 
     def test_errors_are_clear_and_not_tried_again(self, client):
-        protocol = "rest" if client._transport.kind == "REST" else "grpc"
+        protocol = "rest" if client._transport.protocol == "REST" else "grpc"
         for name, version in (("no-such-model", None), (MODEL, 999_999)):
             with (
                 TranslationClient(

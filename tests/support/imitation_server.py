@@ -1,8 +1,7 @@
-"""A server with TensorFlow Serving's protocol, in this process, that answers from real exports.
+"""A fake TensorFlow Serving in this process, which serves real exports.
 
-It is there to test the client, and says nothing about TensorFlow Serving: `test_tfserving.py`
-does. The protocol buffers and stubs are the official ones, the forms of REST those of its guide,
-the answers come from SavedModels through `SavedModelSession`.
+It tests the client, not TensorFlow Serving; `test_tfserving.py` does that. It uses the official
+protocol buffers and stubs, the documented REST formats, and `SavedModelSession` to run models.
 """
 
 import base64
@@ -30,11 +29,11 @@ HTTP_STATUS = {
     "UNAVAILABLE": 503,
     "DEADLINE_EXCEEDED": 504,
 }
-NUMBER_OF_TYPE = {"float32": 1, "int32": 3, "string": 7}
+DATA_TYPES = {"float32": 1, "int32": 3, "string": 7}
 
 
-class Failure(Exception):
-    """A status that is not OK."""
+class StatusError(Exception):
+    """A status other than OK."""
 
     def __init__(self, code: str, message: str) -> None:
         super().__init__(message)
@@ -42,13 +41,13 @@ class Failure(Exception):
 
 
 class Models:
-    """One model in its versions, and what happens before it answers.
+    """The versions of one model, with fault injection.
 
     Attributes:
-        requests: signature and number of sentences of each request, as they came.
-        headers: what came with each of them besides: metadata or headers.
-        troubles: called before a request is answered, each once and in turn; they sleep or raise
-            a `Failure`.
+        requests: signature and number of sentences of each request.
+        headers: metadata or HTTP headers of each request.
+        faults: called before a request is answered, one per request; they sleep or raise a
+            `StatusError`.
     """
 
     def __init__(
@@ -57,20 +56,22 @@ class Models:
         self.name, self.versions, self.labels = name, versions, labels
         self.requests: list[tuple[str, int]] = []
         self.headers: list[dict[str, str]] = []
-        self.troubles: list[Callable[[], None]] = []
+        self.faults: list[Callable[[], None]] = []
         self._lock = threading.Lock()
 
     def version(self, name: str, version: int | None, label: str | None) -> int:
         if name != self.name or not self.versions:
-            raise Failure("NOT_FOUND", f"Servable not found for request: Latest({name})")
+            raise StatusError("NOT_FOUND", f"Servable not found for request: Latest({name})")
         if label is not None:
             if label not in self.labels:
-                raise Failure("INVALID_ARGUMENT", f"Unrecognized servable version label: {label}")
+                raise StatusError(
+                    "INVALID_ARGUMENT", f"Unrecognized servable version label: {label}"
+                )
             version = self.labels[label]
         if version is None:
             version = max(self.versions)
         if version not in self.versions:
-            raise Failure(
+            raise StatusError(
                 "NOT_FOUND", f"Servable not found for request: Specific({name}, {version})"
             )
         return version
@@ -85,19 +86,19 @@ class Models:
         headers: dict[str, str],
     ) -> dict[str, np.ndarray]:
         self.headers.append(headers)
-        if self.troubles:
-            self.troubles.pop(0)()
+        if self.faults:
+            self.faults.pop(0)()
         self.requests.append((signature, len(next(iter(inputs.values())))))
         session = self.versions[self.version(name, version, label)]
         try:
-            with self._lock:  # a session is for one thread at a time
+            with self._lock:  # a session is not thread-safe
                 return session.run(signature, **inputs)
         except SessionError as error:
-            raise Failure(grpc_name(error.code), str(error)) from error
+            raise StatusError(grpc_name(error.code), str(error)) from error
 
     def status(self, name: str) -> list[int]:
         if name != self.name or not self.versions:
-            raise Failure("NOT_FOUND", f"Could not find any versions of model {name}")
+            raise StatusError("NOT_FOUND", f"Could not find any versions of model {name}")
         return sorted(self.versions, reverse=True)
 
 
@@ -116,7 +117,7 @@ class GrpcServices:
         inputs = {name: list(tensor.string_val) for name, tensor in request.inputs.items()}
         with aborting(context):
             outputs = self._models.predict(
-                *self._choice(request.model_spec),
+                *self._model_spec(request.model_spec),
                 request.model_spec.signature_name or "serving_default",
                 inputs,
                 dict(context.invocation_metadata()),
@@ -124,18 +125,18 @@ class GrpcServices:
         response = api.predict_pb2.PredictResponse()
         for name, values in outputs.items():
             tensor = response.outputs[name]
-            kind = "string" if values.dtype == object else values.dtype.name
-            tensor.dtype = NUMBER_OF_TYPE[kind]
+            dtype = "string" if values.dtype == object else values.dtype.name
+            tensor.dtype = DATA_TYPES[dtype]
             for size in values.shape:
                 tensor.tensor_shape.dim.add(size=size)
-            field = {"string": "string_val", "float32": "float_val", "int32": "int_val"}[kind]
+            field = {"string": "string_val", "float32": "float_val", "int32": "int_val"}[dtype]
             getattr(tensor, field).extend(values.ravel().tolist())
         return response
 
     def GetModelMetadata(self, request: Any, context: grpc.ServicerContext) -> Any:
         response = api.get_model_metadata_pb2.GetModelMetadataResponse()
         with aborting(context):
-            version = self._models.version(*self._choice(request.model_spec))
+            version = self._models.version(*self._model_spec(request.model_spec))
         response.model_spec.name = request.model_spec.name
         response.model_spec.version.value = version
         signatures = api.get_model_metadata_pb2.SignatureDefMap()
@@ -144,7 +145,7 @@ class GrpcServices:
             for side in ("inputs", "outputs"):
                 for tensor, spec in getattr(signature, side).items():
                     info = getattr(entry, side)[tensor]
-                    info.dtype = NUMBER_OF_TYPE[spec.dtype]
+                    info.dtype = DATA_TYPES[spec.dtype]
                     for size in spec.shape:
                         info.tensor_shape.dim.add(size=size)
         signatures.signature_def["__saved_model_init_op"].outputs["init"].dtype = 0
@@ -159,7 +160,7 @@ class GrpcServices:
         return response
 
     @staticmethod
-    def _choice(spec: Any) -> tuple[str, int | None, str | None]:
+    def _model_spec(spec: Any) -> tuple[str, int | None, str | None]:
         return (
             spec.name,
             spec.version.value if spec.HasField("version") else None,
@@ -168,7 +169,7 @@ class GrpcServices:
 
 
 class aborting:
-    """Turns a `Failure` into the status of the call."""
+    """Convert a `StatusError` to the status of the call."""
 
     def __init__(self, context: grpc.ServicerContext) -> None:
         self._context = context
@@ -176,15 +177,15 @@ class aborting:
     def __enter__(self) -> None:
         pass
 
-    def __exit__(self, kind: object, error: object, traceback: object) -> None:
-        if isinstance(error, Failure):
+    def __exit__(self, error_type: object, error: object, traceback: object) -> None:
+        if isinstance(error, StatusError):
             self._context.abort(grpc.StatusCode[error.code], str(error))
 
 
 def start_grpc(
     models: Models, credentials: grpc.ServerCredentials | None = None, port: int = 0
 ) -> tuple[grpc.Server, str]:
-    """A running server and its address."""
+    """Start a server and return it with its address."""
     server = grpc.server(futures.ThreadPoolExecutor(4))
     services = GrpcServices(models)
     api.prediction_service_pb2_grpc.add_PredictionServiceServicer_to_server(
@@ -216,10 +217,10 @@ def as_json(value: Any) -> Any:
 
 
 class RestHandler(BaseHTTPRequestHandler):
-    """The forms of REST: status, metadata, and `:predict` in rows and columns."""
+    """REST API: status, metadata, and `:predict` in row and column format."""
 
     protocol_version = "HTTP/1.1"
-    # A small answer would wait for the acknowledgement of its header.
+    # Do not delay a small response until its header is acknowledged.
     disable_nagle_algorithm = True
     models: Models
 
@@ -228,14 +229,14 @@ class RestHandler(BaseHTTPRequestHandler):
 
     def do_GET(self) -> None:
         def answer() -> dict[str, Any]:
-            name, version, label, rest = self._choice()
-            if rest == "metadata":
+            name, version, label, method = self._model_spec()
+            if method == "metadata":
                 return self._metadata(name, self.models.version(name, version, label))
             status = {"error_code": "OK", "error_message": ""}
             return {
                 "model_version_status": [
-                    {"version": str(number), "state": "AVAILABLE", "status": status}
-                    for number in self.models.status(name)
+                    {"version": str(version), "state": "AVAILABLE", "status": status}
+                    for version in self.models.status(name)
                 ]
             }
 
@@ -245,9 +246,9 @@ class RestHandler(BaseHTTPRequestHandler):
         body = json.loads(self.rfile.read(int(self.headers["content-length"])))
 
         def answer() -> dict[str, Any]:
-            name, version, label, rest = self._choice()
-            if rest != "predict":
-                raise Failure("INVALID_ARGUMENT", f"Malformed request: POST {self.path}")
+            name, version, label, method = self._model_spec()
+            if method != "predict":
+                raise StatusError("INVALID_ARGUMENT", f"Malformed request: POST {self.path}")
             columns = body["inputs"] if "inputs" in body else as_columns(body["instances"])
             inputs = {
                 name: [
@@ -271,14 +272,14 @@ class RestHandler(BaseHTTPRequestHandler):
 
         self._reply(answer)
 
-    def _choice(self) -> tuple[str, int | None, str | None, str]:
+    def _model_spec(self) -> tuple[str, int | None, str | None, str]:
         path, _, method = self.path.removeprefix("/v1/models/").partition(":")
         name, *parts = path.split("/")
         if parts and parts[-1] == "metadata":
             method = parts.pop()
-        given = dict(zip(parts[::2], parts[1::2], strict=True))
-        version = given.get("versions")
-        return name, None if version is None else int(version), given.get("labels"), method
+        selectors = dict(zip(parts[::2], parts[1::2], strict=True))
+        version = selectors.get("versions")
+        return name, None if version is None else int(version), selectors.get("labels"), method
 
     def _metadata(self, name: str, version: int) -> dict[str, Any]:
         def tensors(specs: dict[str, Any]) -> dict[str, Any]:
@@ -307,9 +308,9 @@ class RestHandler(BaseHTTPRequestHandler):
     def _reply(self, answer: Callable[[], dict[str, Any]]) -> None:
         try:
             status, content = 200, answer()
-        except Failure as failure:
-            status, content = HTTP_STATUS[failure.code], {"error": str(failure)}
-        # With spaces at the starts of lines, as the server writes it.
+        except StatusError as error:
+            status, content = HTTP_STATUS[error.code], {"error": str(error)}
+        # Indented, as the server writes it.
         encoded = json.dumps(content, indent=1, ensure_ascii=False).encode()
         self.send_response(status)
         self.send_header("content-type", "application/json")
@@ -319,23 +320,23 @@ class RestHandler(BaseHTTPRequestHandler):
 
 
 def as_columns(instances: list[Any]) -> dict[str, list[Any]]:
-    """The inputs of a request in rows. A string is the only input, which is `text` here."""
+    """Convert the row format to columns. A plain string is the only input, `text`."""
     rows = [row if isinstance(row, dict) else {"text": row} for row in instances]
     return {name: [row[name] for row in rows] for name in rows[0]}
 
 
 class RestServer(ThreadingHTTPServer):
-    """Ends without waiting for connections that clients keep."""
+    """A server that stops without waiting for persistent connections."""
 
     daemon_threads = True
     block_on_close = False
 
     def handle_error(self, request: object, client_address: object) -> None:
-        """Says nothing about clients that went away."""
+        """Ignore disconnected clients."""
 
 
 def start_rest(models: Models, port: int = 0) -> tuple[RestServer, str]:
-    """A running server and its address."""
+    """Start a server and return it with its address."""
     handler = type("Handler", (RestHandler,), {"models": models})
     server = RestServer(("127.0.0.1", port), handler)
     threading.Thread(target=server.serve_forever, args=[0.05], daemon=True).start()
