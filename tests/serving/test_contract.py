@@ -1,4 +1,4 @@
-"""What `keras-s2s inspect` says of good exports, bad ones and the models of others."""
+"""`keras-s2s inspect` on valid exports, broken ones, and other SavedModels."""
 
 import json
 import re
@@ -24,13 +24,13 @@ OPTIONAL = {"signature beam", "signature explain", "warm-up"}
 
 
 def failures(folder):
-    """The reasons of the checks that fail, by name."""
+    """Return the reasons of the failed checks, by name."""
     checks = inspect_export(folder).checks
     return {check.name: check.reason for check in checks if check.verdict == "failed"}
 
 
 def answer(text):
-    """The smallest `serving_default` that keeps the contract: it gives back what it gets."""
+    """The smallest `serving_default` that follows the contract: it echoes its input."""
     length = tf.strings.length(text)
     return {
         "translation": tf.strings.unicode_transcode(text, "UTF-8", "UTF-8"),
@@ -45,7 +45,7 @@ def score(text, reference):
 
 
 def save(folder, answer=answer, score=score, tracked=(), **others):
-    """Writes a SavedModel as anybody would; `others` are further signatures with a text."""
+    """Write a SavedModel with plain TensorFlow; `others` are further signatures of a text."""
     module = tf.Module()
     module.tracked = list(tracked)
     module.serving_default = tf.function(answer, input_signature=[TEXT])
@@ -61,7 +61,7 @@ def save(folder, answer=answer, score=score, tracked=(), **others):
 
 
 def change(folder, edit):
-    """Edits `saved_model.pb`."""
+    """Edit `saved_model.pb`."""
     file = folder / "saved_model.pb"
     saved = saved_model_pb2.SavedModel.FromString(file.read_bytes())
     edit(saved.meta_graphs[0])
@@ -71,7 +71,7 @@ def change(folder, edit):
 
 @pytest.fixture(scope="module")
 def export(exports):
-    """A real one. Not to be changed."""
+    """A real export. Not to be changed."""
     return exports / "1"
 
 
@@ -82,7 +82,7 @@ def inspection(export):
 
 @pytest.fixture(scope="module")
 def echo(tmp_path_factory):
-    """The smallest model that keeps the contract. Not to be changed."""
+    """The smallest model that follows the contract. Not to be changed."""
     return save(tmp_path_factory.mktemp("echo") / "1")
 
 
@@ -93,12 +93,12 @@ def copy(export, tmp_path):
 
 
 class TestExport:
-    def test_it_keeps_the_contract(self, inspection):
+    def test_it_follows_the_contract(self, inspection):
         assert inspection.passed, inspection.report()
-        unproven = {c.name for c in inspection.checks if c.verdict != "passed"}
-        assert unproven <= OPTIONAL
+        not_passed = {c.name for c in inspection.checks if c.verdict != "passed"}
+        assert not_passed <= OPTIONAL
 
-    def test_what_is_told(self, inspection, export, translator):
+    def test_inspection(self, inspection, export, translator):
         serving = inspection.signatures["serving_default"]
         assert serving.inputs == {"text": TensorSpec("string", (-1,))}
         assert serving.outputs["score"] == TensorSpec("float32", (-1,))
@@ -120,10 +120,10 @@ class TestExport:
         assert versions["minimum_server"] is None
         assert versions["min_consumer"] < versions["producer"]
 
-    def test_the_report(self, inspection, export):
+    def test_report(self, inspection, export):
         report = inspection.report()
         assert report.startswith(f"{export}\nsignatures\n")
-        for part in (
+        for excerpt in (
             "    out  translation       string [-1]\n",
             "target_vocabulary.txt  ",
             f"written by TensorFlow {tf.__version__}",
@@ -133,7 +133,7 @@ class TestExport:
             "  not applicable  signature explain - ",
             " 0 failed, ",
         ):
-            assert part in report
+            assert excerpt in report
         assert all(len(line) <= 100 for line in report.splitlines()[1:])
 
     def test_it_is_read_without_tensorflow(self, fresh_python, export):
@@ -144,7 +144,7 @@ from keras_s2s.cli import main
 status = main(sys.argv[1:])
 assert status == 0
 assert not {"keras", "tensorflow", "tensorflow.python"} & sys.modules.keys()
-import tensorflow as tf  # which the reading has not spoiled
+import tensorflow as tf  # the stub is gone
 assert tf.function(lambda x: x + 1)(1) == 2
 """
         lines = fresh_python(code, export).splitlines()
@@ -159,13 +159,13 @@ class TestCommand:
     def test_json(self, command, export, inspection):
         outcome = command("inspect", export, "--json")
         assert (outcome.status, outcome.err) == (0, "")
-        told = json.loads(outcome.out)
-        assert told == json.loads(json.dumps(inspection.as_dict()))
-        assert told["passed"]
-        assert told["signatures"]["score"]["inputs"]["text"] == {"dtype": "string", "shape": [-1]}
-        assert {check["verdict"] for check in told["checks"]} == {"passed", "not applicable"}
+        result = json.loads(outcome.out)
+        assert result == json.loads(json.dumps(inspection.as_dict()))
+        assert result["passed"]
+        assert result["signatures"]["score"]["inputs"]["text"] == {"dtype": "string", "shape": [-1]}
+        assert {check["verdict"] for check in result["checks"]} == {"passed", "not applicable"}
 
-    def test_what_fails_is_a_result(self, command, tmp_path):
+    def test_failed_checks_set_the_exit_status(self, command, tmp_path):
         tf.saved_model.save(tf.Module(), tmp_path / "1")
         outcome = command("inspect", tmp_path / "1")
         assert (outcome.status, outcome.err) == (1, "")
@@ -198,8 +198,8 @@ class TestCommand:
         assert "no such folder" in command("inspect", exports / "3").err
 
 
-class TestSabotage:
-    """Exports that pass in Python and fail in a server, or answer something else there."""
+class TestBrokenExports:
+    """Exports that pass in Python and fail or answer differently in a server."""
 
     def test_an_untracked_table(self, tmp_path):
         def lookup(text):
@@ -211,10 +211,10 @@ class TestSabotage:
             )
             return {**answer(text), "num_tokens": tf.ensure_shape(tf.cast(ids, tf.int32), [None])}
 
-        found = failures(save(tmp_path / "1", lookup))
-        assert found.keys() == {"tables", "answers"}
-        assert "vocabulary: not initialized" in found["tables"]
-        assert "a request fails: Table not initialized" in found["answers"]
+        failed = failures(save(tmp_path / "1", lookup))
+        assert failed.keys() == {"tables", "answers"}
+        assert "vocabulary: not initialized" in failed["tables"]
+        assert "a request fails: Table not initialized" in failed["answers"]
 
     def test_a_keras_model_in_a_bare_module(self, tmp_path):
         layer = keras.layers.Embedding(40, 1)
@@ -226,10 +226,10 @@ class TestSabotage:
         folder = save(tmp_path / "1", embed, tracked=[layer])
         loaded = tf.saved_model.load(folder)
         assert loaded.serving_default(tf.constant(["a"]))["score"].shape == 1
-        found = failures(folder)
-        assert found.keys() == {"variables", "answers"}
-        assert "embeddings: not initialized" in found["variables"]
-        assert "Could not find variable" in found["answers"]
+        failed = failures(folder)
+        assert failed.keys() == {"variables", "answers"}
+        assert "embeddings: not initialized" in failed["variables"]
+        assert "Could not find variable" in failed["answers"]
 
     @pytest.mark.parametrize("nested", [False, True])
     def test_a_compiled_function(self, nested, tmp_path):
@@ -243,24 +243,24 @@ class TestSabotage:
             result = answer(text)
             return {**result, "score": inner(result["score"])}
 
-        found = failures(save(tmp_path / "1", add))
-        assert found.keys() == {"no XLA", "answers"}
-        assert "compiled" in found["no XLA"]
-        assert "XLA compilation disabled" in found["answers"]
+        failed = failures(save(tmp_path / "1", add))
+        assert failed.keys() == {"no XLA", "answers"}
+        assert "compiled" in failed["no XLA"]
+        assert "XLA compilation disabled" in failed["answers"]
 
-    def test_a_decode_that_depends_on_the_batch(self, translator, tmp_path):
-        def following_the_first(text):
+    def test_a_translation_that_depends_on_the_batch(self, translator, tmp_path):
+        def copies_the_first(text):
             result = translator.answer(text)
             words = result["translation"]
             return {**result, "translation": tf.where(tf.size(words) > 30, words[0], words)}
 
         signatures = {
-            "serving_default": (following_the_first, [TEXT]),
+            "serving_default": (copies_the_first, [TEXT]),
             "score": (translator.score, [TEXT, REFERENCE]),
         }
-        found = failures(write_saved_model(tmp_path / "en-fr", signatures, [translator]))
-        assert "answers" in found
-        assert "another answer alone than in a batch" in found["answers"]
+        failed = failures(write_saved_model(tmp_path / "en-fr", signatures, [translator]))
+        assert "answers" in failed
+        assert "another answer alone than in a batch" in failed["answers"]
 
 
 def python(text):
@@ -286,7 +286,7 @@ def a_file(text):
     return {**answer(text), "translation": text + content}
 
 
-def bytes_as_they_are(text):
+def raw_bytes(text):
     return {**answer(text), "translation": text}
 
 
@@ -294,7 +294,7 @@ def never_empty(text):
     return {**answer(text), "translation": answer(text)["translation"] + "!"}
 
 
-def one_answer(text):
+def first_row_only(text):
     return {name: tf.ensure_shape(value[:1], [None]) for name, value in answer(text).items()}
 
 
@@ -305,19 +305,19 @@ def one_answer(text):
         (cudnn, "no cuDNN", "CudnnRNNParamsSize: "),
         (on_a_gpu, "no devices", r"/device:GPU:0 \(\d nodes\): "),
         (a_file, "self-contained", r"constant .* is the file name /no/such/file: "),
-        (bytes_as_they_are, "answers", "not UTF-8"),
+        (raw_bytes, "answers", "not UTF-8"),
         (never_empty, "answers", "^b'' gets a translation although it is empty"),
-        (one_answer, "answers", r"a request fails: 40 texts get \[1, 1, 1\] answers"),
+        (first_row_only, "answers", r"a request fails: 40 texts get \[1, 1, 1\] answers"),
     ],
 )
-def test_what_a_server_cannot_do(function, check, reason, tmp_path):
-    found = failures(save(tmp_path / "1", function))
-    assert found.keys() <= {check, "answers", *(["no devices"] if function is python else [])}
-    assert re.search(reason, found[check])
+def test_unsupported_models(function, check, reason, tmp_path):
+    failed = failures(save(tmp_path / "1", function))
+    assert failed.keys() <= {check, "answers", *(["no devices"] if function is python else [])}
+    assert re.search(reason, failed[check])
 
 
 class TestSignatures:
-    def test_those_to_come(self, tmp_path):
+    def test_optional_signatures(self, tmp_path):
         def beam(text):
             both = tf.stack([text, text], axis=1)
             return {"translations": both, "scores": tf.cast(tf.strings.length(both), tf.float32)}
@@ -333,12 +333,12 @@ class TestSignatures:
         def other_sizes(text):
             return {**beam(text), "scores": tf.zeros([tf.shape(text)[0], 3])}
 
-        found = failures(save(tmp_path / "2", beam=other_sizes, extra=answer))
-        assert found.keys() == {"signature beam", "other signatures"}
-        assert found["signature beam"].startswith(
+        failed = failures(save(tmp_path / "2", beam=other_sizes, extra=answer))
+        assert failed.keys() == {"signature beam", "other signatures"}
+        assert failed["signature beam"].startswith(
             "output translations is string [-1, 2], expected string [-1, n]: "
         )
-        assert found["other signatures"].startswith("extra: ")
+        assert failed["other signatures"].startswith("extra: ")
 
     def test_wrong_names_types_and_shapes(self, tmp_path):
         def wrong(text):
@@ -361,29 +361,31 @@ class TestSignatures:
         assert "signature serving_default, score" in reasons["answers"]
 
     @pytest.mark.parametrize("ragged", [False, True])
-    def test_no_plain_tensor(self, ragged, tmp_path):
+    def test_composite_tensors(self, ragged, tmp_path):
         def words(text):
             words = tf.strings.split(text)
             return {**answer(text), "words": words if ragged else words.to_sparse()}
 
-        found = failures(save(tmp_path / "1", words))
-        assert found.keys() == {"signature serving_default", "outputs"}
-        assert "words of serving_default is sparse, ragged" in found["outputs"]
+        failed = failures(save(tmp_path / "1", words))
+        assert failed.keys() == {"signature serving_default", "outputs"}
+        assert "words of serving_default is sparse, ragged" in failed["outputs"]
 
     def test_no_method_or_tag(self, echo, tmp_path):
         def edit(graph):
             graph.signature_def["score"].method_name = ""
             graph.meta_info_def.tags[:] = ["train"]
 
-        found = failures(change(shutil.copytree(echo, tmp_path / "1"), edit))
-        assert found.keys() == {"tag", "signature score", "loading"}
-        assert found["tag"].startswith("tagged train: ")
-        assert "its method is '', expected 'tensorflow/serving/predict'" in found["signature score"]
-        assert "Could not find meta graph" in found["loading"]
+        failed = failures(change(shutil.copytree(echo, tmp_path / "1"), edit))
+        assert failed.keys() == {"tag", "signature score", "loading"}
+        assert failed["tag"].startswith("tagged train: ")
+        assert (
+            "its method is '', expected 'tensorflow/serving/predict'" in failed["signature score"]
+        )
+        assert "Could not find meta graph" in failed["loading"]
 
 
 class TestOps:
-    def test_the_registry_is_that_of_the_libraries_alone(self):
+    def test_the_registry_excludes_python_packages(self):
         core = registered_ops()
         assert core.tensorflow_version == tf.__version__
         assert {"While", "BlockLSTM", "InitializeTableFromTextFileV2"} <= core.names
@@ -395,14 +397,14 @@ class TestOps:
         with pytest.raises(s2s.InputError, match="libraries do not work here"):
             inspect_export(echo, libraries=tmp_path)
 
-    def test_an_op_of_nobody(self, echo, tmp_path):
+    def test_an_unknown_op(self, echo, tmp_path):
         def edit(graph):
             graph.graph_def.node.add(name="strange", op="MyOwnOp")
 
-        found = failures(change(shutil.copytree(echo, tmp_path / "1"), edit))
-        assert found.keys() == {"ops", "loading"}
-        assert "MyOwnOp: neither in TensorFlow" in found["ops"]
-        assert "Op type not registered 'MyOwnOp'" in found["loading"]
+        failed = failures(change(shutil.copytree(echo, tmp_path / "1"), edit))
+        assert failed.keys() == {"ops", "loading"}
+        assert "MyOwnOp: neither in TensorFlow" in failed["ops"]
+        assert "Op type not registered 'MyOwnOp'" in failed["loading"]
 
     def test_tensorflow_text(self, tmp_path, monkeypatch):
         text = pytest.importorskip("tensorflow_text")
@@ -445,22 +447,22 @@ class TestFolder:
         assert failures(copy) == {}
         vocabulary.unlink()
         vocabulary.symlink_to(export / "assets" / "source_vocabulary.txt")
-        found = failures(copy)
-        assert found.keys() == {"self-contained"}
-        assert "assets/source_vocabulary.txt links to /" in found["self-contained"]
+        failed = failures(copy)
+        assert failed.keys() == {"self-contained"}
+        assert "assets/source_vocabulary.txt links to /" in failed["self-contained"]
 
     def test_an_asset_is_missing(self, copy):
         (copy / "assets" / "source_vocabulary.txt").unlink()
         inspection = inspect_export(copy)
         assert inspection.assets["source_vocabulary.txt"] is None
         assert "source_vocabulary.txt  MISSING" in inspection.report()
-        found = {c.name: c.reason for c in inspection.checks if c.verdict == "failed"}
-        assert found.keys() == {"assets", "proof", "loading"}
-        assert "source_vocabulary.txt is missing: a server cannot load" in found["assets"]
-        assert "No such file or directory" in found["loading"]
+        failed = {c.name: c.reason for c in inspection.checks if c.verdict == "failed"}
+        assert failed.keys() == {"assets", "proof", "loading"}
+        assert "source_vocabulary.txt is missing: a server cannot load" in failed["assets"]
+        assert "No such file or directory" in failed["loading"]
 
     @pytest.mark.parametrize("name", ["/etc/hostname", "../../vocabulary.txt"])
-    def test_an_asset_from_elsewhere(self, name, copy):
+    def test_an_asset_outside_the_folder(self, name, copy):
         def edit(graph):
             graph.asset_file_def[0].filename = name
 
@@ -471,10 +473,10 @@ class TestFolder:
         lines = vocabulary.read_text(encoding="utf-8").splitlines()
         lines[4:] = reversed(lines[4:])
         vocabulary.write_text("\n".join(lines) + "\n", encoding="utf-8")
-        found = failures(copy)
-        assert found.keys() == {"proof", "answers"}
-        assert found["proof"].startswith("assets/target_vocabulary.txt: changed since")
-        assert "gets another answer than when the export was verified" in found["answers"]
+        failed = failures(copy)
+        assert failed.keys() == {"proof", "answers"}
+        assert failed["proof"].startswith("assets/target_vocabulary.txt: changed since")
+        assert "gets another answer than when the export was verified" in failed["answers"]
 
     def test_a_damaged_record(self, copy):
         for content in (b"{", b"[1]"):
@@ -507,7 +509,7 @@ class TestFolder:
         assert inspect_export(folder).warmup_requests == 1001
 
 
-class TestOthers:
+class TestOtherModels:
     def test_a_vocabulary_file(self, tmp_path):
         vocabulary = tmp_path / "vocabulary.txt"
         vocabulary.write_text("go\nwon\n", encoding="utf-8")
@@ -525,9 +527,9 @@ class TestOthers:
 
         inspection = inspect_export(save(tmp_path / "1", lookup, tracked=[table]))
         assert inspection.assets == {"vocabulary.txt": 7}
-        found = {c.name: c.reason for c in inspection.checks if c.verdict == "failed"}
-        assert found.keys() == {"traces"}
-        assert str(vocabulary) in found["traces"]
+        failed = {c.name: c.reason for c in inspection.checks if c.verdict == "failed"}
+        assert failed.keys() == {"traces"}
+        assert str(vocabulary) in failed["traces"]
 
     @pytest.mark.filterwarnings("ignore")
     @pytest.mark.parametrize(
@@ -550,10 +552,10 @@ class TestOthers:
                 {"number": number},
                 legacy_init_op=v1.tables_initializer() if initialized else None,
             )
-        found = failures(tmp_path / "1")
-        assert {"signature serving_default", "signature score"} <= found.keys()
-        assert ("tables" in found) is not initialized
-        assert found.keys() <= {"signature serving_default", "signature score", "tables"}
+        failed = failures(tmp_path / "1")
+        assert {"signature serving_default", "signature score"} <= failed.keys()
+        assert ("tables" in failed) is not initialized
+        assert failed.keys() <= {"signature serving_default", "signature score", "tables"}
         model = SavedModel(tmp_path / "1")
         assert (
             len(model.used_resources(VARIABLE_OPS))
@@ -562,7 +564,7 @@ class TestOthers:
         )
         assert len(model.used_resources(TABLE_OPS)) == 1
 
-    def test_names_that_play_tricks(self, echo, tmp_path):
+    def test_unprintable_names_are_escaped(self, echo, tmp_path):
         def edit(graph):
             graph.signature_def["\x1b[31mred\u202e"].CopyFrom(graph.signature_def["score"])
 

@@ -1,4 +1,4 @@
-"""The files of `export/`: parsed as the server parses them, and consistent with each other."""
+"""The files of `export/`: valid for the server and consistent with each other."""
 
 import json
 import re
@@ -31,11 +31,11 @@ IMAGE = re.compile(r"tensorflow/serving:(2\.\d+\.\d+)")
 
 
 def message_class(package, name, fields, nested=()):
-    """The class of a message that `tensorflow-serving-api` does not have.
+    """Return the class of a message that `tensorflow-serving-api` does not contain.
 
-    The server reads batching.config and monitoring.config by messages that are in its source
-    only (`session_bundle_config.proto`, `monitoring_config.proto`). Their fields are repeated
-    here, as name, number, type and label, so that a slip in a file is found.
+    The server parses batching.config and monitoring.config with messages of its source
+    (`session_bundle_config.proto`, `monitoring_config.proto`). Their fields are repeated here to
+    find mistakes in these files.
     """
     pool = descriptor_pool.DescriptorPool()
     pool.AddSerializedFile(wrappers_pb2.DESCRIPTOR.serialized_pb)
@@ -45,28 +45,28 @@ def message_class(package, name, fields, nested=()):
     )  # fmt: skip
     for message_name, message_fields in [*nested, (name, fields)]:
         message = file.message_type.add(name=message_name)
-        for field_name, (number, kind) in message_fields.items():
+        for field_name, (number, field_type) in message_fields.items():
             field = message.field.add(name=field_name, number=number, label="LABEL_OPTIONAL")
-            if kind.startswith("repeated "):
+            if field_type.startswith("repeated "):
                 field.label = field.LABEL_REPEATED
-                kind = kind.removeprefix("repeated ")
-            if kind.startswith("."):
-                field.type, field.type_name = field.TYPE_MESSAGE, kind
+                field_type = field_type.removeprefix("repeated ")
+            if field_type.startswith("."):
+                field.type, field.type_name = field.TYPE_MESSAGE, field_type
             else:
-                field.type = getattr(field, f"TYPE_{kind.upper()}")
+                field.type = getattr(field, f"TYPE_{field_type.upper()}")
     pool.Add(file)
     return message_factory.GetMessageClass(pool.FindMessageTypeByName(f"{package}.{name}"))
 
 
-WHOLE = ".google.protobuf.Int64Value"
+INT64 = ".google.protobuf.Int64Value"
 BatchingParameters = message_class(
     "tensorflow.serving",
     "BatchingParameters",
     {
-        "max_batch_size": (1, WHOLE),
-        "batch_timeout_micros": (2, WHOLE),
-        "max_enqueued_batches": (3, WHOLE),
-        "num_batch_threads": (4, WHOLE),
+        "max_batch_size": (1, INT64),
+        "batch_timeout_micros": (2, INT64),
+        "max_enqueued_batches": (3, INT64),
+        "num_batch_threads": (4, INT64),
         "thread_pool_name": (5, ".google.protobuf.StringValue"),
         "allowed_batch_sizes": (6, "repeated int64"),
         "pad_variable_length_inputs": (7, "bool"),
@@ -80,20 +80,20 @@ MonitoringConfig = message_class(
 )
 
 
-def parsed(name, message):
+def parse(name, message):
     return text_format.Parse((EXPORT / name).read_text(encoding="utf-8"), message)
 
 
 @pytest.fixture(scope="module")
 def model():
-    config = parsed("models.config", model_server_config_pb2.ModelServerConfig())
+    config = parse("models.config", model_server_config_pb2.ModelServerConfig())
     [model] = config.model_config_list.config
     return model
 
 
 @pytest.fixture(scope="module")
 def batching():
-    return parsed("batching.config", BatchingParameters())
+    return parse("batching.config", BatchingParameters())
 
 
 @pytest.fixture(scope="module")
@@ -140,7 +140,7 @@ class TestServerConfiguration:
         assert set(model.version_labels.values()) <= set(versions)
 
     def test_batching(self, batching):
-        assert batching.max_batch_size.value >= max(BATCH_SIZES), "or the warm-up would fail"
+        assert batching.max_batch_size.value >= max(BATCH_SIZES), "otherwise the warm-up would fail"
         sizes = list(batching.allowed_batch_sizes)
         assert sizes == sorted(set(sizes))
         assert sizes[-1] == batching.max_batch_size.value
@@ -148,21 +148,21 @@ class TestServerConfiguration:
         assert 0 < batching.max_enqueued_batches.value <= 1000
         assert not batching.pad_variable_length_inputs
 
-    def test_the_client_sends_no_more_than_a_batch(self, batching):
+    def test_the_client_batch_fits(self, batching):
         with TranslationClient("localhost", "en-fr", protocol="rest") as client:
             assert client.batch_size <= batching.max_batch_size.value
 
     def test_monitoring(self, manifests):
-        config = parsed("monitoring.config", MonitoringConfig()).prometheus_config
+        config = parse("monitoring.config", MonitoringConfig()).prometheus_config
         assert config.enable
         notes = manifests["Deployment", "translation"]["spec"]["template"]["metadata"]
         assert notes["annotations"]["prometheus.io/path"] == config.path
         assert config.path in (EXPORT / "README.md").read_text(encoding="utf-8")
 
-    @pytest.mark.parametrize("slip", ["max_batch_sise { value: 1 }", "max_batch_size: 32"])
-    def test_a_slip_would_be_found(self, slip):
+    @pytest.mark.parametrize("text", ["max_batch_sise { value: 1 }", "max_batch_size: 32"])
+    def test_mistakes_are_found(self, text):
         with pytest.raises(text_format.ParseError):
-            text_format.Parse(slip, BatchingParameters())
+            text_format.Parse(text, BatchingParameters())
 
 
 class TestCompose:
@@ -171,49 +171,49 @@ class TestCompose:
         assert container["image"] == service["image"]
         assert str(kserve["spec"]["predictor"]["model"]["runtimeVersion"]) == version
 
-    def test_what_the_server_is_told(self, service, batching):
-        told = flags(service["command"])
+    def test_flags(self, service, batching):
+        options = flags(service["command"])
         assert service["entrypoint"] == ["/usr/bin/tensorflow_model_server"]
-        assert (told["port"], told["rest_api_port"]) == ("8500", "8501")
-        assert told["allow_version_labels_for_unavailable_models"] == "true"
-        assert told["enable_batching"] == "true"
+        assert (options["port"], options["rest_api_port"]) == ("8500", "8501")
+        assert options["allow_version_labels_for_unavailable_models"] == "true"
+        assert options["enable_batching"] == "true"
         processors = service["deploy"]["resources"]["limits"]["cpus"]
-        assert told["tensorflow_intra_op_parallelism"] == processors
-        assert told["tensorflow_inter_op_parallelism"] == processors
+        assert options["tensorflow_intra_op_parallelism"] == processors
+        assert options["tensorflow_inter_op_parallelism"] == processors
         assert str(batching.num_batch_threads.value) == processors
-        # Not both ways of saying it.
-        assert "tensorflow_session_parallelism" not in told
+        # Mutually exclusive with the two flags above.
+        assert "tensorflow_session_parallelism" not in options
         assert service["environment"]["LC_ALL"] == "C.UTF-8"
 
-    def test_its_files_are_there(self, service, model):
-        places = {}
+    def test_mounted_files_exist(self, service, model):
+        mounts = {}
         for volume in service["volumes"]:
             source, target, mode = volume.split(":")
             assert mode == "ro"
-            places[target] = (EXPORT / source).resolve()
+            mounts[target] = (EXPORT / source).resolve()
         for name, value in flags(service["command"]).items():
             if name.endswith("_file"):
-                [folder] = [target for target in places if value.startswith(f"{target}/")]
-                assert (places[folder] / value.removeprefix(f"{folder}/")).is_file()
-        assert places[str(Path(model.base_path).parent)] == EXPORT / "models"
+                [folder] = [target for target in mounts if value.startswith(f"{target}/")]
+                assert (mounts[folder] / value.removeprefix(f"{folder}/")).is_file()
+        assert mounts[str(Path(model.base_path).parent)] == EXPORT / "models"
 
-    def test_ports_are_for_this_machine(self, service):
+    def test_ports_are_bound_to_localhost(self, service):
         assert service["ports"] == ["127.0.0.1:8500:8500", "127.0.0.1:8501:8501"]
 
-    def test_it_may_do_little(self, service):
+    def test_privileges(self, service):
         assert service["user"] == "1000:1000"
         assert service["read_only"] is True
         assert service["cap_drop"] == ["ALL"]
         assert service["security_opt"] == ["no-new-privileges:true"]
-        assert [place.split(":")[0] for place in service["tmpfs"]] == ["/tmp"]
+        assert [mount.split(":")[0] for mount in service["tmpfs"]] == ["/tmp"]
         assert {"cpus", "memory", "pids"} <= service["deploy"]["resources"]["limits"].keys()
 
-    def test_the_health_check_finds_out(self, service, model):
-        """With this machine's bash, against an imitation of the server."""
-        kind, *command = service["healthcheck"]["test"]
-        assert kind == "CMD"
+    def test_health_check(self, service, model):
+        """Run it with the local bash against a fake server."""
+        form, *command = service["healthcheck"]["test"]
+        assert form == "CMD"
         if shutil.which(command[0]) is None:
-            pytest.skip("the check is a line of bash, which is not installed")
+            pytest.skip("bash is not installed")
         models = Models(model.name, {1: None}, {})
         server, address = start_rest(models)
         command[-1] = command[-1].replace("127.0.0.1/8501", address.replace(":", "/"))
@@ -231,14 +231,14 @@ class TestCompose:
 
 
 class TestKubernetes:
-    def test_the_server_is_told_the_same(self, service, container):
-        told = flags(container["args"])
-        assert told.pop("enable_grpc_healthcheck_service") == "true"
-        assert told == flags(service["command"])
+    def test_flags_equal_those_of_compose(self, service, container):
+        options = flags(container["args"])
+        assert options.pop("enable_grpc_healthcheck_service") == "true"
+        assert options == flags(service["command"])
         assert container["command"] == service["entrypoint"]
         assert {"name": "LC_ALL", "value": "C.UTF-8"} in container["env"]
 
-    def test_probes_ask_for_the_model(self, container, model):
+    def test_probes(self, container, model):
         ports = {port["name"]: port["containerPort"] for port in container["ports"]}
         assert ports == {"grpc": 8500, "http": 8501}
         for probe in ("startupProbe", "readinessProbe"):
@@ -248,7 +248,7 @@ class TestKubernetes:
             }
         assert container["livenessProbe"]["grpc"]["port"] == ports["grpc"]
 
-    def test_it_may_do_little(self, manifests, container):
+    def test_privileges(self, manifests, container):
         pod = manifests["Deployment", "translation"]["spec"]["template"]["spec"]
         assert pod["securityContext"]["runAsNonRoot"] is True
         assert pod["securityContext"]["seccompProfile"] == {"type": "RuntimeDefault"}
@@ -270,7 +270,7 @@ class TestKubernetes:
             mount["name"] for mount in mounted.values()
         }
 
-    def test_names_lead_to_the_pods(self, manifests):
+    def test_selectors_match_the_pods(self, manifests):
         labels = {"app.kubernetes.io/name": "translation"}
         deployment = manifests["Deployment", "translation"]["spec"]
         assert deployment["template"]["metadata"]["labels"] == labels
@@ -280,7 +280,7 @@ class TestKubernetes:
         assert manifests["Service", "translation-pods"]["spec"]["clusterIP"] == "None"
         scaler = manifests["HorizontalPodAutoscaler", "translation"]["spec"]
         assert scaler["scaleTargetRef"]["name"] == "translation"
-        assert "replicas" not in deployment, "that is the autoscaler's to say"
+        assert "replicas" not in deployment, "the autoscaler sets them"
 
     def test_kserve(self, kserve, model):
         assert kserve["metadata"]["name"] == model.name
@@ -291,7 +291,7 @@ class TestKubernetes:
         assert served["securityContext"]["runAsNonRoot"] is True
 
 
-def test_another_name_is_one_line_away(tmp_path):
+def test_renaming_the_model(tmp_path):
     guide = (EXPORT / "README.md").read_text(encoding="utf-8")
     [command] = re.findall(r"^sed -i .*$", guide, re.MULTILINE)
     folder = tmp_path / "export"
@@ -304,7 +304,7 @@ def test_another_name_is_one_line_away(tmp_path):
         assert "de-en" in text
 
 
-def test_the_notebook_configures_its_server_as_this_folder_does(model):
+def test_the_notebook_has_the_same_configuration(model):
     notebook = json.loads((ROOT / "notebooks" / "03_serving.ipynb").read_text(encoding="utf-8"))
     shown = [
         "".join(line for output in cell.get("outputs", ()) for line in output.get("text", ()))
@@ -315,9 +315,9 @@ def test_the_notebook_configures_its_server_as_this_folder_does(model):
     assert list(config.model_config_list.config) == [model]
 
 
-def test_exports_are_not_for_git():
+def test_exports_are_ignored_by_git():
     if not (ROOT / ".git").exists() or shutil.which("git") is None:
-        pytest.skip("this is no git working tree")
+        pytest.skip("not a git working tree")
     ignored = ["export/models/en-fr/1/saved_model.pb", "export/serving.protoset"]
     command = ["git", "check-ignore", *ignored]
     done = subprocess.run(command, cwd=ROOT, capture_output=True, encoding="utf-8", check=False)
@@ -336,7 +336,7 @@ def models(exports):
 
 
 class TestGuide:
-    """The requests of README.md are sent as they stand there, to an imitation of the server."""
+    """The requests of README.md, sent to a fake server."""
 
     def test_curl(self, guide, models):
         if shutil.which("curl") is None:
@@ -347,8 +347,8 @@ class TestGuide:
         answers = []
         for command in commands:
             if "/monitoring/" not in command:
-                there = command.replace("localhost:8501", address)
-                done = subprocess.run(there, shell=True, capture_output=True, check=True)
+                local = command.replace("localhost:8501", address)
+                done = subprocess.run(local, shell=True, capture_output=True, check=True)
                 answers.append(json.loads(done.stdout))
         server.shutdown()
         server.server_close()
@@ -362,7 +362,7 @@ class TestGuide:
         assert "signature_def" in metadata["metadata"]
 
     def test_grpcurl(self, guide, models, tmp_path):
-        """Without grpcurl: what it would send, by the protocol that `protoset.py` writes."""
+        """Send what grpcurl would send, with the protocol that `protoset.py` writes."""
         import grpc
 
         protoset = tmp_path / "serving.protoset"
@@ -378,15 +378,15 @@ class TestGuide:
         answers = []
         with grpc.insecure_channel(address) as channel:
             for body, service, method in calls:
-                found = pool.FindServiceByName(service).FindMethodByName(method)
-                request = message_factory.GetMessageClass(found.input_type)()
+                descriptor = pool.FindServiceByName(service).FindMethodByName(method)
+                request = message_factory.GetMessageClass(descriptor.input_type)()
                 json_format.Parse(body, request)
                 answers.append(
                     channel.unary_unary(
                         f"/{service}/{method}",
                         request_serializer=lambda message: message.SerializeToString(),
                         response_deserializer=message_factory.GetMessageClass(
-                            found.output_type
+                            descriptor.output_type
                         ).FromString,
                     )(request, timeout=10)
                 )
@@ -403,7 +403,7 @@ class TestGuide:
         server.stop(None)
         assert "ScoredPair" in capsys.readouterr().out
 
-    def test_the_first_step_of_a_new_version_is_a_configuration(self, guide):
+    def test_the_first_rollout_step_is_valid(self, guide):
         [step] = re.findall(
             r"^```\n( +model_version_policy.*?)^```$", guide, re.MULTILINE | re.DOTALL
         )
@@ -411,7 +411,7 @@ class TestGuide:
         assert list(model.model_version_policy.specific.versions) == [1, 2]
         assert dict(model.version_labels) == {"stable": 1, "canary": 1}
 
-    def test_its_words_are_those_of_the_files(self, guide, service, manifests):
+    def test_names_match_the_files(self, guide, service, manifests):
         for name, port in (("translation", 8501), ("translation-pods", 8500)):
             ports = manifests["Service", name]["spec"]["ports"]
             assert port in [entry["port"] for entry in ports]
@@ -426,6 +426,5 @@ class TestGuide:
             assert "--rest" in option or ":8501" not in option
 
 
-def test_the_official_protocol_is_what_is_used():
-    # Or the tests above would prove less than they say.
+def test_the_protocol_is_the_official_one():
     assert load_serving_api().predict_pb2.DESCRIPTOR.package == "tensorflow.serving"

@@ -1,7 +1,7 @@
-"""Exports on the C++ libraries of older TensorFlows, which servers are built of.
+"""Exports on the C++ libraries of older TensorFlow versions, which servers link.
 
-`make test-old-runtimes` downloads them and names them in `KERAS_S2S_OLD_RUNTIMES`, a folder with an
-unpacked `tensorflow` package for each version.
+`make test-old-runtimes` downloads them and sets `KERAS_S2S_OLD_RUNTIMES` to a folder with an
+unpacked `tensorflow` package per version.
 """
 
 import os
@@ -28,11 +28,11 @@ def libraries(request):
 
 
 @pytest.fixture(scope="module")
-def export(translator, tmp_path_factory):
-    return translator.export(tmp_path_factory.mktemp("models") / "en-fr")
+def export(exports):
+    return exports / "1"
 
 
-def test_translates_as_the_model_does(libraries, export, translator, phrasebook):
+def test_served_output_equals_python_output(libraries, export, translator, phrasebook):
     texts = encode_texts([*EDGE_CASES, *phrasebook.source[::4]])
     expected = translator.translate(texts)
     with SavedModelSession(export, libraries=libraries) as session:
@@ -43,6 +43,6 @@ def test_translates_as_the_model_does(libraries, export, translator, phrasebook)
             assert [text.decode() for text in answers] == expected[batch]
 
 
-def test_keeps_the_contract(libraries, export):
+def test_follows_the_contract(libraries, export):
     inspection = inspect_export(export, libraries=libraries)
     assert inspection.passed, inspection.report()

@@ -1,4 +1,4 @@
-"""SavedModels, loaded and run as TF Serving does."""
+"""SavedModels in the runtime of TF Serving."""
 
 import json
 import shutil
@@ -24,7 +24,7 @@ from keras_s2s.serving.session import (
 )
 
 INVALID_ARGUMENT, NOT_FOUND, FAILED_PRECONDITION, INTERNAL = 3, 5, 9, 13
-PROCESS = Path(keras_s2s.serving.session.__file__).with_name("session_worker.py")
+WORKER = Path(keras_s2s.serving.session.__file__).with_name("session_worker.py")
 TEXTS = tf.TensorSpec([None], tf.string, name="text")
 
 
@@ -33,7 +33,7 @@ def function(*specs: tf.TensorSpec, **options):
 
 
 class Signatures(tf.Module):
-    """A signature for each thing that the session has to get right."""
+    """A signature for each feature of the session."""
 
     @function(TEXTS)
     def echo(self, text):
@@ -99,8 +99,8 @@ def shared_session(model: Path) -> Iterator[SavedModelSession]:
 
 
 @pytest.fixture
-def own_session(model: Path) -> Iterator[SavedModelSession]:
-    """For tests after which the session cannot be used any more."""
+def fresh_session(model: Path) -> Iterator[SavedModelSession]:
+    """A session for tests that break it."""
     with SavedModelSession(model) as session:
         yield session
 
@@ -121,13 +121,13 @@ def test_signatures_are_described(shared_session: SavedModelSession) -> None:
         "mask": TensorSpec("bool", (-1,)),
         "ids": TensorSpec("int32", None),
     }
-    # The init op, written down among the signatures, is not one.
+    # Without the init op, which is an entry of signature_def too.
     assert len(shared_session.signatures) == 9
 
 
 @pytest.mark.parametrize("size", [0, 1, 22, 23, 24, 100, 1_000_000])
 def test_strings_of_all_sizes(shared_session: SavedModelSession, size: int) -> None:
-    # TensorFlow lays strings out differently from 23 bytes on.
+    # TF_TString stores 23 bytes and more on the heap.
     texts = [b"x" * size, b"\0" * size, bytes(range(256)) * (size // 256) + b"\xff" * (size % 256)]
     outputs = shared_session.run(text=texts)
     assert outputs["same"].tolist() == texts
@@ -180,7 +180,7 @@ def test_numbers(shared_session: SavedModelSession) -> None:
 
 
 @pytest.mark.parametrize(
-    ("change", "complaint"),
+    ("change", "message"),
     [
         ({"step": 1.5}, "values of float64 cannot be taken as int64"),
         ({"step": 2**63}, "values outside the range of int64"),
@@ -190,11 +190,11 @@ def test_numbers(shared_session: SavedModelSession) -> None:
         ({"weights": [[1.0, 2.0], [3.0]]}, "inhomogeneous"),
     ],
 )
-def test_inputs_are_not_bent_to_fit(
-    shared_session: SavedModelSession, change: dict, complaint: str
+def test_inputs_are_not_cast_lossily(
+    shared_session: SavedModelSession, change: dict, message: str
 ) -> None:
     inputs = {"weights": [[1.0, 2.0]], "step": 1, "mask": [True], "ids": [1]}
-    with pytest.raises(SessionError, match=complaint) as caught:
+    with pytest.raises(SessionError, match=message) as caught:
         shared_session.run("numbers", **inputs | change)
     assert caught.value.code == INVALID_ARGUMENT
 
@@ -209,7 +209,7 @@ def test_wrong_calls(shared_session: SavedModelSession) -> None:
         shared_session.run(text=["a", 1])
 
 
-def test_a_call_that_fails_is_not_the_end(shared_session: SavedModelSession) -> None:
+def test_a_failed_call_keeps_the_session(shared_session: SavedModelSession) -> None:
     for _ in range(2):
         with pytest.raises(SessionError, match="could not correctly convert string: abc") as caught:
             shared_session.run("parse", text=["abc"])
@@ -223,7 +223,7 @@ def test_unsupported_data_type(shared_session: SavedModelSession) -> None:
         shared_session.run("brain_floats", text=["1"])
 
 
-def test_what_cplusplus_prints_is_no_answer(shared_session: SavedModelSession) -> None:
+def test_output_of_ops_is_not_a_response(shared_session: SavedModelSession) -> None:
     assert shared_session.run("chatter", text=['{"outputs": {}}'])["text"].size == 1
     assert shared_session.run(text=["a"])["same"].tolist() == [b"a"]
 
@@ -235,8 +235,8 @@ def test_xla_is_off(shared_session: SavedModelSession, model: Path) -> None:
     assert caught.value.code == INTERNAL
 
 
-def test_memory_stays_flat(own_session: SavedModelSession) -> None:
-    status = Path(f"/proc/{own_session._process.pid}/status")
+def test_no_memory_leak(fresh_session: SavedModelSession) -> None:
+    status = Path(f"/proc/{fresh_session._process.pid}/status")
     if not status.exists():
         pytest.skip("no /proc")
 
@@ -246,15 +246,14 @@ def test_memory_stays_flat(own_session: SavedModelSession) -> None:
 
     def call(times: int) -> None:
         for _ in range(times):
-            own_session.run(text=["x" * 20_000, "short"])
+            fresh_session.run(text=["x" * 20_000, "short"])
             with pytest.raises(SessionError):
-                own_session.run("parse", text=["y" * 10_000])
+                fresh_session.run("parse", text=["y" * 10_000])
 
     call(200)
     before = kilobytes()
     call(1000)
-    # The strings of a thousand good calls are 20 MB for each place that could keep them, and
-    # those of the failed ones, 10 MB.
+    # Leaking the strings of 1,000 calls would take 20 MB per copy, those of failed calls 10 MB.
     assert kilobytes() - before < 5_000
 
 
@@ -285,8 +284,8 @@ def test_lookup_table_and_asset_after_a_move(tmp_path: Path) -> None:
         assert session.run(text=["won", "go", "lost"])["ids"].tolist() == [1, 0, -1]
 
 
-def test_variables_that_only_python_finds(tmp_path: Path) -> None:
-    """A `tf.Module` around a Keras model loads in Python, and not in a server."""
+def test_variables_of_a_module_are_not_found(tmp_path: Path) -> None:
+    """A `tf.Module` around a Keras model loads in Python, but not in a server."""
 
     class Around(tf.Module):
         def __init__(self) -> None:
@@ -336,7 +335,7 @@ def test_missing_and_damaged_models(model: Path, tmp_path: Path) -> None:
         (tmp_path / "damaged" / "saved_model.pb").write_bytes(damaged)
         with pytest.raises(SessionError) as caught:
             SavedModelSession(tmp_path / "damaged")
-        assert caught.value.code is not None  # an answer of TensorFlow's, not a crash
+        assert caught.value.code is not None  # TensorFlow's status, not a crash
 
 
 def test_libraries(model: Path, tmp_path: Path) -> None:
@@ -354,23 +353,23 @@ def test_number_of_threads(model: Path) -> None:
         assert session.run("count", rounds=3)["rounds"] == 3
 
 
-def test_a_crash_is_told_with_its_last_words(own_session: SavedModelSession) -> None:
+def test_a_crash_is_reported_with_its_log(fresh_session: SavedModelSession) -> None:
     with pytest.raises(SessionError, match=r"died of SIGABRT.*on purpose") as caught:
-        own_session.run("abort", text=["a"])
+        fresh_session.run("abort", text=["a"])
     assert caught.value.code is None
     assert "\n" not in str(caught.value)
     with pytest.raises(SessionError, match="died of SIGABRT"):
-        own_session.run(text=["a"])
+        fresh_session.run(text=["a"])
 
 
-def test_a_call_that_takes_too_long(own_session: SavedModelSession) -> None:
-    own_session.timeout = 0.2
+def test_timeout(fresh_session: SavedModelSession) -> None:
+    fresh_session.timeout = 0.2
     with pytest.raises(SessionError, match=r"no answer within 0\.2 s"):
-        own_session.run("count", rounds=2**31 - 1)
+        fresh_session.run("count", rounds=2**31 - 1)
 
 
 @pytest.mark.skipif(not hasattr(signal, "setitimer"), reason="no interval timer")
-def test_an_interrupted_call_leaves_no_answer_behind(own_session: SavedModelSession) -> None:
+def test_an_interrupted_call_leaves_no_response(fresh_session: SavedModelSession) -> None:
     def interrupt(*_: object) -> None:
         raise KeyboardInterrupt
 
@@ -378,11 +377,11 @@ def test_an_interrupted_call_leaves_no_answer_behind(own_session: SavedModelSess
     try:
         signal.setitimer(signal.ITIMER_REAL, 0.2)
         with pytest.raises(KeyboardInterrupt):
-            own_session.run("count", rounds=2**31 - 1)
+            fresh_session.run("count", rounds=2**31 - 1)
     finally:
         signal.signal(signal.SIGALRM, before)
     with pytest.raises(SessionError, match="died of SIGKILL"):
-        own_session.run(text=["a"])
+        fresh_session.run(text=["a"])
 
 
 def test_close(model: Path) -> None:
@@ -396,10 +395,10 @@ def test_close(model: Path) -> None:
 
 def test_no_python_tensorflow_on_either_side(model: Path) -> None:
     process = subprocess.run(
-        [sys.executable, PROCESS, model], input=b"", capture_output=True, check=True
+        [sys.executable, WORKER, model], input=b"", capture_output=True, check=True
     )
     assert json.loads(process.stdout)["python_tensorflow"] is False
-    # The module by itself: the package around it imports TensorFlow for its users.
+    # The module alone: the package around it imports TensorFlow.
     check = (
         "import runpy, sys; runpy.run_path(sys.argv[1]); "
         "sys.exit(bool({'tensorflow', 'keras', 'tensorflow_text'} & sys.modules.keys()))"
@@ -408,7 +407,7 @@ def test_no_python_tensorflow_on_either_side(model: Path) -> None:
 
 
 def test_tensorflow_text_is_not_installed(monkeypatch: pytest.MonkeyPatch) -> None:
-    nothing = SimpleNamespace(find_spec=lambda name: None)
-    monkeypatch.setattr("keras_s2s.serving.session.importlib.util", nothing)
+    empty = SimpleNamespace(find_spec=lambda name: None)
+    monkeypatch.setattr("keras_s2s.serving.session.importlib.util", empty)
     with pytest.raises(SessionError, match="pip install tensorflow-text"):
         tensorflow_text_libraries()

@@ -1,13 +1,12 @@
-"""The real TensorFlow Serving: it answers, switches versions, and is watched, as the guide says.
+"""The real TensorFlow Serving: requests, rollouts and metrics as in the guide.
 
-Either `tensorflow_model_server` is on the PATH, and is started here with the files of `export/`,
-or TF_SERVING_URL (REST) and TF_SERVING_GRPC name a server that runs, with the model that
-TF_SERVING_MODEL names (`en-fr` when unset) from an export of this package; TF_SERVING_EXPORT may
-name the version's folder, whose record is then compared. A server that runs already is only asked.
-Everything is skipped where there is neither.
+Either `tensorflow_model_server` is on the PATH and is started here with the files of `export/`, or
+TF_SERVING_URL (REST) and TF_SERVING_GRPC name a running server with an export of this package as
+the model TF_SERVING_MODEL (default `en-fr`). TF_SERVING_EXPORT may name its version folder, whose
+verification record is then compared. A running server only gets requests. Without either, all
+tests are skipped.
 
-The program has no flag for the address that it listens on, which is any of the machine's: it is
-started on free ports, and ended with the tests.
+The server listens on all addresses, since it has no flag for that, on free ports.
 """
 
 import contextlib
@@ -56,12 +55,12 @@ started_here = pytest.mark.skipif(
 
 
 class Server:
-    """A server that is started here, with the configuration of `export/` but for places.
+    """A server started here, with the configuration of `export/` except for paths.
 
     Attributes:
-        folder: for models and configuration.
-        rest: its address for REST.
-        grpc: its address for gRPC.
+        folder: models and configuration.
+        rest: REST address.
+        grpc: gRPC address.
     """
 
     def __init__(self, folder: Path) -> None:
@@ -82,13 +81,13 @@ class Server:
         ]
 
     def add(self, version: int, export: Path) -> None:
-        """Puts an export into the model's folder, as `keras-s2s export` does: in one step."""
-        aside = self.model / f".{version}"
-        shutil.copytree(export, aside)
-        aside.rename(self.model / str(version))
+        """Copy an export into the model's folder, atomically as `keras-s2s export` does."""
+        temporary = self.model / f".{version}"
+        shutil.copytree(export, temporary)
+        temporary.rename(self.model / str(version))
 
     def configure(self, versions: list[int], **labels: int) -> None:
-        """Writes models.config: that of `export/` with other versions, labels and place."""
+        """Write models.config: that of `export/` with other versions, labels and path."""
         text = (EXPORT / "models.config").read_text(encoding="utf-8")
         text = text.replace('"en-fr"', f'"{MODEL}"').replace("/models/en-fr", str(self.model))
         text, count = re.subn(
@@ -98,13 +97,13 @@ class Server:
         for label, version in labels.items():
             text, count = re.subn(rf'(key: "{label}" value:) 1', rf"\1 {version}", text)
             assert count == 1
-        aside = self.folder / "models.config.new"
-        aside.write_text(text, encoding="utf-8")
-        aside.replace(self.folder / "models.config")
+        temporary = self.folder / "models.config.new"
+        temporary.write_text(text, encoding="utf-8")
+        temporary.replace(self.folder / "models.config")
 
     @contextlib.contextmanager
     def running(self) -> Iterator[None]:
-        """Starts the server, waits until it answers, and ends it."""
+        """Start the server, wait until it responds, and stop it at the end."""
         with (self.folder / "log").open("wb") as log:
             process = subprocess.Popen(
                 [str(PROGRAM), *self._flags],
@@ -125,7 +124,7 @@ class Server:
                     process.wait()
 
     def states(self) -> dict[int, str]:
-        """The state of each version, as long as somebody answers."""
+        """Return the state of each version; empty if the server does not respond."""
         with self.client(retries=0) as client, contextlib.suppress(ServerError):
             return {status.version: status.state for status in client.status()}
         return {}
@@ -149,7 +148,7 @@ def wait_until(condition, seconds: float) -> None:
 
 @pytest.fixture(scope="module")
 def server(request, tmp_path_factory):
-    """A server with version 1, stable, and 2, canary; None where one runs already."""
+    """A server with versions 1 (stable) and 2 (canary); None if one is running already."""
     if URL or GRPC:
         yield None
         return
@@ -170,7 +169,7 @@ def server(request, tmp_path_factory):
 
 @pytest.fixture(params=["rest", "grpc"])
 def client(request, server):
-    """A client by each of the protocols, for the version labelled stable, or the newest."""
+    """A client for each protocol and the version labeled stable, or else the highest one."""
     addresses = {"rest": URL, "grpc": GRPC}
     label = None
     if server is not None:
@@ -192,7 +191,7 @@ def page(address: str, path: str) -> str:
 
 
 class TestAnyServer:
-    """What may be asked of any server, one that runs already too."""
+    """Tests for any server, including one that is running already."""
 
     def test_status(self, client):
         assert "AVAILABLE" in [status.state for status in client.status()]
@@ -210,7 +209,7 @@ class TestAnyServer:
             "outputs": {"score": score, "num_tokens": number},
         }
 
-    def test_odd_texts_get_an_answer(self, client):
+    def test_edge_cases(self, client):
         translations, scores = client.translate(EDGE_CASES, return_scores=True)
         assert len(translations) == len(EDGE_CASES)
         assert np.isfinite(scores).all()
@@ -218,18 +217,18 @@ class TestAnyServer:
             if not encode_texts([text])[0].strip():
                 assert translation == ""
 
-    def test_an_answer_depends_on_nothing_but_the_sentence(self, client):
+    def test_a_translation_does_not_depend_on_its_batch(self, client):
         texts = [f"{word} now ." for word in ("go", "run", "wait", "stop", "sing")]
         together = client.translate(texts)
         assert [client.translate([text])[0] for text in texts] == together
         assert client.translate(texts[::-1]) == together[::-1]
 
-    def test_a_translation_has_the_score_that_it_came_with(self, client):
+    def test_score_pairs(self, client):
         texts = ["Go.", "I won!"]
         pairs = client.score_pairs(texts, client.translate(texts))
         assert all(pair.score <= 0 and pair.num_tokens > 0 for pair in pairs)
 
-    def test_errors_are_clear_and_not_tried_again(self, client):
+    def test_errors_are_not_retried(self, client):
         protocol = "rest" if client._transport.protocol == "REST" else "grpc"
         for name, version in (("no-such-model", None), (MODEL, 999_999)):
             with (
@@ -242,7 +241,7 @@ class TestAnyServer:
             assert caught.value.code == "NOT_FOUND"
             assert "tried" not in str(caught.value)
 
-    def test_the_record_of_the_export(self, client, server):
+    def test_the_verification_record(self, client, server):
         folder = os.environ.get("TF_SERVING_EXPORT")
         if server is None and not folder:
             pytest.skip("TF_SERVING_EXPORT names no folder to compare with")
@@ -259,12 +258,12 @@ class TestAnyServer:
 
 @started_here
 class TestStartedHere:
-    def test_it_answers_as_python_does(self, client, translator, phrasebook):
+    def test_served_output_equals_python_output(self, client, translator, phrasebook):
         texts = encode_texts([*EDGE_CASES, *phrasebook.source[::4]])
         expected, scores = translator.translate(texts, return_scores=True)
-        got, got_scores = client.translate(texts, return_scores=True)
-        assert got == expected
-        np.testing.assert_allclose(got_scores, scores, rtol=1e-4, atol=1e-4)
+        actual, actual_scores = client.translate(texts, return_scores=True)
+        assert actual == expected
+        np.testing.assert_allclose(actual_scores, scores, rtol=1e-4, atol=1e-4)
 
     def test_warm_up_ran(self, server):
         assert (server.model / "1" / WARMUP_FILE).is_file()
@@ -274,7 +273,7 @@ class TestStartedHere:
             assert read, log
             assert int(read.group(1)) == 6
 
-    def test_labels_choose(self, server, exports):
+    def test_labels_select_versions(self, server, exports):
         for label, version in (("stable", 1), ("canary", 2)):
             answers = read_answers(exports / str(version))
             for address, protocol in ((server.rest, "rest"), (server.grpc, "grpc")):
@@ -284,7 +283,7 @@ class TestStartedHere:
                     assert client.check(answers) == []
                     assert client.metadata()["version"] == version
 
-    def test_requests_of_many_are_joined_and_answered_each(self, server, translator, phrasebook):
+    def test_requests_are_batched(self, server, translator, phrasebook):
         texts = phrasebook.source[::5]
         expected = translator.translate(texts)
 
@@ -299,7 +298,7 @@ class TestStartedHere:
         metrics = page(server.rest, METRICS)
         assert ":tensorflow:serving:batching_session:" in metrics
 
-    def test_more_than_a_batch_is_refused(self, server):
+    def test_a_request_larger_than_a_batch_is_rejected(self, server):
         with server.client(1, batch_size=33) as client, pytest.raises(ServerError) as caught:
             client.translate(["Go."] * 33)
         assert caught.value.code == "INVALID_ARGUMENT"
@@ -319,10 +318,10 @@ class TestStartedHere:
 
 
 @started_here
-class TestNewVersion:
-    """From one version to the next and back, with requests all the time and none that fails."""
+class TestRollout:
+    """Rollout and rollback under load, without a failed request."""
 
-    def test_swap_and_back(self, exports, tmp_path):
+    def test_rollout_and_rollback(self, exports, tmp_path):
         server = Server(tmp_path)
         server.add(1, exports / "1")
         server.configure([1], stable=1, canary=1)
@@ -336,7 +335,7 @@ class TestNewVersion:
             version: next(a["translation"] for a in answers[version] if a["text"] == text)
             for version in (1, 2)
         }
-        with server.running(), asked_all_the_time(server, text) as (failures, got):
+        with server.running(), continuous_requests(server, text) as (failures, translations):
             self.stays(server, by_version[1], text)
             server.add(2, exports / "2")
             server.configure([1, 2], stable=1, canary=1)
@@ -347,16 +346,16 @@ class TestNewVersion:
             self.stays(server, by_version[1], text)
             server.configure([1, 2], stable=2, canary=2)
             self.becomes(server, "stable", by_version[2], text)
-            server.configure([1, 2], stable=1, canary=2)  # back
+            server.configure([1, 2], stable=1, canary=2)  # roll back
             self.becomes(server, "stable", by_version[1], text)
             server.configure([1, 2], stable=2, canary=2)
             self.becomes(server, "stable", by_version[2], text)
-            server.configure([2], stable=2, canary=2)  # version 1 goes
+            server.configure([2], stable=2, canary=2)  # retire version 1
             server.wait_for(1, "END")
             self.becomes(server, "stable", by_version[2], text)
         assert failures == []
-        assert set(got) == set(by_version.values())
-        assert len(got) > 50
+        assert set(translations) == set(by_version.values())
+        assert len(translations) > 50
 
     @staticmethod
     def becomes(server, label, translation, text):
@@ -369,7 +368,7 @@ class TestNewVersion:
         with server.client(version_label="stable") as client:
             assert client.translate([text]) == [translation]
 
-    def test_a_label_does_not_move_to_a_version_that_is_not_loaded(self, exports, tmp_path):
+    def test_a_label_cannot_move_to_an_unloaded_version(self, exports, tmp_path):
         server = Server(tmp_path)
         server.add(1, exports / "1")
         server.add(2, exports / "2")
@@ -380,7 +379,7 @@ class TestNewVersion:
             with server.client(version_label="stable") as client:
                 assert client.check(read_answers(exports / "1")) == []
 
-    def test_a_version_that_is_broken_does_no_harm(self, exports, tmp_path):
+    def test_a_broken_version_does_no_harm(self, exports, tmp_path):
         server = Server(tmp_path)
         server.add(1, exports / "1")
         server.configure([1], stable=1, canary=1)
@@ -400,18 +399,18 @@ class TestNewVersion:
 
 
 @contextlib.contextmanager
-def asked_all_the_time(server, text):
-    """Asks for the stable version from two threads; yields the failures and the answers."""
-    failures, got, over = [], [], threading.Event()
+def continuous_requests(server, text):
+    """Request the stable version from two threads; yield failures and translations."""
+    failures, translations, stopped = [], [], threading.Event()
 
     def ask(address, protocol):
-        # Without a second try: none is to fail in the first place.
+        # No retries: no request may fail.
         with TranslationClient(
             address, MODEL, version_label="stable", protocol=protocol, retries=0
         ) as client:
-            while not over.is_set():
+            while not stopped.is_set():
                 try:
-                    got.extend(client.translate([text]))
+                    translations.extend(client.translate([text]))
                 except ServerError as error:
                     failures.append(str(error))
                 time.sleep(0.02)
@@ -423,8 +422,8 @@ def asked_all_the_time(server, text):
     for thread in threads:
         thread.start()
     try:
-        yield failures, got
+        yield failures, translations
     finally:
-        over.set()
+        stopped.set()
         for thread in threads:
             thread.join()

@@ -1,4 +1,4 @@
-"""Warm-up requests: records of the official protocol, which the export runs without an error."""
+"""Warm-up requests: records of the official protocol, which the export can run."""
 
 import importlib.util
 
@@ -15,7 +15,7 @@ SENTENCES = [b"Go.", b"I won!", "Ça va ? 🙂".encode(), b"", b"invalid \xff UT
 
 @pytest.fixture
 def requests(tmp_path):
-    """The requests that a server would run, parsed with the official protocol buffers."""
+    """The warm-up requests, parsed with the official protocol buffers."""
     write_warmup_requests(tmp_path, "en-fr", SENTENCES)
     assert WARMUP_FILE.as_posix() == "assets.extra/tf_serving_warmup_requests"
     parse = load_serving_api().prediction_log_pb2.PredictionLog.FromString
@@ -26,17 +26,17 @@ def requests(tmp_path):
 
 
 def test_a_request_for_each_signature_and_batch_size(requests):
-    asked = [
+    sizes = [
         (request.model_spec.signature_name, tensor.tensor_shape.dim[0].size)
         for request in requests
         for tensor in request.inputs.values()
     ]
-    assert sorted(set(asked)) == sorted(
+    assert sorted(set(sizes)) == sorted(
         (signature, size) for signature in ("serving_default", "score") for size in BATCH_SIZES
     )
     assert len(requests) == 2 * len(BATCH_SIZES)
     assert {request.model_spec.name for request in requests} == {"en-fr"}
-    # A version in them would be wrong as soon as somebody copies the folder.
+    # A version would be wrong once the folder is copied.
     assert not any(request.model_spec.HasField("version") for request in requests)
 
 
@@ -48,7 +48,7 @@ def test_texts_are_string_tensors_of_rank_one(requests):
             assert set(tensor.string_val) <= set(SENTENCES)
 
 
-def test_the_export_runs_each_of_them(requests, exports):
+def test_the_export_runs_each_request(requests, exports):
     with SavedModelSession(exports / "1") as session:
         for request in requests:
             inputs = {name: tf.make_ndarray(tensor) for name, tensor in request.inputs.items()}
@@ -57,7 +57,7 @@ def test_the_export_runs_each_of_them(requests, exports):
             assert {len(values) for values in answer.values()} == {size}
 
 
-def test_references_are_those_that_were_given(tmp_path):
+def test_references(tmp_path):
     references = [text[::-1] for text in SENTENCES]
     write_warmup_requests(tmp_path, "en-fr", SENTENCES, references, batch_sizes=[5])
     (_, score) = tf.data.TFRecordDataset(str(tmp_path / WARMUP_FILE)).as_numpy_iterator()
@@ -67,7 +67,7 @@ def test_references_are_those_that_were_given(tmp_path):
     assert list(inputs["reference"].string_val) == references
 
 
-def test_the_same_sentences_give_the_same_file(tmp_path):
+def test_the_file_is_deterministic(tmp_path):
     for name in ("first", "second"):
         (tmp_path / name).mkdir()
         write_warmup_requests(tmp_path / name, "en-fr", SENTENCES)
@@ -75,14 +75,14 @@ def test_the_same_sentences_give_the_same_file(tmp_path):
     assert first == second
 
 
-def test_what_cannot_be_asked(tmp_path):
+def test_invalid_arguments(tmp_path):
     with pytest.raises(ValueError, match="0 sentences"):
         write_warmup_requests(tmp_path, "en-fr", [])
     with pytest.raises(ValueError, match="5 sentences and 1 references"):
         write_warmup_requests(tmp_path, "en-fr", SENTENCES, [b"Va !"])
 
 
-def test_the_protocol_comes_without_tensorflow(fresh_python):
+def test_the_protocol_is_imported_without_tensorflow(fresh_python):
     code = """
         import sys
         sys.modules["keras_s2s"] = type(sys)("keras_s2s")
@@ -90,7 +90,7 @@ def test_the_protocol_comes_without_tensorflow(fresh_python):
         from keras_s2s.serving.serving_protos import load_serving_api
         api = load_serving_api()
         assert "tensorflow" not in sys.modules and "tensorflow.python" not in sys.modules
-        import tensorflow as tf  # the real one, later
+        import tensorflow as tf  # the stub is gone
         request = api.predict_pb2.PredictRequest()
         request.inputs["text"].CopyFrom(tf.make_tensor_proto(["Go."]))
         print(tf.make_ndarray(request.inputs["text"]))

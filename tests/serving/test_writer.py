@@ -1,4 +1,4 @@
-"""Exports: their contract, and that they answer on a server's path as Python does."""
+"""Exports: their contract, and that served output equals Python output."""
 
 import shutil
 import subprocess
@@ -20,23 +20,24 @@ CLI = [sys.executable, "-m", "tensorflow.python.tools.saved_model_cli"]
 
 
 @pytest.fixture(scope="module")
-def export(translator, tmp_path_factory):
-    return translator.export(tmp_path_factory.mktemp("models") / "en-fr")
+def export(exports):
+    """The version folder of an export. Not to be changed."""
+    return exports / "1"
 
 
 @pytest.fixture(scope="module")
 def session(export, tmp_path_factory):
-    """The export as a server sees it: another folder, a fresh process, no Python TensorFlow."""
+    """The export as a server loads it: moved, in a fresh process, without Python TensorFlow."""
     moved = tmp_path_factory.mktemp("elsewhere") / "7"
     shutil.copytree(export, moved)
     with SavedModelSession(moved) as session:
         yield session
 
 
-def test_at_least_500_sentences_are_translated_as_in_python(translator, session, phrasebook):
+def test_served_output_equals_python_output(translator, session, phrasebook):
     texts = encode_texts([*EDGE_CASES, *phrasebook.source[:700]])
     expected, scores = translator.translate(texts, return_scores=True)
-    assert len(set(expected)) > 100, "a model that always says the same proves nothing"
+    assert len(set(expected)) > 100, "the model has too few distinct answers for this test"
     for start in range(0, len(texts), 37):
         batch = slice(start, start + 37)
         answer = session.run(text=texts[batch])
@@ -44,7 +45,7 @@ def test_at_least_500_sentences_are_translated_as_in_python(translator, session,
         np.testing.assert_allclose(answer["score"], scores[batch], rtol=1e-4, atol=1e-4)
 
 
-def test_signatures_are_the_contract(session):
+def test_signatures_follow_the_contract(session):
     text, number = ("string", (-1,)), ("int32", (-1,))
     serving = session.signatures["serving_default"]
     assert serving.inputs == {"text": text}
@@ -64,14 +65,14 @@ def test_vocabularies_are_assets(export, translator):
         tokenizer = s2s.WordTokenizer.load(file)
         assert tokenizer.vocabulary == getattr(translator, f"{side}_tokenizer").vocabulary
     graph = (export / "saved_model.pb").read_bytes()
-    # The words are in the files alone, not in the graph as well.
+    # The vocabulary is in the files only, not in the graph.
     assert b"aujourd'hui" in (export / "assets" / "target_vocabulary.txt").read_bytes()
     assert b"aujourd'hui" not in graph
 
 
-def test_no_path_of_this_machine_in_the_export(export):
-    for part in ("saved_model.pb", "assets.extra/proof.json"):
-        content = (export / part).read_bytes()
+def test_the_export_contains_no_local_path(export):
+    for name in ("saved_model.pb", "assets.extra/proof.json"):
+        content = (export / name).read_bytes()
         assert str(Path.home()).encode() + b"/" not in content
         assert str(Path(s2s.__file__).parent).encode() not in content
         assert b"/tmp/" not in content
@@ -84,14 +85,14 @@ def test_only_core_operations(export):
     graph = proto.meta_graphs[0].graph_def
     nodes = [*graph.node, *(node for f in graph.library.function for node in f.node_def)]
     operations = {node.op for node in nodes}
-    assert "While" in operations, "the whole search should be one loop in the graph"
+    assert "While" in operations, "the search is one loop in the graph"
     assert not {op for op in operations if "PyFunc" in op or "Cudnn" in op or "Xla" in op}
     assert not [f for f in graph.library.function if f.attr["_XlaMustCompile"].b]
-    # TensorFlow's own saver names the CPU in every SavedModel; nothing else names a device.
+    # TensorFlow's own saver pins its ops to the CPU in every SavedModel.
     assert {node.device for node in nodes} <= {"", "/device:CPU:0", "/device:CPU:*"}
 
 
-def test_saved_model_cli_shows_and_runs_it(export, translator):
+def test_saved_model_cli(export, translator):
     def run(*arguments: str) -> str:
         command = [*CLI, *arguments, "--dir", str(export)]
         result = subprocess.run(command, capture_output=True, text=True, check=True)
@@ -109,7 +110,7 @@ def test_saved_model_cli_shows_and_runs_it(export, translator):
         assert repr(answer.encode()) in ran
 
 
-def test_versions_count_up_and_are_never_replaced(translator, tmp_path, monkeypatch):
+def test_versions_count_up_and_are_never_overwritten(translator, tmp_path, monkeypatch):
     monkeypatch.setattr("keras_s2s.translation.translator.NUM_SAMPLES", 5)
     folder = tmp_path / "en-fr"
     assert translator.export(folder, version=3).name == "3"
@@ -124,17 +125,17 @@ def test_versions_count_up_and_are_never_replaced(translator, tmp_path, monkeypa
     assert sorted(path.name for path in folder.iterdir()) == ["3", "4"]
 
 
-def test_an_exported_translator_answers_the_same(export, translator, phrasebook):
+def test_an_exported_translator_equals_the_translator(export, translator, phrasebook):
     exported = s2s.ExportedTranslator(export)
     sentences = phrasebook.source[:64]
     assert exported.translate(sentences) == translator.translate(sentences)
-    ours = translator.score_pairs(sentences, phrasebook.target[:64])
-    theirs = exported.score_pairs(sentences, phrasebook.target[:64])
-    np.testing.assert_allclose([p.score for p in theirs], [p.score for p in ours], rtol=1e-4)
-    assert [p.num_tokens for p in theirs] == [p.num_tokens for p in ours]
+    expected = translator.score_pairs(sentences, phrasebook.target[:64])
+    actual = exported.score_pairs(sentences, phrasebook.target[:64])
+    np.testing.assert_allclose([p.score for p in actual], [p.score for p in expected], rtol=1e-4)
+    assert [p.num_tokens for p in actual] == [p.num_tokens for p in expected]
 
 
-def test_exported_translator_says_what_is_wrong(tmp_path):
+def test_exported_translator_reports_invalid_folders(tmp_path):
     with pytest.raises(s2s.InputError, match=r"no saved_model\.pb in this folder"):
         s2s.ExportedTranslator(tmp_path)
     other = tf.Module()
@@ -148,11 +149,11 @@ def test_exported_translator_says_what_is_wrong(tmp_path):
         s2s.ExportedTranslator(tmp_path / "nowhere")
 
 
-class TestProof:
-    """The proof refuses what a server would not run or would answer differently."""
+class TestVerification:
+    """Verification rejects exports that a server would not run or would answer differently."""
 
     @staticmethod
-    def refuse(translator, folder, answer, tracked, match, score=None):
+    def assert_rejected(translator, folder, answer, tracked, match, score=None):
         text = tf.TensorSpec([None], tf.string, name="text")
         reference = tf.TensorSpec([None], tf.string, name="reference")
         with pytest.raises(s2s.ExportError, match=match):
@@ -169,27 +170,29 @@ class TestProof:
             )
         assert list(folder.iterdir()) == []
 
-    def test_another_answer(self, translator, tmp_path):
-        def shouting(text):
+    def test_another_translation(self, translator, tmp_path):
+        def upper_case(text):
             answer = translator.answer(text)
             return {**answer, "translation": tf.strings.upper(answer["translation"])}
 
-        self.refuse(translator, tmp_path, shouting, [translator], "translates")
+        self.assert_rejected(translator, tmp_path, upper_case, [translator], "translates")
 
     def test_another_score(self, translator, tmp_path):
-        def generous(text):
+        def scaled(text):
             answer = translator.answer(text)
             return {**answer, "score": answer["score"] * 0.99}
 
-        self.refuse(translator, tmp_path, generous, [translator], "serving_default .* scores")
+        self.assert_rejected(
+            translator, tmp_path, scaled, [translator], "serving_default .* scores"
+        )
 
-    def test_an_answer_that_depends_on_the_batch(self, translator, tmp_path):
-        def following_the_first(text):
+    def test_a_translation_that_depends_on_the_batch(self, translator, tmp_path):
+        def copies_the_first(text):
             answer = translator.answer(text)
             words = answer["translation"]
             return {**answer, "translation": tf.where(tf.size(words) > 30, words[0], words)}
 
-        self.refuse(translator, tmp_path, following_the_first, [translator], "translates")
+        self.assert_rejected(translator, tmp_path, copies_the_first, [translator], "translates")
 
     def test_a_compiled_function(self, translator, tmp_path):
         @tf.function(jit_compile=True)
@@ -200,10 +203,10 @@ class TestProof:
             answer = translator.answer(text)
             return {**answer, "score": compiled(answer["score"])}
 
-        self.refuse(translator, tmp_path, answer, [translator], "as a server would run it")
+        self.assert_rejected(translator, tmp_path, answer, [translator], "as a server would run it")
 
 
-def test_a_kill_while_writing_leaves_no_version(translator, tmp_path, monkeypatch):
+def test_an_interrupt_leaves_no_version(translator, tmp_path, monkeypatch):
     def interrupted(folder, *_):
         assert (folder / "saved_model.pb").is_file()
         raise KeyboardInterrupt
@@ -214,8 +217,8 @@ def test_a_kill_while_writing_leaves_no_version(translator, tmp_path, monkeypatc
     assert list(tmp_path.iterdir()) == []
 
 
-def test_a_plain_module_that_only_python_can_load_would_be_refused(tmp_path):
-    """The trap that makes the session path necessary; see the proof's module."""
+def test_a_module_that_only_python_can_load_fails_in_a_session(tmp_path):
+    """The reason to verify in a session; see `serving/session.py`."""
 
     class Served(tf.Module):
         def __init__(self):
@@ -245,13 +248,13 @@ def test_a_plain_module_that_only_python_can_load_would_be_refused(tmp_path):
         tf.errors.ResourceExhaustedError(None, None, "a/part-0; No space left on device"),
     ],
 )
-def test_a_full_disk_is_one_line_and_leaves_nothing(translator, tmp_path, monkeypatch, error):
+def test_a_full_disk_is_an_input_error_and_leaves_nothing(translator, tmp_path, monkeypatch, error):
     def full(self, filepath, **kwargs):
         Path(filepath).mkdir()
         (Path(filepath) / "saved_model.pb").write_bytes(b"half")
         raise error
 
-    # What Keras makes is of a class of its backend.
+    # ExportArchive() returns an object of a backend class.
     monkeypatch.setattr(type(keras.export.ExportArchive()), "write_out", full)
     with pytest.raises(s2s.InputError, match="No space left on device"):
         translator.export(tmp_path / "en-fr")
