@@ -12,12 +12,12 @@ from keras_s2s.client.transport import (
     server_error,
 )
 from keras_s2s.serving.serving_protos import fill_model_spec, load_serving_api, predict_request
+from keras_s2s.serving.session_worker import describe_tensors
 from keras_s2s.utils.errors import InputError, ServerError
 
 PORT = 8500
 
-# tensorflow.DataType: names of the types that translators return, and the fields that hold them.
-DATA_TYPES = {1: "float32", 3: "int32", 7: "string", 9: "int64"}
+# tensorflow.DataType: the TensorProto field of each type that translators return.
 FIELDS = {1: "float_val", 3: "int_val", 7: "string_val"}
 
 
@@ -114,15 +114,7 @@ class GrpcTransport:
             response.model_spec.version.value,
             {
                 name: {
-                    side: {
-                        tensor: (
-                            DATA_TYPES.get(info.dtype, f"type {info.dtype}"),
-                            None
-                            if info.tensor_shape.unknown_rank
-                            else [dimension.size for dimension in info.tensor_shape.dim],
-                        )
-                        for tensor, info in getattr(signature, side).items()
-                    }
+                    side: describe_tensors(getattr(signature, side))
                     for side in ("inputs", "outputs")
                 }
                 for name, signature in signatures.signature_def.items()

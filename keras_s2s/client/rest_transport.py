@@ -112,13 +112,13 @@ class RestTransport:
                 {
                     name: {
                         side: {
-                            tensor: (
-                                DATA_TYPES.get(info["dtype"], info["dtype"]),
-                                None
+                            tensor: {
+                                "dtype": DATA_TYPES.get(info["dtype"], info["dtype"]),
+                                "shape": None
                                 if info["tensor_shape"].get("unknown_rank")
                                 else [int(axis["size"]) for axis in info["tensor_shape"]["dim"]],
-                            )
-                            for tensor, info in signature[side].items()
+                            }
+                            for tensor, info in sorted(signature[side].items())
                         }
                         for side in ("inputs", "outputs")
                     }

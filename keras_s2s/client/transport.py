@@ -180,18 +180,6 @@ def host_and_port(address: str, location: str, default_port: int) -> tuple[str, 
 
 
 def format_metadata(version: int, signatures: dict[str, Any]) -> dict[str, Any]:
-    """Return the result of `metadata`, from (dtype, shape) of each tensor."""
-    return {
-        "version": version,
-        "signatures": {
-            name: {
-                side: {
-                    tensor: {"dtype": dtype, "shape": shape}
-                    for tensor, (dtype, shape) in sorted(tensors.items())
-                }
-                for side, tensors in sides.items()
-            }
-            for name, sides in sorted(signatures.items())
-            if is_signature(name)
-        },
-    }
+    """Return the result of `metadata`, without init ops."""
+    names = filter(is_signature, sorted(signatures))
+    return {"version": version, "signatures": {name: signatures[name] for name in names}}

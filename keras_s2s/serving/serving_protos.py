@@ -3,6 +3,7 @@
 They come from the package `tensorflow-serving-api`, whose classes build on TensorFlow's.
 """
 
+import importlib
 import threading
 from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
@@ -34,24 +35,10 @@ def load_serving_api() -> ServingApi:
     """
     try:
         with _lock, skip_tensorflow_init():
-            from tensorflow_serving.apis import (
-                get_model_metadata_pb2,
-                get_model_status_pb2,
-                model_service_pb2_grpc,
-                predict_pb2,
-                prediction_log_pb2,
-                prediction_service_pb2_grpc,
-            )
+            modules = (f"tensorflow_serving.apis.{name}" for name in ServingApi._fields)
+            return ServingApi(*map(importlib.import_module, modules))
     except StatusError as error:
         raise ModuleNotFoundError(str(error), name="tensorflow") from error
-    return ServingApi(
-        get_model_metadata_pb2,
-        get_model_status_pb2,
-        model_service_pb2_grpc,
-        predict_pb2,
-        prediction_log_pb2,
-        prediction_service_pb2_grpc,
-    )
 
 
 def predict_request(

@@ -165,6 +165,19 @@ def is_signature(name: str) -> bool:
     return not name.startswith("__saved_model")
 
 
+def describe_tensors(infos: Any) -> dict[str, dict[str, Any]]:
+    """Return dtype and shape (None for unknown rank) of each `TensorInfo`, sorted by name."""
+    return {
+        name: {
+            "dtype": DATA_TYPES.get(info.dtype, (f"type {info.dtype}", ""))[0],
+            "shape": None
+            if info.tensor_shape.unknown_rank
+            else [dimension.size for dimension in info.tensor_shape.dim],
+        }
+        for name, info in sorted(infos.items())
+    }
+
+
 def load_tensorflow(folder: str) -> ctypes.CDLL:
     """Load the C++ libraries in `folder`, the package folder of a TensorFlow wheel."""
 
@@ -227,22 +240,10 @@ class Session:
 
     def description(self) -> dict[str, Any]:
         """Return the first line of the protocol."""
-
-        def tensors(tensor_infos: Any) -> dict[str, Any]:
-            return {
-                name: {
-                    "dtype": DATA_TYPES.get(info.dtype, (f"type {info.dtype}", ""))[0],
-                    "shape": None
-                    if info.tensor_shape.unknown_rank
-                    else [dimension.size for dimension in info.tensor_shape.dim],
-                }
-                for name, info in tensor_infos.items()
-            }
-
         return {
             "ready": True,
             "signatures": {
-                name: {"inputs": tensors(inputs), "outputs": tensors(outputs)}
+                name: {"inputs": describe_tensors(inputs), "outputs": describe_tensors(outputs)}
                 for name, (inputs, outputs) in self.signatures.items()
             },
             "tensorflow_version": self.tensorflow.TF_Version().decode(),
