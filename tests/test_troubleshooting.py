@@ -141,7 +141,7 @@ COMMANDS = [
 CLIENT = [
     ("localhost:1 en-fr Go. --retries 0", r"\(UNAVAILABLE\)"),
     ("http://localhost:8501 en-fr Go.", "is an address for REST"),
-    ("localhost:port en-fr Go.", "is no address"),
+    ("localhost:port en-fr Go.", "is not an address"),
 ]
 
 

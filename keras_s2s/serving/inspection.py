@@ -56,7 +56,7 @@ class Inspection:
 
     @property
     def passed(self) -> bool:
-        """Whether no check failed."""
+        """Return whether no check failed."""
         return all(check.verdict != "failed" for check in self.checks)
 
     def as_dict(self) -> dict[str, Any]:
