@@ -42,7 +42,7 @@ def add_evaluate(subparsers: "Subparsers[CommandParser]") -> None:
         "--split",
         choices=SPLITS,
         default="all",
-        help="the split of the corpus, as the run split it (default: %(default)s)",
+        help="split of the corpus, as in the training run (default: %(default)s)",
     )
     parser.add_argument(
         "--max-pairs", type=int_value, metavar="N", help="use only the first N pairs"

@@ -7,6 +7,7 @@ from typing import Any
 
 from keras_s2s.config import PRESETS, TrainingConfig
 from keras_s2s.data.config import PreparationConfig
+from keras_s2s.training.cluster import DistributionConfig
 from keras_s2s.utils.argument_parser import CommandParser, float_value, int_value
 from keras_s2s.utils.fields import field_type
 from keras_s2s.utils.renaming import old_names
@@ -29,11 +30,7 @@ def _renamed_fields(config: type) -> dict[str, str]:
 
 # Old spellings, which keep working: subcommand, old option, new option.
 RENAMED_OPTIONS = {
-    "train": {
-        **_renamed_fields(TrainingConfig),
-        "--devices": "--num-devices",
-        "--wait": "--worker-timeout",
-    },
+    "train": _renamed_fields(TrainingConfig) | _renamed_fields(DistributionConfig),
     "prepare": _renamed_fields(PreparationConfig),
     "evaluate": {"--tokenize": "--sacrebleu-tokenize"},
 }
