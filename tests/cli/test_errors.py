@@ -233,9 +233,9 @@ def invalid_models(trained_run, tmp_path):
         (tmp_path / name).write_bytes(content)
     return {
         "missing": "no such file or folder; give a run directory",
-        "text.keras": "not a translator saved by keras_s2s; it is not a .keras file",
-        "empty.keras": "it is not a .keras file, or is cut off",
-        "cut.keras": "it is not a .keras file, or is cut off",
+        "text.keras": "not a translator saved by keras_s2s: not a zip archive",
+        "empty.keras": "not a zip archive, or truncated",
+        "cut.keras": "not a zip archive, or truncated",
         "other.zip": "not a translator saved by keras_s2s",
         "plain.keras": "it holds a Sequential",
         "folder": "holds neither a run (run.json) nor an export",
