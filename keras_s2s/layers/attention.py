@@ -1,4 +1,4 @@
-"""Attention: the decoder looks back at all steps of the encoder."""
+"""Attention of the decoder over the encoder's outputs."""
 
 from collections.abc import Callable
 from typing import Any, NamedTuple
@@ -12,12 +12,12 @@ SCORES = ("luong", "luong-dot", "bahdanau")
 
 
 class Memory(NamedTuple):
-    """What of a batch of sources is attended to, the same for all steps of the decoder.
+    """Attention keys, values and mask of a batch of sources, shared by all decoder steps.
 
     Attributes:
-        keys: (batch, source steps, width), what queries are compared with.
-        values: (batch, source steps, num_hiddens), the encoder's outputs.
-        mask: bool, (batch, source steps), true at tokens and false at padding.
+        keys: (batch, source steps, num_hiddens).
+        values: (batch, source steps, memory_size): the encoder's outputs.
+        mask: bool, (batch, source steps): true at tokens, false at padding.
     """
 
     keys: tf.Tensor
@@ -26,11 +26,9 @@ class Memory(NamedTuple):
 
 
 def apply_to_last_axis(layer: Callable[[tf.Tensor], tf.Tensor], values: tf.Tensor) -> tf.Tensor:
-    """A dense layer, or the like, on the last dimension of a tensor, as one product of matrices.
-
-    Of more than two dimensions Keras finds out again in each step how to fold them, and XLA makes
-    no gradient of that in a loop.
-    """
+    """Apply a dense layer to the last axis of a tensor as one matrix product."""
+    # WORKAROUND(keras<=3.15.1): on more than two dimensions `Dense` calls `tensordot`, which
+    # computes its shapes in each step of a loop, and XLA has no gradient of that in a loop.
     if values.shape.rank == 2:
         return layer(values)
     rows = layer(tf.reshape(values, (-1, values.shape[-1])))
@@ -41,21 +39,21 @@ def apply_to_last_axis(layer: Callable[[tf.Tensor], tf.Tensor], values: tf.Tenso
 
 
 class Attention(keras.layers.Layer):
-    """Scores of queries against the encoder's outputs, and what they select of them.
+    """Attention of queries to the encoder's outputs.
 
     Args:
-        score: how a query q is compared with an output m of the encoder:
+        score: score function of a query q and an encoder output m:
 
-            - `"luong"`: q · W m, Luong's "general";
-            - `"luong-dot"`: q · m, without weights; both need the same width;
-            - `"bahdanau"`: v · tanh(W q + U m), "additive".
+            - `"luong"`: q · W m ("general");
+            - `"luong-dot"`: q · m, which needs equal widths;
+            - `"bahdanau"`: v · tanh(W q + U m) ("additive").
 
         num_hiddens: width of the queries.
         memory_size: width of the encoder's outputs.
-        init_scale: None, or within which bounds weights begin; see `Seq2SeqEncoder`.
+        init_scale: bound of the initial weights; see `Seq2SeqEncoder`.
 
     Raises:
-        ValueError: an unknown score, or widths that have no dot product.
+        ValueError: an unknown score, or unequal widths for `"luong-dot"`.
 
     Reference: Luong, Pham and Manning, 2015; Bahdanau, Cho and Bengio, 2015.
     """
@@ -73,8 +71,8 @@ class Attention(keras.layers.Layer):
             raise ValueError(f"attention is {score!r}; give one of {', '.join(SCORES)}, or None")
         if score == "luong-dot" and num_hiddens != memory_size:
             raise ValueError(
-                f"attention 'luong-dot' compares the decoder's {num_hiddens} values with the "
-                f"encoder's {memory_size}; give both the same num_hiddens, or take 'luong'"
+                f"attention 'luong-dot' needs equal num_hiddens, not {num_hiddens} in the decoder "
+                f"and {memory_size} in the encoder; make them equal, or use 'luong'"
             )
         self.score = score
         self._sizes = num_hiddens, memory_size
@@ -100,18 +98,17 @@ class Attention(keras.layers.Layer):
             (self.query_dense, num_hiddens),
             (self.score_dense, num_hiddens),
         ):
-            # Those of `setup_memory` can have been used, and so built, before the layer is called.
+            # `setup_memory` may have built some of them already.
             if layer is not None and not layer.built:
                 layer.build((None, width))
         self.built = True
 
     def setup_memory(self, outputs: tf.Tensor, valid_length: tf.Tensor | None) -> Memory:
-        """Prepares the encoder's outputs, once for all queries.
+        """Compute the attention memory, once for all queries.
 
         Args:
-            outputs: (batch, source steps, memory_size).
-            valid_length: integers, (batch,): what lies past it gets no attention. All steps get
-                some when it is left out.
+            outputs: the encoder's, (batch, source steps, memory_size).
+            valid_length: integers, (batch,): steps from there on are masked; none if None.
         """
         outputs = tf.cast(outputs, self.compute_dtype)
         if valid_length is None:
@@ -122,23 +119,22 @@ class Attention(keras.layers.Layer):
         return Memory(keys, outputs, mask)
 
     def call(self, queries: tf.Tensor, memory: Memory) -> tuple[tf.Tensor, tf.Tensor]:
-        """Attends.
+        """Compute context vectors and attention weights.
 
         Args:
             queries: (batch, queries, num_hiddens).
             memory: of the same batch.
 
         Returns:
-            Contexts, (batch, queries, memory_size), and the weights of the memory's steps in
-            them, float32, (batch, queries, source steps). They sum to 1, or to 0 for a source
-            without a token.
+            Contexts, (batch, queries, memory_size), and attention weights, float32, (batch,
+            queries, source steps), which sum to 1, or to 0 for a source without a token.
         """
         if self.query_dense is None or self.score_dense is None:
             scores = tf.matmul(queries, memory.keys, transpose_b=True)
         else:
             sums = apply_to_last_axis(self.query_dense, queries)[:, :, None] + memory.keys[:, None]
             scores = tf.squeeze(apply_to_last_axis(self.score_dense, tf.tanh(sums)), -1)
-        # A softmax in half precision would lose the small weights; padding gets exactly none.
+        # Half precision would lose small weights; padding gets exactly 0.
         mask = tf.cast(memory.mask[:, None], tf.float32)
         scores = tf.cast(scores, tf.float32) + (mask - 1) * 1e9
         weights = tf.nn.softmax(scores) * mask

@@ -1,4 +1,4 @@
-"""Embedding and recurrent layers, which encoder and decoder have in common."""
+"""Embedding and recurrent layers: the base class of encoder and decoder."""
 
 from typing import Any
 
@@ -9,26 +9,27 @@ from keras_s2s.layers.initializers import initializer
 from keras_s2s.layers.stacked_rnn import StackedRNN
 from keras_s2s.utils.checks import check_fraction, check_ints
 
-# How many times as large as other weights those of an embedding begin.
+# Scale of an embedding's initial weights relative to those of other layers.
 EMBEDDING_SCALE = 3.0
 
 
 class EmbeddingRNN(keras.layers.Layer):
-    """Embedding and recurrent layers: what encoder and decoder have in common.
+    """Embedding and recurrent layers: the base class of encoder and decoder.
 
     Args:
         vocab_size: number of tokens.
         embed_size: width of the embedding.
         num_hiddens: width of each recurrent layer.
         num_layers: number of recurrent layers.
-        dropout: share of the values set to zero between two layers in training.
-        embed_dropout: the same of the embedding.
-        recurrent_dropout: see `StackedRNN`; so are `cell`, `residual` and `bidirectional`.
+        dropout: dropout rate between two recurrent layers.
+        embed_dropout: dropout rate of the embedding.
+        recurrent_dropout: see `StackedRNN`, like `cell`, `residual` and `bidirectional`.
         cell: `"lstm"` or `"gru"`.
         residual: whether layers from the second on add their inputs to their outputs.
-        bidirectional: whether half of the units read backwards.
-        init_scale: None, or within which bounds weights begin; see `Seq2SeqEncoder`.
-        fed_size: width of what is fed to the first layer besides the embedding.
+        bidirectional: whether half of the units of each layer read backwards.
+        init_scale: bound of the initial weights; see `Seq2SeqEncoder`.
+        feed_size: width of the inputs to the first recurrent layer besides the embedding.
+        **kwargs: of `keras.layers.Layer`.
     """
 
     def __init__(
@@ -44,7 +45,7 @@ class EmbeddingRNN(keras.layers.Layer):
         residual: bool = False,
         bidirectional: bool = False,
         init_scale: float | None = None,
-        fed_size: int = 0,
+        feed_size: int = 0,
         **kwargs: Any,
     ) -> None:
         check_ints(
@@ -53,12 +54,12 @@ class EmbeddingRNN(keras.layers.Layer):
             num_hiddens=num_hiddens,
             num_layers=num_layers,
         )
-        for name, share in (
+        for name, rate in (
             ("dropout", dropout),
             ("embed_dropout", embed_dropout),
             ("recurrent_dropout", recurrent_dropout),
         ):
-            check_fraction(name, share)
+            check_fraction(name, rate)
         super().__init__(**kwargs)
         self.vocab_size = vocab_size
         self.embed_size = embed_size
@@ -70,7 +71,7 @@ class EmbeddingRNN(keras.layers.Layer):
         self.cell = cell
         self.residual = residual
         self.init_scale = init_scale
-        self._input_size = embed_size + fed_size
+        self._input_size = embed_size + feed_size
         self.embedding = keras.layers.Embedding(
             vocab_size,
             embed_size,
@@ -82,24 +83,24 @@ class EmbeddingRNN(keras.layers.Layer):
         self.rnn = StackedRNN(
             num_hiddens,
             num_layers,
-            dropout,
-            recurrent_dropout,
-            cell,
-            residual,
-            bidirectional,
-            init_scale,
+            dropout=dropout,
+            recurrent_dropout=recurrent_dropout,
+            cell=cell,
+            residual=residual,
+            bidirectional=bidirectional,
+            init_scale=init_scale,
             dtype=self.dtype_policy,
             name="rnn",
         )
 
     def build(self, input_shape: Any = None) -> None:
-        # All sizes are known beforehand, so a model can be built before it sees data.
+        # All sizes are known at construction, so a model is built before it sees data.
         self.embedding.build((None, None))
         self.rnn.build((None, None, self._input_size))
         self.built = True
 
     def embed(self, ids: tf.Tensor, training: bool | None) -> tf.Tensor:
-        """Embeddings of ids, of any shape, with dropout in training."""
+        """Return the embeddings of ids of any shape, with dropout in training."""
         return self.embed_dropout_layer(self.embedding(ids), training=training)
 
     def get_config(self) -> dict[str, Any]:

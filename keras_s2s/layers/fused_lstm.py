@@ -1,4 +1,4 @@
-"""An LSTM layer over all steps, in two ways that are faster on a CPU than Keras's own."""
+"""An LSTM layer over all steps: two implementations faster on CPUs than `keras.layers.LSTM`."""
 
 from typing import Any, NamedTuple
 
@@ -13,23 +13,24 @@ def block_lstm(
     weights: tuple[tf.Tensor, tf.Tensor, tf.Tensor],
     num_steps: tf.Tensor,
 ) -> Tensors:
-    """All steps as one operation, forward and backward: for layers of few units.
+    """Run an LSTM layer as one operation, forward and backward: for few units.
 
-    What a step costs there is calling its operations, and here there are none to call.
+    There a step costs mostly the dispatch of its operations, which this avoids.
 
     Args:
         inputs: float32, (steps, batch, features).
         initial: `[h, c]`, each (batch, units).
         weights: kernel, recurrent kernel and bias of a `keras.layers.LSTM`.
-        num_steps: how many of the steps matter, an integer.
+        num_steps: integer scalar: number of steps to compute.
 
     Returns:
         h and c after each step, (steps, batch, units); zero from `num_steps` on.
     """
-    kernel = _gates_in_other_order(tf.concat(weights[:2], axis=0))
-    bias = _gates_in_other_order(weights[2])
+    kernel = _swap_gates(tf.concat(weights[:2], axis=0))
+    bias = _swap_gates(weights[2])
     unused_peephole = tf.zeros([initial[0].shape[-1]])
-    # Version 2 of the operation has a wrong gradient in TensorFlow 2.21.
+    # WORKAROUND(tensorflow<=2.21): `BlockLSTMV2` has a wrong gradient: it calls the kernel of V1,
+    # which has another gate order.
     _, cell, _, _, _, _, hidden = tf.raw_ops.BlockLSTM(
         seq_len_max=tf.cast(num_steps, tf.int64),
         x=inputs,
@@ -47,14 +48,14 @@ def block_lstm(
 
 
 @tf.custom_gradient
-def _gates_in_other_order(parameter: tf.Tensor) -> Any:
-    """Keras's gates are i, f, c, o; those of the operation are i, c, f, o."""
+def _swap_gates(parameter: tf.Tensor) -> Any:
+    """Convert Keras's gate order i, f, c, o to the operation's i, c, f, o."""
 
     def swap(values: tf.Tensor) -> tf.Tensor:
         gates = tf.reshape(values, (*values.shape[:-1], 4, values.shape[-1] // 4))
         return tf.reshape(tf.gather(gates, [0, 2, 1, 3], axis=-2), values.shape)
 
-    # To swap back, which the gradient needs, is to swap again.
+    # The permutation is its own inverse.
     return swap(parameter), swap
 
 
@@ -64,23 +65,23 @@ def loop_lstm(
     weights: tuple[tf.Tensor, tf.Tensor, tf.Tensor],
     recurrent_mask: tf.Tensor | None = None,
 ) -> Tensors:
-    """A loop over the steps with as little as possible inside: for layers of many units.
+    """Run an LSTM layer in a loop with as little as possible inside: for many units.
 
-    Only the product with the recurrent kernel has to wait for the step before. That of the inputs
-    is one large product before the loop, and the gradients of both kernels are one each after the
-    loop that goes back, instead of a sum of many. Products are made in the type of the inputs,
-    which may be a half precision one; all the rest is float32.
+    Only the product with the recurrent kernel depends on the step before. The input projection is
+    one large product before the loop, and the gradient of each kernel one after the backward
+    loop, instead of a sum over steps. Matrix products have the dtype of the inputs, which may be
+    half precision; the rest is float32.
 
     Args:
         inputs: (steps, batch, features).
         initial: `[h, c]`, each (batch, units).
         weights: kernel, recurrent kernel and bias of a `keras.layers.LSTM`.
-        recurrent_mask: (batch, units), what h is multiplied with on its way to the next step.
+        recurrent_mask: (batch, units): dropout mask of h between steps.
 
     Returns:
         h and c after each step, float32, (steps, batch, units).
     """
-    kind = inputs.dtype
+    dtype = inputs.dtype
     mask = None if recurrent_mask is None else tf.cast(recurrent_mask, tf.float32)
 
     @tf.custom_gradient
@@ -89,71 +90,75 @@ def loop_lstm(
         kernel: tf.Tensor,
         recurrent_kernel: tf.Tensor,
         bias: tf.Tensor,
-        first_hidden: tf.Tensor,
-        first_cell: tf.Tensor,
+        initial_hidden: tf.Tensor,
+        initial_cell: tf.Tensor,
     ) -> Any:
         steps, batch = tf.shape(inputs)[0], tf.shape(inputs)[1]
-        projected = _product(_flat(inputs), kernel, kind)
-        projected = tf.nn.bias_add(projected, tf.cast(bias, kind))
+        projected = _product(_flatten_steps(inputs), kernel, dtype)
+        projected = tf.nn.bias_add(projected, tf.cast(bias, dtype))
         projected = tf.reshape(projected, (steps, batch, projected.shape[1]))
-        # Half of the rows after the other: one half computes while the other waits for memory or
-        # for a thread.
+        # Two half-batches overlap compute with memory and thread latency.
         half = (batch + 1) // 2
-        strands = slice(0, half), slice(half, batch)
-        walks = [
-            _forward(projected, recurrent_kernel, (first_hidden, first_cell), mask, rows)
-            for rows in strands
+        row_halves = slice(0, half), slice(half, batch)
+        activations = [
+            _forward(projected, recurrent_kernel, (initial_hidden, initial_cell), mask, rows)
+            for rows in row_halves
         ]
-        hiddens = tf.concat([walk.hiddens.stack() for walk in walks], axis=1)
-        cells = tf.concat([walk.cells.stack() for walk in walks], axis=1)[1:]
+        hiddens = tf.concat([each.hiddens.stack() for each in activations], axis=1)
+        cells = tf.concat([each.cells.stack() for each in activations], axis=1)[1:]
 
-        def gradient(hiddens_gradient: tf.Tensor, cells_gradient: tf.Tensor) -> Any:
-            # Turned once: a product with few rows takes three times as long when it has to turn
-            # the other matrix each time.
-            turned_kernel = tf.transpose(tf.cast(recurrent_kernel, kind))
-            of_strands = [
-                _backward(walk, (hiddens_gradient, cells_gradient), turned_kernel, mask, rows)
-                for walk, rows in zip(walks, strands, strict=True)
+        def gradient(hidden_gradients: tf.Tensor, cell_gradients: tf.Tensor) -> Any:
+            # Transposed once: with few rows, a product that transposes its other operand takes
+            # three times as long.
+            kernel_transposed = tf.transpose(tf.cast(recurrent_kernel, dtype))
+            output_gradients = hidden_gradients, cell_gradients
+            halves = [
+                _backward(each, output_gradients, kernel_transposed, mask, rows)
+                for each, rows in zip(activations, row_halves, strict=True)
             ]
-            into_gates, *of_state = zip(*of_strands, strict=True)
-            into_gates = _flat(tf.concat(into_gates, axis=1))
-            hiddens_before = tf.concat([first_hidden[None], hiddens[:-1]], axis=0)
+            gate_gradients, *state_gradients = zip(*halves, strict=True)
+            gate_gradients = _flatten_steps(tf.concat(gate_gradients, axis=1))
+            previous_hiddens = tf.concat([initial_hidden[None], hiddens[:-1]], axis=0)
             if mask is not None:
-                hiddens_before *= mask
+                previous_hiddens *= mask
 
-            def of_kernel(values: tf.Tensor, kernel: tf.Tensor) -> tf.Tensor:
-                product = _product(_flat(values), into_gates, kind, transpose_a=True)
+            def kernel_gradient(values: tf.Tensor, kernel: tf.Tensor) -> tf.Tensor:
+                values = _flatten_steps(values)
+                product = _product(values, gate_gradients, dtype, transpose_a=True)
                 return tf.cast(product, kernel.dtype)
 
-            of_inputs = _gradient_of_rows(into_gates, tf.cast(kernel, kind))
+            input_gradients = _input_gradients(gate_gradients, tf.cast(kernel, dtype))
             return (
-                tf.reshape(of_inputs, tf.shape(inputs)),
-                of_kernel(inputs, kernel),
-                of_kernel(hiddens_before, recurrent_kernel),
-                tf.cast(tf.reduce_sum(tf.cast(into_gates, tf.float32), axis=0), bias.dtype),
-                *(tf.concat(parts, axis=0) for parts in of_state),
+                tf.reshape(input_gradients, tf.shape(inputs)),
+                kernel_gradient(inputs, kernel),
+                kernel_gradient(previous_hiddens, recurrent_kernel),
+                tf.cast(tf.reduce_sum(tf.cast(gate_gradients, tf.float32), axis=0), bias.dtype),
+                *(tf.concat(gradients, axis=0) for gradients in state_gradients),
             )
 
         return (hiddens, cells), gradient
 
-    first_hidden, first_cell = (tf.cast(part, tf.float32) for part in initial)
-    return run(inputs, *weights, first_hidden, first_cell)
+    initial_hidden, initial_cell = (tf.cast(value, tf.float32) for value in initial)
+    return run(inputs, *weights, initial_hidden, initial_cell)
 
 
 def next_state(gates: tf.Tensor, cell: tf.Tensor) -> Tensors:
-    """The next h and c of an LSTM, (rows, units).
+    """Return the next h and c of an LSTM, (rows, units).
 
     Args:
-        gates: (rows, 4 * units): what its gates i, f, c and o are functions of.
-        cell: the c before.
+        gates: (rows, 4 * units): pre-activations of the gates i, f, c and o.
+        cell: the previous c.
     """
     i, f, g, o = tf.split(gates, 4, axis=1)
     cell = tf.sigmoid(f) * cell + tf.sigmoid(i) * tf.tanh(g)
     return tf.sigmoid(o) * tf.tanh(cell), cell
 
 
-class _Walk(NamedTuple):
-    """What each step of some rows leaves for the way back, (rows, units); `cells` the first too."""
+class _Activations(NamedTuple):
+    """Values of the forward pass that the backward pass needs, (rows, units) per step.
+
+    `cells` has one element more: the initial c comes first.
+    """
 
     hiddens: tf.TensorArray
     cells: tf.TensorArray
@@ -166,116 +171,116 @@ def _forward(
     initial: Tensors,
     mask: tf.Tensor | None,
     rows: slice,
-) -> _Walk:
-    """Some rows of a batch through all steps, given their inputs' share of the gates."""
+) -> _Activations:
+    """Run some rows of a batch through all steps, given their projected inputs."""
     steps, units = tf.shape(projected)[0], recurrent_kernel.shape[0]
-    kind = projected.dtype
-    first_hidden, first_cell = (part[rows] for part in initial)
+    dtype = projected.dtype
+    initial_hidden, initial_cell = (value[rows] for value in initial)
 
     def array(size: tf.Tensor) -> tf.TensorArray:
         return tf.TensorArray(tf.float32, size, element_shape=(None, units), clear_after_read=False)
 
-    def advance(step: tf.Tensor, hidden: tf.Tensor, cell: tf.Tensor, walk: _Walk) -> Any:
-        given = hidden if mask is None else hidden * mask[rows]
-        # Reading a step and its rows copies nothing.
+    def body(step: tf.Tensor, hidden: tf.Tensor, cell: tf.Tensor, written: _Activations) -> Any:
+        masked_hidden = hidden if mask is None else hidden * mask[rows]
+        # Slicing a step and then its rows copies nothing.
         gates = tf.cast(projected[step][rows], tf.float32) + tf.cast(
-            _product(given, recurrent_kernel, kind), tf.float32
+            _product(masked_hidden, recurrent_kernel, dtype), tf.float32
         )
         i, f, g, o = tf.split(gates, 4, axis=1)
         i, f, g, o = tf.sigmoid(i), tf.sigmoid(f), tf.tanh(g), tf.sigmoid(o)
         cell = f * cell + i * g
         hidden = o * tf.tanh(cell)
-        for part in (hidden, cell):
-            part.set_shape(first_hidden.shape)  # where it is known, it is not inferred
-        written = _Walk(
-            walk.hiddens.write(step, hidden),
-            walk.cells.write(step + 1, cell),
-            tuple(
-                part.write(step, gate) for part, gate in zip(walk.gates, (i, f, g, o), strict=True)
-            ),
+        for value in (hidden, cell):
+            value.set_shape(initial_hidden.shape)  # not inferred where the batch size is static
+        gate_arrays = zip(written.gates, (i, f, g, o), strict=True)
+        written = _Activations(
+            written.hiddens.write(step, hidden),
+            written.cells.write(step + 1, cell),
+            tuple(array.write(step, gate) for array, gate in gate_arrays),
         )
         return step + 1, hidden, cell, written
 
-    walk = _Walk(
+    activations = _Activations(
         array(steps),
-        array(steps + 1).write(0, first_cell),
+        array(steps + 1).write(0, initial_cell),
         tuple(array(steps) for _ in "ifgo"),
     )
-    *_, walk = tf.while_loop(
-        lambda step, *_: step < steps, advance, (0, first_hidden, first_cell, walk)
+    *_, activations = tf.while_loop(
+        lambda step, *_: step < steps, body, (0, initial_hidden, initial_cell, activations)
     )
-    return walk
+    return activations
 
 
 def _backward(
-    walk: _Walk,
-    gradients: Tensors,
-    turned_kernel: tf.Tensor,
+    activations: _Activations,
+    output_gradients: Tensors,
+    kernel_transposed: tf.Tensor,
     mask: tf.Tensor | None,
     rows: slice,
 ) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor]:
-    """The same rows back: the gradients of the gates of all steps, and of the first h and c."""
-    hiddens_gradient, cells_gradient = gradients
-    steps = tf.shape(hiddens_gradient)[0]
-    kind = turned_kernel.dtype
+    """Return the gradients of the gates of all steps and of the initial h and c, for some rows."""
+    hidden_gradients, cell_gradients = output_gradients
+    steps = tf.shape(hidden_gradients)[0]
+    dtype = kernel_transposed.dtype
 
-    def go_back(
+    def body(
         step: tf.Tensor, hidden_gradient: tf.Tensor, cell_gradient: tf.Tensor, written: Any
     ) -> Any:
-        i, f, g, o = (part.read(step) for part in walk.gates)
-        # To compute this again takes less time than to keep it.
-        before, squashed = walk.cells.read(step), tf.tanh(walk.cells.read(step + 1))
-        hidden_gradient += hiddens_gradient[step][rows]
-        cell_gradient += cells_gradient[step][rows]
-        # Operations that do several steps of arithmetic at once: in a loop the number of
-        # operations counts as much as what they compute.
-        cell_gradient += tf.raw_ops.TanhGrad(y=squashed, dy=hidden_gradient * o)
-        into_gates = tf.concat(
+        i, f, g, o = (array.read(step) for array in activations.gates)
+        # Recomputing the tanh is faster than storing it.
+        previous_cell = activations.cells.read(step)
+        cell_tanh = tf.tanh(activations.cells.read(step + 1))
+        hidden_gradient += hidden_gradients[step][rows]
+        cell_gradient += cell_gradients[step][rows]
+        # Fused gradient operations: in a loop the number of operations matters as much as their
+        # arithmetic.
+        cell_gradient += tf.raw_ops.TanhGrad(y=cell_tanh, dy=hidden_gradient * o)
+        gate_gradients = tf.concat(
             [
                 tf.raw_ops.SigmoidGrad(y=i, dy=cell_gradient * g),
-                tf.raw_ops.SigmoidGrad(y=f, dy=cell_gradient * before),
+                tf.raw_ops.SigmoidGrad(y=f, dy=cell_gradient * previous_cell),
                 tf.raw_ops.TanhGrad(y=g, dy=cell_gradient * i),
-                tf.raw_ops.SigmoidGrad(y=o, dy=hidden_gradient * squashed),
+                tf.raw_ops.SigmoidGrad(y=o, dy=hidden_gradient * cell_tanh),
             ],
             axis=1,
         )
-        into_gates = tf.cast(into_gates, kind)
-        hidden_gradient = tf.cast(tf.matmul(into_gates, turned_kernel), tf.float32)
+        gate_gradients = tf.cast(gate_gradients, dtype)
+        hidden_gradient = tf.cast(tf.matmul(gate_gradients, kernel_transposed), tf.float32)
         if mask is not None:
             hidden_gradient *= mask[rows]
         cell_gradient *= f
-        for part in (hidden_gradient, cell_gradient):
-            part.set_shape(zeros.shape)
-        return step - 1, hidden_gradient, cell_gradient, written.write(step, into_gates)
+        for value in (hidden_gradient, cell_gradient):
+            value.set_shape(zeros.shape)
+        return step - 1, hidden_gradient, cell_gradient, written.write(step, gate_gradients)
 
-    zeros = tf.zeros_like(walk.cells.read(0))
-    written = tf.TensorArray(kind, steps, element_shape=(None, turned_kernel.shape[0]))
+    zeros = tf.zeros_like(activations.cells.read(0))
+    written = tf.TensorArray(dtype, steps, element_shape=(None, kernel_transposed.shape[0]))
     _, hidden_gradient, cell_gradient, written = tf.while_loop(
-        lambda step, *_: step >= 0, go_back, (steps - 1, zeros, zeros, written)
+        lambda step, *_: step >= 0, body, (steps - 1, zeros, zeros, written)
     )
     return written.stack(), hidden_gradient, cell_gradient
 
 
-def _product(left: tf.Tensor, right: tf.Tensor, kind: tf.DType, **options: bool) -> tf.Tensor:
-    return tf.matmul(tf.cast(left, kind), tf.cast(right, kind), **options)
+def _product(left: tf.Tensor, right: tf.Tensor, dtype: tf.DType, **options: bool) -> tf.Tensor:
+    return tf.matmul(tf.cast(left, dtype), tf.cast(right, dtype), **options)
 
 
-def _gradient_of_rows(of_product: tf.Tensor, kernel: tf.Tensor) -> tf.Tensor:
-    """The gradient of the rows that a kernel was multiplied with, given that of the product.
+def _input_gradients(product_gradients: tf.Tensor, kernel: tf.Tensor) -> tf.Tensor:
+    """Return the gradient of the rows that a kernel was multiplied with.
 
-    In float32 a product that has to turn the kernel as it goes takes up to a third longer than
-    turning it first. In half precision it is the other way round.
+    In float32 a product that transposes the kernel takes up to a third longer than transposing
+    it first; in half precision it is the other way round.
     """
     if kernel.dtype != tf.float32:
-        return tf.matmul(of_product, kernel, transpose_b=True)
+        return tf.matmul(product_gradients, kernel, transpose_b=True)
     features, columns = kernel.shape
-    # By gates, in three dimensions: a plain transposition is what TensorFlow's optimizer of graphs
-    # would put back into the product.
-    turned = tf.transpose(tf.reshape(kernel, (features, 4, columns // 4)), (1, 2, 0))
-    return tf.matmul(of_product, tf.reshape(turned, (columns, features)))
+    # WORKAROUND(tensorflow<=2.21): Grappler folds a plain transpose back into the product; it
+    # does not fold one of three dimensions.
+    transposed = tf.transpose(tf.reshape(kernel, (features, 4, columns // 4)), (1, 2, 0))
+    return tf.matmul(product_gradients, tf.reshape(transposed, (columns, features)))
 
 
-def _flat(values: tf.Tensor) -> tf.Tensor:
-    """(steps, batch, n) to (steps * batch, n)."""
+def _flatten_steps(values: tf.Tensor) -> tf.Tensor:
+    """Reshape (steps, batch, n) to (steps * batch, n)."""
     shape = tf.shape(values)
     return tf.reshape(values, (shape[0] * shape[1], values.shape[2]))

@@ -4,7 +4,7 @@ import keras
 
 
 def initializer(init_scale: float | None) -> keras.initializers.Initializer:
-    """Where weights begin: Glorot's way, as the chapter's, or evenly within a scale."""
+    """Return Glorot uniform, as the chapter uses, or uniform on [-init_scale, init_scale]."""
     if init_scale is None:
         return keras.initializers.GlorotUniform()
     return keras.initializers.RandomUniform(-init_scale, init_scale)

@@ -1,4 +1,4 @@
-"""An LSTM layer over sentences of unequal lengths without their padding, for all but training."""
+"""An LSTM layer over sentences of unequal lengths that skips padding, for inference."""
 
 from typing import NamedTuple
 
@@ -7,38 +7,39 @@ import tensorflow as tf
 from keras_s2s.layers.fused_lstm import next_state
 
 
-class _Packing(NamedTuple):
-    """Where the tokens of a batch are when they stand step by step, the longest sentences first.
+class _PackedSequence(NamedTuple):
+    """Index of the tokens of a batch, ordered by step and then by descending sentence length.
 
-    So packed, the rows that a step works on are the first ones of the step before.
+    In that order the rows of a step are the first rows of the step before.
 
     Attributes:
         order: int32, (batch,): the sentences, longest first.
-        counts: int32, (steps,): how many of them have a token at each step.
-        tokens: int32, (tokens,): where each token comes from among all of (steps * batch).
-        places: int32, (steps, batch): where each of these has gone; at padding, where the
-            sentence's last token has.
+        batch_sizes: int32, (steps,): the number of sentences with a token at each step.
+        gather_indices: int32, (tokens,): position of each packed token in the flattened (steps *
+            batch).
+        scatter_indices: int32, (steps, batch): the packed position of each token; at padding,
+            that of the sentence's last token.
     """
 
     order: tf.Tensor
-    counts: tf.Tensor
-    tokens: tf.Tensor
-    places: tf.Tensor
+    batch_sizes: tf.Tensor
+    gather_indices: tf.Tensor
+    scatter_indices: tf.Tensor
 
 
-def _pack(valid_length: tf.Tensor, steps: tf.Tensor) -> _Packing:
-    # A sentence without a token counts as one with one, so that there is something to look at.
+def _pack(valid_length: tf.Tensor, steps: tf.Tensor) -> _PackedSequence:
+    # An empty sentence counts as one of length 1, so that padding has a token to point to.
     lengths = tf.maximum(valid_length, 1)
     order = tf.argsort(lengths, direction="DESCENDING", stable=True)
     valid = tf.range(steps)[:, None] < tf.gather(lengths, order)
-    counts = tf.math.count_nonzero(valid, axis=1, dtype=tf.int32)
-    before = tf.cumsum(counts, exclusive=True)
+    batch_sizes = tf.math.count_nonzero(valid, axis=1, dtype=tf.int32)
+    offsets = tf.cumsum(batch_sizes, exclusive=True)
     step, row = tf.unstack(tf.cast(tf.where(valid), tf.int32), axis=1)
-    return _Packing(
+    return _PackedSequence(
         order,
-        counts,
+        batch_sizes,
         step * tf.size(order) + tf.gather(order, row),
-        tf.gather(before, tf.minimum(tf.range(steps)[:, None], lengths - 1)) + tf.argsort(order),
+        tf.gather(offsets, tf.minimum(tf.range(steps)[:, None], lengths - 1)) + tf.argsort(order),
     )
 
 
@@ -48,11 +49,11 @@ def packed_lstm(
     weights: tuple[tf.Tensor, tf.Tensor, tf.Tensor],
     valid_length: tf.Tensor,
 ) -> tuple[tf.Tensor, tf.Tensor]:
-    """A loop over the steps in which sentences that have ended take no more part.
+    """Run an LSTM layer in a loop over the steps, without the sentences that have ended.
 
-    In a batch as it comes half of the steps are padding, and what is padded costs as much as what
-    is not. Products are made in the type of the inputs, which may be a half precision one; all the
-    rest is float32. Its gradient, made by TensorFlow, is slow; see `loop_lstm`.
+    In unsorted batches half of the steps are padding, which costs as much as tokens do. Matrix
+    products have the dtype of the inputs, which may be half precision; the rest is float32. The
+    gradient, TensorFlow's own, is slow; see `loop_lstm` for training.
 
     Args:
         inputs: (steps, batch, features).
@@ -61,45 +62,44 @@ def packed_lstm(
         valid_length: int32, (batch,): the steps from here on are padding.
 
     Returns:
-        h and c after each step, float32, (steps, batch, units), without meaning at padding.
+        h and c after each step, float32, (steps, batch, units), undefined at padding.
     """
-    kind = inputs.dtype
-    kernel, recurrent_kernel = (tf.cast(weight, kind) for weight in weights[:2])
+    dtype = inputs.dtype
+    kernel, recurrent_kernel = (tf.cast(weight, dtype) for weight in weights[:2])
     units = recurrent_kernel.shape[0]
     steps = tf.shape(inputs)[0]
     packing = _pack(valid_length, steps)
 
     def product(left: tf.Tensor, right: tf.Tensor) -> tf.Tensor:
-        return tf.cast(tf.matmul(tf.cast(left, kind), right), tf.float32)
+        return tf.cast(tf.matmul(tf.cast(left, dtype), right), tf.float32)
 
     def array(size: int) -> tf.TensorArray:
         return tf.TensorArray(tf.float32, steps, element_shape=(None, size), infer_shape=False)
 
-    packed = tf.gather(tf.reshape(inputs, (-1, inputs.shape[2])), packing.tokens)
+    packed = tf.gather(tf.reshape(inputs, (-1, inputs.shape[2])), packing.gather_indices)
     projected = product(packed, kernel) + tf.cast(weights[2], tf.float32)
-    projected = array(4 * units).split(projected, packing.counts)
+    projected = array(4 * units).split(projected, packing.batch_sizes)
 
-    def take_a_step(
+    def body(
         step: tf.Tensor,
         hidden: tf.Tensor,
         cell: tf.Tensor,
         hiddens: tf.TensorArray,
         cells: tf.TensorArray,
     ) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor, tf.TensorArray, tf.TensorArray]:
-        of_inputs = projected.read(step)
-        rows = tf.shape(of_inputs)[0]
-        gates = of_inputs + product(hidden[:rows], recurrent_kernel)
+        input_gates = projected.read(step)
+        rows = tf.shape(input_gates)[0]
+        gates = input_gates + product(hidden[:rows], recurrent_kernel)
         hidden, cell = next_state(gates, cell[:rows])
         return step + 1, hidden, cell, hiddens.write(step, hidden), cells.write(step, cell)
 
-    first_hidden, first_cell = (
-        tf.gather(tf.cast(part, tf.float32), packing.order) for part in initial
-    )
-    some = tf.TensorShape((None, units))
+    hidden, cell = (tf.gather(tf.cast(value, tf.float32), packing.order) for value in initial)
+    rows_shape = tf.TensorShape((None, units))
     *_, hiddens, cells = tf.while_loop(
         lambda step, *_: step < steps,
-        take_a_step,
-        (0, first_hidden, first_cell, array(units), array(units)),
-        shape_invariants=(tf.TensorShape(()), some, some, None, None),
+        body,
+        (0, hidden, cell, array(units), array(units)),
+        shape_invariants=(tf.TensorShape(()), rows_shape, rows_shape, None, None),
     )
-    return tf.gather(hiddens.concat(), packing.places), tf.gather(cells.concat(), packing.places)
+    indices = packing.scatter_indices
+    return tf.gather(hiddens.concat(), indices), tf.gather(cells.concat(), indices)

@@ -1,4 +1,4 @@
-"""The encoder: a sentence to a state."""
+"""The encoder: from source tokens to a state."""
 
 from typing import Any
 
@@ -14,25 +14,27 @@ class Seq2SeqEncoder(EmbeddingRNN):
     """Embedding and multi-layer LSTM or GRU.
 
     The state is that of each row's last valid step, so a sentence has the same state alone,
-    padded further, or in a batch with longer ones. (The chapter's encoder reads the padding too.)
+    with more padding, or in a batch with longer ones. (The chapter's encoder reads the padding.)
 
     Args:
         vocab_size: number of source tokens.
         embed_size: width of the embedding.
         num_hiddens: width of each recurrent layer.
         num_layers: number of recurrent layers.
-        dropout: share of the values set to zero between two layers in training.
+        dropout: dropout rate between two recurrent layers.
         bidirectional: whether half of the units of each layer read the sentence backwards
             (Schuster and Paliwal, 1997). Outputs and state keep their widths: the second half of
             each is that of the backward units.
-        **kwargs: `embed_dropout`, the same for the embedding; `recurrent_dropout`, for what a
-            layer hands from step to step, with one mask for a whole sentence (Gal and Ghahramani,
-            2016); `cell`, `"lstm"` or `"gru"`; `residual`, whether each layer from the second on
-            adds its inputs to its outputs (Wu et al., 2016); `init_scale`, None to begin as the
-            chapter does, with Glorot's weights, or s for weights that are drawn evenly from -s to
-            s, those of embeddings from -3s to 3s (with 0.1 to 0.2, models of some hundred units
-            learn in a third of the steps what they learn with Glorot's); those of
-            `keras.layers.Layer`.
+        embed_dropout: dropout rate of the embedding.
+        recurrent_dropout: dropout rate of the hidden state between steps, with one mask per
+            sentence ("variational dropout", Gal and Ghahramani, 2016).
+        cell: `"lstm"` or `"gru"`.
+        residual: whether each layer from the second on adds its inputs to its outputs (Wu et
+            al., 2016).
+        init_scale: None for Glorot uniform initial weights, as in the chapter, or s for uniform
+            ones on [-s, s], and on [-3s, 3s] for embeddings. With 0.1 to 0.2, models of some
+            hundred units need a third of the steps that they need with Glorot's.
+        **kwargs: of `keras.layers.Layer`.
 
     Raises:
         ValueError: an unknown cell, or an odd number of units for two directions.
@@ -56,6 +58,12 @@ class Seq2SeqEncoder(EmbeddingRNN):
         num_layers: int,
         dropout: float = 0.0,
         bidirectional: bool = False,
+        *,
+        embed_dropout: float = 0.0,
+        recurrent_dropout: float = 0.0,
+        cell: str = "lstm",
+        residual: bool = False,
+        init_scale: float | None = None,
         **kwargs: Any,
     ) -> None:
         super().__init__(
@@ -63,8 +71,13 @@ class Seq2SeqEncoder(EmbeddingRNN):
             embed_size,
             num_hiddens,
             num_layers,
-            dropout,
+            dropout=dropout,
+            embed_dropout=embed_dropout,
+            recurrent_dropout=recurrent_dropout,
+            cell=cell,
+            residual=residual,
             bidirectional=bidirectional,
+            init_scale=init_scale,
             **kwargs,
         )
         self.bidirectional = bidirectional
@@ -75,18 +88,18 @@ class Seq2SeqEncoder(EmbeddingRNN):
         valid_length: tf.Tensor | None = None,
         training: bool | None = None,
     ) -> tuple[tf.Tensor, State]:
-        """Encodes a batch.
+        """Encode a batch.
 
         Args:
-            source_ids: integer tensor, shape (batch, steps).
-            valid_length: integer tensor, shape (batch,): the steps from this position on are
-                padding; 0 is allowed. All steps count when it is left out.
+            source_ids: integers, (batch, steps).
+            valid_length: integers, (batch,): the steps from this position on are padding; 0 is
+                allowed. None if there is no padding.
             training: whether dropout is active.
 
         Returns:
-            The last layer's outputs, float, shape (batch, steps, num_hiddens), and the state,
-            `[h, c]` or, with GRU cells, `[h]`, each (num_layers, batch, num_hiddens). Outputs at
-            padding have no meaning.
+            The last layer's outputs, float, (batch, steps, num_hiddens), undefined at padding,
+            and the state, `[h, c]` or, with GRU cells, `[h]`, each (num_layers, batch,
+            num_hiddens).
         """
         embedded = self.embed(tf.transpose(source_ids), training)
         outputs, state = self.rnn(embedded, valid_length=valid_length, training=training)

@@ -1,4 +1,4 @@
-"""The recurrent layers that the encoder and the decoder share."""
+"""The recurrent layers of encoder and decoder."""
 
 from typing import Any
 
@@ -11,37 +11,40 @@ from keras_s2s.layers.packed_lstm import packed_lstm
 
 # [h, c] of LSTM layers, [h] of GRU layers, each (num_layers, batch, num_hiddens).
 State = list[tf.Tensor]
+# Dropout masks of a layer's inputs and of its state; None where nothing is dropped.
+LayerMasks = tuple[tf.Tensor | None, tf.Tensor | None]
 
+# The number of state tensors of each cell.
 CELLS = {"lstm": 2, "gru": 1}
-# From so many units on a loop over the steps is faster than one operation for all of them.
+# LSTM layers with fewer units are faster as one operation than in a loop over the steps.
 BLOCK_LSTM_MAX_UNITS = 128
 
 
 class StackedRNN(keras.layers.Layer):
-    """Recurrent layers on top of each other, with the chapter's state.
+    """Stacked recurrent layers, with the chapter's state.
 
     Args:
         num_hiddens: width of every layer.
-        num_layers: how many.
-        dropout: share of the outputs set to zero between two layers in training (not after the
-            last one), as the chapter's `rnn.LSTM` does.
-        recurrent_dropout: share of the values that a layer hands from step to step set to zero in
-            training, the same ones in all steps of a row ("variational dropout", Gal and
-            Ghahramani, 2016).
+        num_layers: number of layers.
+        dropout: dropout rate between two layers (not after the last one), as in the chapter's
+            `rnn.LSTM`.
+        recurrent_dropout: dropout rate of the hidden state between steps, with the same mask in
+            all steps of a row ("variational dropout", Gal and Ghahramani, 2016).
         cell: `"lstm"` or `"gru"`.
-        residual: whether each layer but the first adds what it is given to what it puts out.
-        bidirectional: whether half of the units of each layer read from the end to the beginning.
-            Of the outputs and of the state, the second half is theirs.
-        init_scale: None, or within which bounds kernels begin; see `Seq2SeqEncoder`.
+        residual: whether each layer but the first adds its inputs to its outputs.
+        bidirectional: whether half of the units of each layer read backwards. Theirs is the
+            second half of outputs and state.
+        init_scale: bound of the initial kernels; see `Seq2SeqEncoder`.
+        **kwargs: of `keras.layers.Layer`.
 
-    The weights are those of `keras.layers.LSTM` or `keras.layers.GRU`, initialised as the chapter
-    does: Glorot ("Xavier") uniform for both kernels and zero for all biases, that of the forget
-    gate too.
+    The weights are those of `keras.layers.LSTM` or `keras.layers.GRU`, initialized as in the
+    chapter: Glorot ("Xavier") uniform for both kernels and zero for all biases, including that
+    of the forget gate.
 
     Attributes:
-        fused: whether LSTM layers run in ways that are faster on a CPU than `keras.layers.LSTM`.
-            XLA does not know all of their operations: set this to false where `jit_compile` is
-            used.
+        fused: whether LSTM layers use implementations that are faster on CPUs than
+            `keras.layers.LSTM`. XLA lacks some of their operations: set this to false with
+            `jit_compile`.
     """
 
     def __init__(
@@ -71,9 +74,9 @@ class StackedRNN(keras.layers.Layer):
         self.bidirectional = bidirectional
         self.init_scale = init_scale
         self.fused = True
-        self.forward_layers = [self._layer(f"{cell}_{index}") for index in range(num_layers)]
+        self.forward_layers = [self._make_layer(f"{cell}_{index}") for index in range(num_layers)]
         self.backward_layers = (
-            [self._layer(f"backward_{cell}_{index}") for index in range(num_layers)]
+            [self._make_layer(f"backward_{cell}_{index}") for index in range(num_layers)]
             if bidirectional
             else []
         )
@@ -82,14 +85,15 @@ class StackedRNN(keras.layers.Layer):
             recurrent_dropout, dtype=self.dtype_policy
         )
 
-    def _layer(self, name: str) -> keras.layers.Layer:
+    def _make_layer(self, name: str) -> keras.layers.Layer:
         options: dict[str, Any] = {
             "kernel_initializer": initializer(self.init_scale),
             "recurrent_initializer": initializer(self.init_scale),
             "return_sequences": True,
             "return_state": True,
             "recurrent_dropout": self.recurrent_dropout,
-            # cuDNN refuses rows of length zero, and a graph traced with it loads on no CPU.
+            # WORKAROUND(keras<=3.15.1): its cuDNN LSTM asserts that no row has length 0, and a
+            # graph traced with it loads on no CPU.
             "use_cudnn": False,
             "dtype": self.dtype_policy,
             "name": name,
@@ -99,14 +103,16 @@ class StackedRNN(keras.layers.Layer):
             layer = keras.layers.LSTM(units, unit_forget_bias=False, **options)
         else:
             layer = keras.layers.GRU(units, **options)
-        layer.cell.implementation = 2  # also with dropout, for all that is no training
+        # WORKAROUND(keras<=3.15.1): recurrent dropout selects the slower implementation 1 at
+        # construction, also for inference; `_run_keras` selects it where it is needed.
+        layer.cell.implementation = 2
         return layer
 
     def build(self, input_shape: tuple[int | None, ...]) -> None:
         features = input_shape[-1]
         for index, layer in enumerate(self.forward_layers):
-            for each in (layer, *self.backward_layers[index : index + 1]):
-                each.build((None, None, features))
+            for direction in (layer, *self.backward_layers[index : index + 1]):
+                direction.build((None, None, features))
             features = self.num_hiddens
         self.built = True
 
@@ -117,21 +123,21 @@ class StackedRNN(keras.layers.Layer):
         valid_length: tf.Tensor | None = None,
         training: bool | None = None,
     ) -> tuple[tf.Tensor, State]:
-        """Runs over all steps.
+        """Run over all steps.
 
-        Steps come first here, as the loop over them wants it: to turn what goes in and out of
-        every layer costs a small model a sixth of its time.
+        Tensors are time-major: transposing the inputs and outputs of every layer costs a small
+        model a sixth of its time.
 
         Args:
             inputs: (steps, batch, features).
-            state: `[h, c]` or, of GRU layers, `[h]`, each (num_layers, batch, num_hiddens); zeros
-                when left out.
+            state: `[h, c]` or, with GRU layers, `[h]`, each (num_layers, batch, num_hiddens);
+                zeros if None.
             valid_length: integers, (batch,): a row's state is that of its last valid step, or the
-                one it began with when it has none. All steps are valid when it is left out.
+                initial one if it has none. All steps are valid if None.
             training: whether dropout is active.
 
         Returns:
-            The last layer's outputs, (steps, batch, num_hiddens), without meaning past the valid
+            The last layer's outputs, (steps, batch, num_hiddens), undefined past the valid
             length, and the state.
         """
         inputs = tf.cast(inputs, self.compute_dtype)
@@ -143,17 +149,19 @@ class StackedRNN(keras.layers.Layer):
             valid_length = tf.fill([batch], steps)
         valid_length = tf.cast(valid_length, tf.int32)
         outputs, final = inputs, []
-        # All at once: each index would have a gradient of its own as large as the whole.
-        layers = zip(*(tf.unstack(part, len(self.forward_layers)) for part in state), strict=True)
-        for index, parts in enumerate(layers):
-            given = outputs
+        # `unstack` rather than indexing, whose gradients are each as large as the whole state.
+        unstacked = (tf.unstack(values, len(self.forward_layers)) for values in state)
+        for index, layer_state in enumerate(zip(*unstacked, strict=True)):
+            layer_inputs = outputs
             if index:
-                given = self.dropout_layer(given, training=training)
-            initial = [tf.cast(part, inputs.dtype) for part in parts]
-            put_out, last = self._run_layer(index, given, initial, valid_length, training)
-            outputs = put_out + outputs if index and self.residual else put_out
+                layer_inputs = self.dropout_layer(layer_inputs, training=training)
+            initial = [tf.cast(value, inputs.dtype) for value in layer_state]
+            layer_outputs, last = self._run_layer(
+                index, layer_inputs, initial, valid_length, training
+            )
+            outputs = layer_outputs + outputs if index and self.residual else layer_outputs
             final.append(last)
-        return outputs, [tf.stack(parts) for parts in zip(*final, strict=True)]
+        return outputs, [tf.stack(values) for values in zip(*final, strict=True)]
 
     def _run_layer(
         self,
@@ -163,25 +171,25 @@ class StackedRNN(keras.layers.Layer):
         valid_length: tf.Tensor,
         training: bool | None,
     ) -> tuple[tf.Tensor, State]:
-        """One layer over all steps, in both directions where there are two."""
+        """Run one layer over all steps, in one or both directions."""
         run = self._run_fused if self.cell == "lstm" and self.fused else self._run_keras
         forward = self.forward_layers[index]
         if not self.bidirectional:
             return run(forward, inputs, initial, valid_length, training)
 
-        def turned(values: tf.Tensor) -> tf.Tensor:
-            # Padding stays where it is.
+        def reverse(values: tf.Tensor) -> tf.Tensor:
+            # Padding stays in place.
             return tf.reverse_sequence(values, valid_length, seq_axis=0, batch_axis=1)
 
-        first, second = zip(*(tf.split(part, 2, axis=-1) for part in initial), strict=True)
-        outputs, final = run(forward, inputs, list(first), valid_length, training)
-        back_outputs, back_final = run(
-            self.backward_layers[index], turned(inputs), list(second), valid_length, training
+        halves = (tf.split(value, 2, axis=-1) for value in initial)
+        forward_initial, backward_initial = map(list, zip(*halves, strict=True))
+        outputs, final = run(forward, inputs, forward_initial, valid_length, training)
+        backward_outputs, backward_final = run(
+            self.backward_layers[index], reverse(inputs), backward_initial, valid_length, training
         )
-        both = zip(final, back_final, strict=True)
         return (
-            tf.concat([outputs, turned(back_outputs)], axis=-1),
-            [tf.concat(parts, axis=-1) for parts in both],
+            tf.concat([outputs, reverse(backward_outputs)], axis=-1),
+            [tf.concat(pair, axis=-1) for pair in zip(final, backward_final, strict=True)],
         )
 
     def _run_keras(
@@ -193,8 +201,8 @@ class StackedRNN(keras.layers.Layer):
         training: bool | None,
     ) -> tuple[tf.Tensor, State]:
         mask = tf.sequence_mask(valid_length, tf.shape(inputs)[0])
-        drops = bool(training) and self.recurrent_dropout > 0
-        layer.cell.implementation = 1 if drops else 2  # only the slower one drops
+        # Only implementation 1 has recurrent dropout.
+        layer.cell.implementation = 1 if self._drops_recurrent(training) else 2
         outputs, *final = layer(
             tf.transpose(inputs, (1, 0, 2)), initial_state=initial, mask=mask, training=training
         )
@@ -213,10 +221,10 @@ class StackedRNN(keras.layers.Layer):
             tf.convert_to_tensor(weight)
             for weight in (cell.kernel, cell.recurrent_kernel, cell.bias)
         )
-        drops = bool(training) and self.recurrent_dropout > 0
+        drops = self._drops_recurrent(training)
         if inputs.dtype == tf.float32 and cell.units < BLOCK_LSTM_MAX_UNITS and not drops:
-            # The largest of no number is the least integer: the share of a replica can be empty.
-            # One of more steps than there are would end the process.
+            # `reduce_max` of an empty tensor, such as a replica's share of a small batch, is
+            # INT_MIN. More steps than the inputs have would crash the process.
             num_steps = tf.clip_by_value(tf.reduce_max(valid_length), 0, tf.shape(inputs)[0])
             hidden, state = block_lstm(inputs, initial, weights, num_steps)
         elif training:
@@ -225,31 +233,36 @@ class StackedRNN(keras.layers.Layer):
         else:
             hidden, state = packed_lstm(inputs, initial, weights, valid_length)
 
-        last = tf.stack([valid_length, tf.range(tf.shape(valid_length)[0])], axis=1)
+        indices = tf.stack([valid_length, tf.range(tf.shape(valid_length)[0])], axis=1)
 
-        def at_last_step(values: tf.Tensor, first: tf.Tensor) -> tf.Tensor:
-            # The state before the first step is that of a row without any.
-            values = tf.concat([tf.cast(first, values.dtype)[None], values], axis=0)
-            return tf.cast(tf.gather_nd(values, last), first.dtype)
+        def at_last_step(values: tf.Tensor, initial: tf.Tensor) -> tf.Tensor:
+            # Rows of length 0 keep the initial state.
+            values = tf.concat([tf.cast(initial, values.dtype)[None], values], axis=0)
+            return tf.cast(tf.gather_nd(values, indices), initial.dtype)
 
         final = [at_last_step(hidden, initial[0]), at_last_step(state, initial[1])]
         return tf.cast(hidden, inputs.dtype), final
 
+    def _drops_recurrent(self, training: bool | None) -> bool:
+        return bool(training) and self.recurrent_dropout > 0
+
     def _recurrent_mask(self, like: tf.Tensor, training: bool | None) -> tf.Tensor:
         return self.recurrent_dropout_layer(tf.ones_like(like), training=training)
 
-    def dropout_masks(self, steps: tf.Tensor, batch: tf.Tensor, training: bool | None) -> list[Any]:
-        """What `step` needs to drop in training what `call` would.
+    def dropout_masks(
+        self, steps: tf.Tensor, batch: tf.Tensor, training: bool | None
+    ) -> list[LayerMasks]:
+        """Draw the dropout masks that make `step` in training equal `call`.
 
         Returns:
             For each layer the mask of its inputs, (steps, batch, num_hiddens), and that of its
             state, (batch, num_hiddens); None where nothing is dropped.
         """
-        masks: list[Any] = []
+        masks: list[LayerMasks] = []
         for index in range(len(self.forward_layers)):
             ones = tf.ones((steps, batch, self.num_hiddens), self.compute_dtype)
             drops = bool(training) and self.dropout_layer.rate > 0 and index > 0
-            recurrent = bool(training) and self.recurrent_dropout > 0
+            recurrent = self._drops_recurrent(training)
             masks.append(
                 (
                     self.dropout_layer(ones, training=True) if drops else None,
@@ -259,15 +272,15 @@ class StackedRNN(keras.layers.Layer):
         return masks
 
     def step(
-        self, inputs: tf.Tensor, state: State, masks: list[Any] | None = None
+        self, inputs: tf.Tensor, state: State, masks: list[LayerMasks] | None = None
     ) -> tuple[tf.Tensor, State]:
-        """Runs over one step, without a loop, as decoding does.
+        """Run a single step, for decoding.
 
         Args:
             inputs: (batch, features).
             state: as for `call`.
-            masks: for each layer what its inputs and its state are multiplied with, (batch,
-                num_hiddens), or None.
+            masks: for each layer the dropout masks of its inputs and of its state, (batch,
+                num_hiddens) or None.
 
         Returns:
             The last layer's output, (batch, num_hiddens), and the new state.
@@ -275,45 +288,45 @@ class StackedRNN(keras.layers.Layer):
         outputs, final = inputs, []
         for index, layer in enumerate(self.forward_layers):
             input_mask, state_mask = masks[index] if masks else (None, None)
-            given = outputs if input_mask is None else outputs * input_mask
-            initial = [tf.cast(part[index], self.compute_dtype) for part in state]
-            seen = initial[0] if state_mask is None else initial[0] * state_mask
-            take_a_step = _lstm_step if self.cell == "lstm" else _gru_step
-            last = take_a_step(layer.cell, given, initial, seen)
+            layer_inputs = outputs if input_mask is None else outputs * input_mask
+            initial = [tf.cast(values[index], self.compute_dtype) for values in state]
+            masked_hidden = initial[0] if state_mask is None else initial[0] * state_mask
+            cell_step = _lstm_step if self.cell == "lstm" else _gru_step
+            last = cell_step(layer.cell, layer_inputs, initial, masked_hidden)
             outputs = last[0] + outputs if index and self.residual else last[0]
             final.append(last)
-        return outputs, [tf.stack(parts) for parts in zip(*final, strict=True)]
+        return outputs, [tf.stack(values) for values in zip(*final, strict=True)]
 
 
-def _weights(cell: keras.layers.Layer, kind: tf.DType) -> list[tf.Tensor]:
+def _weights(cell: keras.layers.Layer, dtype: tf.DType) -> list[tf.Tensor]:
     return [
-        tf.cast(tf.convert_to_tensor(weight), kind)
+        tf.cast(tf.convert_to_tensor(weight), dtype)
         for weight in (cell.kernel, cell.recurrent_kernel, cell.bias)
     ]
 
 
 def _lstm_step(
-    cell: keras.layers.LSTMCell, inputs: tf.Tensor, state: State, seen: tf.Tensor
+    cell: keras.layers.LSTMCell, inputs: tf.Tensor, state: State, masked_hidden: tf.Tensor
 ) -> State:
-    """A step of an LSTM, of whose h its gates see what is given."""
+    """Compute an LSTM step whose gates read `masked_hidden`."""
     kernel, recurrent_kernel, bias = _weights(cell, inputs.dtype)
-    # The bias last: a product of a few rows is slower when it is one operation with adding it.
-    gates = tf.nn.bias_add(tf.matmul(inputs, kernel) + tf.matmul(seen, recurrent_kernel), bias)
-    return list(next_state(gates, state[1]))
+    # The bias is added last: fused with the product, TensorFlow is slower on few rows.
+    products = tf.matmul(inputs, kernel) + tf.matmul(masked_hidden, recurrent_kernel)
+    return list(next_state(tf.nn.bias_add(products, bias), state[1]))
 
 
 def _gru_step(
-    cell: keras.layers.GRUCell, inputs: tf.Tensor, state: State, seen: tf.Tensor
+    cell: keras.layers.GRUCell, inputs: tf.Tensor, state: State, masked_hidden: tf.Tensor
 ) -> State:
-    """A step of a GRU, of whose state its gates see what is given.
+    """Compute a GRU step whose gates read `masked_hidden`.
 
-    What the update gate keeps is kept of the whole state, as in Keras. Of one of which some is
-    dropped and the rest made larger, a value that is never overwritten would grow at each step.
+    As in Keras, the update gate keeps values of the unmasked state: those of the masked one,
+    which dropout scales up, would grow at each step.
     """
     kernel, recurrent_kernel, bias = _weights(cell, inputs.dtype)
     input_bias, recurrent_bias = tf.unstack(bias)
-    of_inputs = tf.split(tf.nn.bias_add(tf.matmul(inputs, kernel), input_bias), 3, axis=1)
-    of_state = tf.matmul(seen, recurrent_kernel)
-    of_state = tf.split(tf.nn.bias_add(of_state, recurrent_bias), 3, axis=1)
-    kept, reset = (tf.sigmoid(of_inputs[gate] + of_state[gate]) for gate in (0, 1))
-    return [kept * state[0] + (1 - kept) * tf.tanh(of_inputs[2] + reset * of_state[2])]
+    x = tf.split(tf.nn.bias_add(tf.matmul(inputs, kernel), input_bias), 3, axis=1)
+    h = tf.matmul(masked_hidden, recurrent_kernel)
+    h = tf.split(tf.nn.bias_add(h, recurrent_bias), 3, axis=1)
+    update, reset = (tf.sigmoid(x[gate] + h[gate]) for gate in (0, 1))
+    return [update * state[0] + (1 - update) * tf.tanh(x[2] + reset * h[2])]

@@ -1,4 +1,4 @@
-"""Models that compute in half precision, and the same in full precision."""
+"""Conversion of models that compute in half precision to full precision."""
 
 import tensorflow as tf
 
@@ -6,18 +6,18 @@ from keras_s2s.models.seq2seq import Seq2Seq
 
 
 def is_half_precision(model: Seq2Seq) -> bool:
-    """Whether its encoder or its decoder computes with less digits than float32 has."""
+    """Return whether the encoder or the decoder computes in a type smaller than float32."""
     return any(
-        tf.as_dtype(part.compute_dtype).size < tf.float32.size
-        for part in (model.encoder, model.decoder)
+        tf.as_dtype(layer.compute_dtype).size < tf.float32.size
+        for layer in (model.encoder, model.decoder)
     )
 
 
 def to_full_precision(model: Seq2Seq) -> Seq2Seq:
-    """A copy with the same weights that computes in float32; not compiled."""
+    """Return an uncompiled copy with the same weights that computes in float32."""
     encoder, decoder = (
-        type(part).from_config({**part.get_config(), "dtype": "float32"})
-        for part in (model.encoder, model.decoder)
+        type(layer).from_config({**layer.get_config(), "dtype": "float32"})
+        for layer in (model.encoder, model.decoder)
     )
     copy = Seq2Seq(encoder, decoder, dtype="float32")
     copy.set_weights(model.get_weights())

@@ -131,3 +131,17 @@ def distribute_dataset(data: Any, strategy: tf.distribute.Strategy) -> Any:
     # It counts per-replica batches; Keras needs the number of steps.
     distributed._cardinality = int(data.cardinality())
     return distributed
+
+
+def distribute_arguments(
+    args: tuple[Any, ...], kwargs: dict[str, Any], strategy: tf.distribute.Strategy
+) -> tuple[tuple[Any, ...], dict[str, Any]]:
+    """Divide the datasets in the arguments of `fit` or `evaluate`; see `distribute_dataset`."""
+    datasets: dict[str, Any] = {
+        name: distribute_dataset(kwargs[name], strategy)
+        for name in ("x", "validation_data")
+        if name in kwargs
+    }
+    if args:
+        args = (distribute_dataset(args[0], strategy), *args[1:])
+    return args, {**kwargs, **datasets}

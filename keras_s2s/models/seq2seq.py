@@ -18,7 +18,7 @@ from keras_s2s.models.replicas import (
     MultiWorkerMixin,
     clip_over_replicas,
     decorrelate_dropout,
-    distribute_dataset,
+    distribute_arguments,
 )
 from keras_s2s.models.throughput import TokensPerSecond
 from keras_s2s.optimizers import FusedAdam, SkippedSteps, set_fused, sum_over_replicas
@@ -181,7 +181,7 @@ class Seq2Seq(MultiWorkerMixin, keras.Model):
         self.label_smoothing = label_smoothing
         # Creating variables while the training step is traced would trace it twice.
         self.optimizer.build(self.trainable_variables)
-        # A loss scaler on several replicas applies its optimizer per replica, by Keras's rules.
+        # On several replicas a loss scaler calls its optimizer in a cross-replica conditional.
         scaled = isinstance(self.optimizer, keras.optimizers.LossScaleOptimizer)
         set_fused(self.optimizer, one_replica or not scaled)
         if not one_replica:
@@ -206,7 +206,7 @@ class Seq2Seq(MultiWorkerMixin, keras.Model):
 
     def get_compile_config(self) -> dict[str, Any]:
         config = super().get_compile_config()
-        if config:  # None or empty unless compiled
+        if config:  # empty unless compiled
             config["label_smoothing"] = self.label_smoothing
         return {name: config[name] for name in COMPILE_ARGUMENTS if name in config}
 
@@ -228,26 +228,14 @@ class Seq2Seq(MultiWorkerMixin, keras.Model):
             # Avoid the warning that Keras cannot shuffle a dataset.
             kwargs.setdefault("shuffle", False)
         with self._index_errors_explained():
-            args, kwargs = self._distribute_arguments(args, kwargs)
+            args, kwargs = distribute_arguments(args, kwargs, self.distribute_strategy)
             return super().fit(*args, callbacks=callbacks, **kwargs)
 
     def evaluate(self, *args: Any, **kwargs: Any) -> Any:
         """Evaluate as `keras.Model.evaluate` does."""
         with self._index_errors_explained():
-            args, kwargs = self._distribute_arguments(args, kwargs)
+            args, kwargs = distribute_arguments(args, kwargs, self.distribute_strategy)
             return super().evaluate(*args, **kwargs)
-
-    def _distribute_arguments(
-        self, args: tuple[Any, ...], kwargs: dict[str, Any]
-    ) -> tuple[tuple[Any, ...], dict[str, Any]]:
-        """Divide the datasets among the arguments of `fit` or `evaluate` among the replicas."""
-        strategy = self.distribute_strategy
-        for name in ("x", "validation_data"):
-            if name in kwargs:
-                kwargs = {**kwargs, name: distribute_dataset(kwargs[name], strategy)}
-        if args:
-            args = (distribute_dataset(args[0], strategy), *args[1:])
-        return args, kwargs
 
     @contextlib.contextmanager
     def _index_errors_explained(self) -> Iterator[None]:

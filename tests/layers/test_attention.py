@@ -1,4 +1,4 @@
-"""Attention: the scores of the papers, and padding that gets none of it."""
+"""Attention: the score functions of the papers, and masking of padding."""
 
 import numpy as np
 import pytest
@@ -21,7 +21,7 @@ def queries():
 
 @pytest.fixture
 def make():
-    """Builds a layer with random weights; gives it and the outputs of an encoder."""
+    """Return a function that makes a layer with random weights and encoder outputs for it."""
 
     def make(score, **options):
         size = HIDDENS if score == "luong-dot" else MEMORY_SIZE
@@ -35,20 +35,20 @@ def make():
     return make
 
 
-def in_numpy(score, weights, query, memory, length):
-    """Context and weights of one query, from the tokens of one source."""
+def reference_attention(score, weights, query, memory, length):
+    """Compute context and weights of one query over one source, in NumPy."""
     memory = memory[:length]
     if score == "luong-dot":
         scores = memory @ query
     elif score == "luong":
-        (general,) = weights
-        scores = memory @ general @ query
+        (kernel,) = weights
+        scores = memory @ kernel @ query
     else:
-        for_keys, for_queries, for_score = weights
-        scores = np.tanh(query @ for_queries + memory @ for_keys) @ for_score[:, 0]
+        key_weights, query_weights, score_weights = weights
+        scores = np.tanh(query @ query_weights + memory @ key_weights) @ score_weights[:, 0]
     exponentials = np.exp(scores.astype("float64"))
-    shares = exponentials / exponentials.sum()
-    return shares @ memory, shares
+    attention = exponentials / exponentials.sum()
+    return attention @ memory, attention
 
 
 @pytest.mark.parametrize("score", SCORES)
@@ -60,50 +60,50 @@ def test_equals_the_formulas(make, queries, score, lengths):
     assert contexts.shape == (BATCH, QUERIES, outputs.shape[2])
     assert weights.shape == (BATCH, QUERIES, STEPS)
     for row, length in enumerate(lengths or [STEPS] * BATCH):
-        assert not np.any(weights[row, :, length:]), "padding gets none, to the bit"
-        for place in range(QUERIES):
+        assert not np.any(weights[row, :, length:]), "padding gets exactly 0"
+        for index in range(QUERIES):
             if not length:
-                assert not np.any(contexts[row, place])
+                assert not np.any(contexts[row, index])
                 continue
-            context, shares = in_numpy(
-                score, layer.get_weights(), queries[row, place], outputs[row], length
+            context, attention = reference_attention(
+                score, layer.get_weights(), queries[row, index], outputs[row], length
             )
-            np.testing.assert_allclose(weights[row, place, :length], shares, atol=1e-5)
-            np.testing.assert_allclose(contexts[row, place], context, atol=1e-5)
+            np.testing.assert_allclose(weights[row, index, :length], attention, atol=1e-5)
+            np.testing.assert_allclose(contexts[row, index], context, atol=1e-5)
 
 
 @pytest.mark.parametrize("score", SCORES)
-def test_what_is_written_in_padding_has_no_part_in_it(make, queries, score):
+def test_padding_does_not_affect_results(make, queries, score):
     layer, outputs = make(score)
     valid = np.arange(STEPS) < np.array(LENGTHS)[:, None]
-    # Large enough to outweigh everything else, had it a weight.
+    # Large enough to dominate if it had any weight.
     noisy = np.where(valid[..., None], outputs, np.float32(1e4))
     wider = np.pad(noisy, [(0, 0), (0, 4), (0, 0)], constant_values=-1e4)
     contexts, weights = layer(queries, layer.setup_memory(outputs, LENGTHS))
     for other in (noisy, wider):
-        found_contexts, found_weights = layer(queries, layer.setup_memory(other, LENGTHS))
-        np.testing.assert_allclose(found_contexts, contexts, atol=1e-6)
-        np.testing.assert_allclose(found_weights[..., :STEPS], weights, atol=1e-6)
-        assert not np.any(found_weights[..., STEPS:])
+        result_contexts, result_weights = layer(queries, layer.setup_memory(other, LENGTHS))
+        np.testing.assert_allclose(result_contexts, contexts, atol=1e-6)
+        np.testing.assert_allclose(result_weights[..., :STEPS], weights, atol=1e-6)
+        assert not np.any(result_weights[..., STEPS:])
 
 
 @pytest.mark.parametrize("score", SCORES)
-def test_scores_that_are_far_apart_are_no_crash(make, queries, score):
+def test_extreme_scores_stay_finite(make, queries, score):
     layer, outputs = make(score)
     with tf.GradientTape() as tape:
-        given = tf.constant(queries * 1e3), tf.constant(outputs * 1e3)
-        tape.watch(given)
-        contexts, weights = layer(given[0], layer.setup_memory(given[1], LENGTHS))
+        inputs = tf.constant(queries * 1e3), tf.constant(outputs * 1e3)
+        tape.watch(inputs)
+        contexts, weights = layer(inputs[0], layer.setup_memory(inputs[1], LENGTHS))
         total = tf.reduce_sum(contexts) + tf.reduce_sum(weights**2)
-    for part in (contexts, weights, *tape.gradient(total, [*given, *layer.trainable_weights])):
-        assert np.isfinite(part).all()
+    for value in (contexts, weights, *tape.gradient(total, [*inputs, *layer.trainable_weights])):
+        assert np.isfinite(value).all()
     np.testing.assert_allclose(np.sum(weights, axis=2)[0], 1, atol=1e-6)
 
 
 @pytest.mark.parametrize("score", SCORES)
 @pytest.mark.parametrize("policy", ["mixed_bfloat16", "mixed_float16"])
-def test_half_precision_is_near_and_its_weights_are_not_half(make, queries, score, policy):
-    # Smaller queries, since what a score of 30 loses in half precision is worth a factor.
+def test_half_precision_with_float32_weights(make, queries, score, policy):
+    # Smaller queries: rounding a score of 30 to half precision changes its weight by a factor.
     queries = queries / 4
     layer, outputs = make(score)
     expected_contexts, expected_weights = layer(queries, layer.setup_memory(outputs, LENGTHS))
@@ -123,7 +123,7 @@ def test_half_precision_is_near_and_its_weights_are_not_half(make, queries, scor
 
 @pytest.mark.parametrize("score", SCORES)
 @pytest.mark.parametrize(("batch", "steps"), [(0, STEPS), (BATCH, 0)])
-def test_nothing_to_attend_to(make, queries, score, batch, steps):
+def test_empty_batches_and_empty_sources(make, queries, score, batch, steps):
     layer, outputs = make(score)
     memory = layer.setup_memory(outputs[:batch, :steps], tf.zeros(batch, tf.int32))
     contexts, weights = layer(queries[:batch], memory)
@@ -132,16 +132,14 @@ def test_nothing_to_attend_to(make, queries, score, batch, steps):
     assert not np.any(contexts)
 
 
-def test_what_cannot_be_compared_is_refused():
+def test_invalid_scores_and_widths_raise():
     with pytest.raises(ValueError, match="attention is 'dot'; give one of luong, luong-dot, bahda"):
         Attention("dot", 8, 8)
-    with pytest.raises(
-        ValueError, match="'luong-dot' compares the decoder's 8 values with the enc"
-    ):
+    with pytest.raises(ValueError, match=r"'luong-dot' needs equal num_hiddens, not 8 .* and 16"):
         Attention("luong-dot", 8, 16)
 
 
-def test_weights_can_be_built_in_either_order(queries):
+def test_weights_are_the_same_built_by_call_or_by_build(queries):
     for score in SCORES:
         layer = Attention(score, HIDDENS, HIDDENS)
         layer(queries, layer.setup_memory(normal(2, BATCH, STEPS, HIDDENS), LENGTHS))

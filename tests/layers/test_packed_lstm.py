@@ -1,4 +1,4 @@
-"""The LSTM loop without padding: the loop with it says what it should give."""
+"""The LSTM loop without padding equals the loop with it."""
 
 import numpy as np
 import pytest
@@ -20,7 +20,7 @@ WEIGHTS = tuple(
 )
 
 
-def given(batch):
+def make_arguments(batch):
     return normal(10, STEPS, batch, FEATURES), [normal(seed, batch, UNITS) for seed in (11, 12)]
 
 
@@ -29,41 +29,39 @@ def given(batch):
     [[6, 0, 3, 1, 6, 5], [2, 2, 2], [6], [1], [0], [0, 0], [], list(range(7)), [6, 5, 4, 3, 2, 1]],
 )
 @pytest.mark.parametrize("compiled", [False, True])
-def test_it_equals_the_loop_with_padding_at_all_that_is_none(lengths, compiled):
-    inputs, initial = given(len(lengths))
+def test_results_equal_the_loop_at_valid_steps(lengths, compiled):
+    inputs, initial = make_arguments(len(lengths))
     run = packed_lstm
     if compiled:
         run = tf.function(run, autograph=False, reduce_retracing=True)
-    found = run(inputs, initial, WEIGHTS, tf.constant(lengths, tf.int32))
+    results = run(inputs, initial, WEIGHTS, tf.constant(lengths, tf.int32))
     expected = loop_lstm(inputs, initial, WEIGHTS)
     valid = np.arange(STEPS)[:, None] < np.array(lengths, int)
-    for part, wanted in zip(found, expected, strict=True):
-        assert part.shape == wanted.shape
-        np.testing.assert_allclose(part.numpy()[valid], wanted.numpy()[valid], atol=1e-6)
+    for result, value in zip(results, expected, strict=True):
+        assert result.shape == value.shape
+        np.testing.assert_allclose(result.numpy()[valid], value.numpy()[valid], atol=1e-6)
 
 
-def test_padding_is_never_looked_at():
+def test_padding_is_never_read():
     lengths = tf.constant([2, 6, 0, 5])
-    inputs, initial = given(4)
+    inputs, initial = make_arguments(4)
     padding = ~(tf.range(STEPS)[:, None] < lengths)
-    # A sentence without a token counts as one with one, which nobody reads.
+    # An empty sentence counts as one of length 1, whose result is undefined.
     spoiled = tf.where(padding[..., None], float("nan"), inputs)
-    found = packed_lstm(spoiled, initial, WEIGHTS, lengths)
-    for part in found:
-        assert np.isfinite(part.numpy()[:, [0, 1, 3]]).all()
+    results = packed_lstm(spoiled, initial, WEIGHTS, lengths)
+    for result in results:
+        assert np.isfinite(result.numpy()[:, [0, 1, 3]]).all()
 
 
-def test_the_rows_of_a_step_are_the_sentences_that_go_on():
-    """What it is for: the products of all steps together have as many rows as there are tokens."""
-    rows = []
+def test_products_have_one_row_per_token():
 
     @tf.function(autograph=False)
     def run(inputs, initial, lengths):
         product = tf.matmul
 
         def counted(left, right):
-            rows.append(tf.py_function(lambda value: taken.append(len(value)), [left], []))
-            with tf.control_dependencies([rows[-1]]):
+            count = tf.py_function(lambda value: row_counts.append(len(value)), [left], [])
+            with tf.control_dependencies([count]):
                 return product(left, right)
 
         tf.matmul = counted
@@ -72,17 +70,17 @@ def test_the_rows_of_a_step_are_the_sentences_that_go_on():
         finally:
             tf.matmul = product
 
-    taken = []
-    inputs, initial = given(4)
+    row_counts = []
+    inputs, initial = make_arguments(4)
     run(inputs, initial, tf.constant([2, 6, 1, 5]))
-    assert taken == [14, 4, 3, 2, 2, 2, 1]
+    assert row_counts == [14, 4, 3, 2, 2, 2, 1]
 
 
 def test_half_precision():
     lengths = tf.constant([2, 6, 0, 5])
-    inputs, initial = given(4)
-    found = packed_lstm(tf.cast(inputs, tf.bfloat16), initial, WEIGHTS, lengths)
+    inputs, initial = make_arguments(4)
+    results = packed_lstm(tf.cast(inputs, tf.bfloat16), initial, WEIGHTS, lengths)
     expected = packed_lstm(inputs, initial, WEIGHTS, lengths)
-    for part, wanted in zip(found, expected, strict=True):
-        assert part.dtype == tf.float32
-        np.testing.assert_allclose(part, wanted, atol=0.05)
+    for result, value in zip(results, expected, strict=True):
+        assert result.dtype == tf.float32
+        np.testing.assert_allclose(result, value, atol=0.05)

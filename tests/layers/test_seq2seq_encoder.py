@@ -1,4 +1,4 @@
-"""The encoder: what it gives back, and that padding has no part in it."""
+"""The encoder: shapes, state, and independence from padding."""
 
 import keras
 import numpy as np
@@ -27,33 +27,33 @@ def ids():
     return np.where(np.arange(7) < np.array(LENGTHS)[:, None], ids, 0)
 
 
-def test_shapes_are_the_chapters(encoder):
+def test_shapes(encoder):
     outputs, state = encoder(tf.zeros((4, 7), tf.int32))
     assert outputs.shape == (4, 7, 16)
-    assert [part.shape for part in state] == [(2, 4, 16), (2, 4, 16)]
+    assert [value.shape for value in state] == [(2, 4, 16), (2, 4, 16)]
 
 
 @pytest.mark.parametrize("options", OPTIONS, ids=str)
-def test_the_state_is_that_of_the_row_alone_cut_to_its_length(ids, options):
+def test_a_padded_row_equals_the_row_alone(ids, options):
     encoder = make(**options)
     outputs, state = encoder(ids, tf.constant(LENGTHS))
     for row, length in enumerate(LENGTHS):
         if length:
             alone, state_alone = encoder(ids[row : row + 1, :length])
             np.testing.assert_allclose(outputs[row, :length], alone[0], atol=1e-6)
-            for part, part_alone in zip(state, state_alone, strict=True):
-                np.testing.assert_allclose(part[:, row], part_alone[:, 0], atol=1e-6)
+            for value, value_alone in zip(state, state_alone, strict=True):
+                np.testing.assert_allclose(value[:, row], value_alone[:, 0], atol=1e-6)
 
 
 def test_an_empty_row_has_a_zero_state(encoder, ids):
     _, state = encoder(ids, tf.constant(LENGTHS))
-    for part in state:
-        empty = np.abs(part).max(axis=(0, 2)) == 0
+    for value in state:
+        empty = np.abs(value).max(axis=(0, 2)) == 0
         assert empty.tolist() == [False, False, True, False]
 
 
 @pytest.mark.parametrize("options", OPTIONS, ids=str)
-def test_neither_content_nor_amount_of_padding_matters(ids, options):
+def test_padding_does_not_affect_results(ids, options):
     encoder = make(**options)
     outputs, state = encoder(ids, tf.constant(LENGTHS))
     valid = np.arange(7) < np.array(LENGTHS)[:, None]
@@ -73,19 +73,19 @@ def test_the_last_output_is_the_hidden_state_of_the_last_layer(encoder, ids):
 def test_an_empty_batch(options):
     outputs, state = make(**options)(tf.zeros((0, 7), tf.int32), tf.zeros((0,), tf.int32))
     assert outputs.shape == (0, 7, 16)
-    assert {tuple(part.shape) for part in state} == {(2, 0, 16)}
+    assert {tuple(value.shape) for value in state} == {(2, 0, 16)}
 
 
 @pytest.mark.parametrize("options", OPTIONS, ids=str)
-def test_lengths_of_any_integer_type_and_none_at_all(ids, options):
+def test_lengths_of_any_integer_dtype_or_none(ids, options):
     encoder = make(**options)
     _, expected = encoder(ids, tf.constant(LENGTHS))
     for lengths in (np.array(LENGTHS, "int64"), tf.constant(LENGTHS, tf.int64)):
-        for part, wanted in zip(encoder(ids, lengths)[1], expected, strict=True):
-            np.testing.assert_array_equal(part, wanted)
+        for value, expected_value in zip(encoder(ids, lengths)[1], expected, strict=True):
+            np.testing.assert_array_equal(value, expected_value)
     _, full = encoder(ids, tf.fill([4], 7))
-    for part, wanted in zip(encoder(ids)[1], full, strict=True):
-        np.testing.assert_array_equal(part, wanted)
+    for value, expected_value in zip(encoder(ids)[1], full, strict=True):
+        np.testing.assert_array_equal(value, expected_value)
 
 
 def test_the_second_half_reads_backwards(ids):
@@ -100,14 +100,14 @@ def test_the_second_half_reads_backwards(ids):
     np.testing.assert_array_equal(hidden[0, :, 8:], outputs[:, 0, 8:])
 
 
-def test_options_that_make_no_sense_are_refused():
+def test_invalid_options_raise():
     with pytest.raises(ValueError, match="cell is 'rnn'; give one of lstm, gru"):
         make(cell="rnn")
     with pytest.raises(ValueError, match="num_hiddens is 5; half of them read in each direction"):
         s2s.Seq2SeqEncoder(10, 8, num_hiddens=5, num_layers=2, bidirectional=True)
 
 
-def test_dropout_of_embeddings_is_of_training(ids):
+def test_embedding_dropout_in_training_only(ids):
     encoder = make(embed_dropout=0.5)
     embedded, dropped = (encoder.embed(ids, training).numpy() for training in (False, True))
     kept = dropped != 0
@@ -152,21 +152,21 @@ def test_config_round_trip_of_all_options():
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"vocab_size": 0}, "vocab_size is 0; give 1 or more"),
-        ({"embed_size": -8}, "embed_size is -8; give 1 or more"),
-        ({"num_hiddens": "16"}, "num_hiddens is '16'; give an integer"),
-        ({"num_layers": 0}, "num_layers is 0; give 1 or more"),
-        ({"dropout": 1}, "dropout is 1; give less than 1"),
-        ({"embed_dropout": -0.1}, "embed_dropout is -0.1; give 0 or more"),
-        ({"recurrent_dropout": 2}, "recurrent_dropout is 2; give 0 or more"),
+        ({"vocab_size": 0}, "vocab_size is 0; give"),
+        ({"embed_size": -8}, "embed_size is -8; give"),
+        ({"num_hiddens": "16"}, "num_hiddens is '16'; give"),
+        ({"num_layers": 0}, "num_layers is 0; give"),
+        ({"dropout": 1}, "dropout is 1; give"),
+        ({"embed_dropout": -0.1}, "embed_dropout is -0.1; give"),
+        ({"recurrent_dropout": 2}, "recurrent_dropout is 2; give"),
     ],
 )
-def test_sizes_that_make_no_sense(options, message):
+def test_invalid_sizes_raise(options, message):
     sizes = {"vocab_size": 10, "embed_size": 8, "num_hiddens": 16, "num_layers": 2}
     with pytest.raises(s2s.InputError, match=message):
         s2s.Seq2SeqEncoder(**{**sizes, **options})
 
 
-def test_a_length_past_the_steps_does_not_end_the_process(encoder, ids):
+def test_a_length_past_the_steps_raises(encoder, ids):
     with pytest.raises(tf.errors.InvalidArgumentError):
         encoder(ids, tf.constant([8, 7, 7, 7]))

@@ -1,4 +1,4 @@
-"""Training: the loss and step that are meant, in every way Keras can run them."""
+"""Training: loss and gradient step, in every execution mode of Keras."""
 
 import json
 
@@ -12,7 +12,7 @@ from keras_s2s.losses import label_smoothed_loss
 from keras_s2s.optimizers import FusedAdam
 from keras_s2s.training.checkpoints import CheckpointFolder, TrainingState
 
-# Options of the encoder, of the decoder, and of both; each is in one of them.
+# Options of the encoder, of the decoder, and of both, covering each option.
 OPTIONS = {
     "plain": ({}, {}, {}),
     "luong": ({"bidirectional": True}, {"attention": "luong", "tie_embeddings": True}, {}),
@@ -30,7 +30,7 @@ OPTIONS = {
 }
 DROPOUT = {"dropout": 0.2, "embed_dropout": 0.2, "recurrent_dropout": 0.2}
 
-# Reads the pairs in a process of its own, given the file of `arrays`.
+# Reads the pairs in a fresh process from the file of `arrays`.
 READ_BATCHES = """
 import json, sys
 import numpy as np, tensorflow as tf, keras
@@ -44,24 +44,26 @@ def read_batches():
 
 @pytest.fixture
 def arrays(batches, tmp_path):
-    """A file with the pairs of all batches."""
-    parts = zip(*(tf.nest.flatten(element) for element in batches), strict=True)
-    np.savez(tmp_path / "arrays.npz", *(np.concatenate(part) for part in parts))
+    """Return a file with the pairs of all batches."""
+    columns = zip(*(tf.nest.flatten(element) for element in batches), strict=True)
+    np.savez(tmp_path / "arrays.npz", *(np.concatenate(column) for column in columns))
     return tmp_path / "arrays.npz"
 
 
 @pytest.fixture
-def make_kind(tokenizers):
-    """Builds a small model of one of `OPTIONS` for the pairs, with the same weights each time."""
+def make_variant(tokenizers):
+    """Return a function that makes a small model of one of `OPTIONS`, with the same weights."""
 
-    def make(kind, seed=0, output_dropout=0.0, **options):
+    def make(variant, seed=0, output_dropout=0.0, **options):
         keras.utils.set_random_seed(seed)
-        of_encoder, of_decoder, of_both = OPTIONS[kind]
-        both = {"embed_size": 6, "num_hiddens": 8, "num_layers": 2, **of_both, **options}
+        encoder_options, decoder_options, shared_options = OPTIONS[variant]
+        both = {"embed_size": 6, "num_hiddens": 8, "num_layers": 2, **shared_options, **options}
         source, target = tokenizers
         return s2s.Seq2Seq(
-            s2s.Seq2SeqEncoder(len(source), **{**both, **of_encoder}),
-            s2s.Seq2SeqDecoder(len(target), **both, **of_decoder, output_dropout=output_dropout),
+            s2s.Seq2SeqEncoder(len(source), **{**both, **encoder_options}),
+            s2s.Seq2SeqDecoder(
+                len(target), **both, **decoder_options, output_dropout=output_dropout
+            ),
         )
 
     return make
@@ -75,7 +77,7 @@ def policy(request):
 
 
 def clipping_sgd(clip=0.5):
-    # Unlike Adam it does not blow up what differs by rounding.
+    # Unlike Adam it does not amplify rounding differences.
     return keras.optimizers.SGD(0.5, momentum=0.9, global_clipnorm=clip)
 
 
@@ -88,14 +90,14 @@ def norm(arrays):
 
 
 def step_of(model, element):
-    """What one training step takes away from each weight."""
+    """Return the decrease of each weight in one training step."""
     before = model.get_weights()
     model.train_step(element)
     return [old - new for old, new in zip(before, model.get_weights(), strict=True)]
 
 
 def plain_loss_and_gradients(model, element):
-    """By the model's call and the chapter's loss."""
+    """Compute loss and gradients with the model's call and the chapter's loss."""
     _, (target_ids, target_valid_length) = element
     with tf.GradientTape() as tape:
         logits = model(element, training=True)
@@ -108,7 +110,7 @@ def plain_loss_and_gradients(model, element):
 # The model
 
 
-def test_a_decoder_that_cannot_take_the_encoders_state_is_refused():
+def test_an_incompatible_decoder_raises():
     encoder = s2s.Seq2SeqEncoder(10, 8, num_hiddens=16, num_layers=2)
     with pytest.raises(ValueError, match=r"num_layers is 2 .* expects 1"):
         s2s.Seq2Seq(encoder, s2s.Seq2SeqDecoder(10, 8, num_hiddens=16, num_layers=1))
@@ -119,7 +121,7 @@ def test_a_decoder_that_cannot_take_the_encoders_state_is_refused():
 
 def test_initial_weights_are_the_chapters():
     model = s2s.Seq2Seq(s2s.Seq2SeqEncoder(30, 20, 16, 2), s2s.Seq2SeqDecoder(40, 20, 16, 2))
-    # An embedding each, three weights for each LSTM layer, and the dense layer's two.
+    # Two embeddings, three weights per LSTM layer, and the dense layer's two.
     assert len(model.weights) == 2 + 2 * 2 * 3 + 2
     for weight in model.weights:
         value = weight.numpy()
@@ -131,7 +133,7 @@ def test_initial_weights_are_the_chapters():
             assert np.std(value) == pytest.approx(limit / np.sqrt(3), rel=0.1), weight.path
 
 
-def test_predict_gives_the_logits_of_each_next_token(make_model, batches, pairs):
+def test_predict_returns_logits_of_each_next_token(make_model, batches, pairs):
     model = make_model()
     model.compile()
     logits = model.predict(batches, verbose=0)
@@ -141,7 +143,7 @@ def test_predict_gives_the_logits_of_each_next_token(make_model, batches, pairs)
     np.testing.assert_allclose(logits, called, atol=1e-6)
 
 
-def test_compiled_with_nothing_it_is_the_chapters_optimizer(make_model):
+def test_the_default_optimizer_is_the_chapters(make_model):
     model = make_model()
     model.compile()
     assert isinstance(model.optimizer, keras.optimizers.Adam)
@@ -149,22 +151,22 @@ def test_compiled_with_nothing_it_is_the_chapters_optimizer(make_model):
     assert model.optimizer.global_clipnorm == 1
 
 
-def test_compiling_decides_which_lstm_runs(make_model):
+def test_jit_compile_disables_fused_lstms(make_model):
     model = make_model()
     for jit_compile, fused in ((True, False), (False, True), ("auto", True)):
         model.compile(jit_compile=jit_compile)
         assert (model.encoder.rnn.fused, model.decoder.rnn.fused) == (fused, fused)
 
 
-@pytest.mark.parametrize("kind", OPTIONS)
-def test_encoding_is_the_first_half_of_a_call(make_kind, batches, kind):
-    model = make_kind(kind)
+@pytest.mark.parametrize("variant", OPTIONS)
+def test_encode_and_decoder_equal_a_call(make_variant, batches, variant):
+    model = make_variant(variant)
     element = next(iter(batches))
     source, (target_ids, _) = element
     state, memory = model.encode(source)
     logits, _ = model.decoder(target_ids[:, :-1], state, memory)
     np.testing.assert_array_equal(logits, model(element))
-    assert (memory is None) == (kind == "plain")
+    assert (memory is None) == (variant == "plain")
 
 
 def test_adam_is_fused_in_place(make_model):
@@ -184,27 +186,27 @@ def test_adam_is_fused_in_place(make_model):
 # One step
 
 
-@pytest.mark.parametrize("kind", OPTIONS)
+@pytest.mark.parametrize("variant", OPTIONS)
 @pytest.mark.parametrize("jit_compile", [False, True])
-def test_the_step_of_every_kind_of_model_is_the_gradient(make_kind, batches, kind, jit_compile):
-    model = make_kind(kind)
+def test_the_step_of_every_variant_is_the_gradient(make_variant, batches, variant, jit_compile):
+    model = make_variant(variant)
     model.compile(keras.optimizers.SGD(1.0), jit_compile=jit_compile)
     element = next(iter(batches))
     loss, gradients = plain_loss_and_gradients(model, element)
     step = step_of(model, element)
     assert float(model.loss_metric.result()) == pytest.approx(loss, rel=1e-6)
-    for found, gradient in zip(step, gradients, strict=True):
-        np.testing.assert_allclose(found, gradient, atol=1e-6)
+    for result, gradient in zip(step, gradients, strict=True):
+        np.testing.assert_allclose(result, gradient, atol=1e-6)
         assert np.abs(gradient).max() > 0, "every weight learns"
 
 
 @pytest.mark.parametrize("jit_compile", [False, True])
-def test_labels_are_smoothed_in_what_is_learned_and_not_in_what_is_told(
+def test_label_smoothing_affects_the_gradient_and_not_the_logged_loss(
     make_model, batches, jit_compile
 ):
     model = make_model()
     model.compile(keras.optimizers.SGD(1.0), label_smoothing=0.2, jit_compile=jit_compile)
-    # A model that knows nothing has nothing to lose by smoothing.
+    # Smoothing changes nothing for an untrained model, whose predictions are uniform.
     bias = model.decoder.dense.bias
     bias.assign(np.arange(bias.shape[0]) / 10)
     element = next(iter(batches))
@@ -217,8 +219,8 @@ def test_labels_are_smoothed_in_what_is_learned_and_not_in_what_is_told(
         smoothed = tf.reduce_mean(losses)
     gradients = map(tf.convert_to_tensor, tape.gradient(smoothed, model.trainable_weights))
     assert abs(float(smoothed) - loss) > 0.01
-    for found, gradient in zip(step_of(model, element), gradients, strict=True):
-        np.testing.assert_allclose(found, gradient, atol=1e-6)
+    for result, gradient in zip(step_of(model, element), gradients, strict=True):
+        np.testing.assert_allclose(result, gradient, atol=1e-6)
     assert float(model.loss_metric.result()) == pytest.approx(loss, rel=1e-6)
     with pytest.raises(ValueError, match="label_smoothing is 1; give less than 1"):
         model.compile(label_smoothing=1)
@@ -229,7 +231,7 @@ def test_labels_are_smoothed_in_what_is_learned_and_not_in_what_is_told(
 def test_a_step_is_the_gradient_of_the_token_mean_clipped_as_a_whole(
     make_model, batches, jit_compile, clip
 ):
-    # Run outside of `fit`, `jit_compile` takes the code for XLA but does not compile it.
+    # Outside of `fit`, `jit_compile` selects the code path for XLA without compiling it.
     model = make_model()
     model.compile(keras.optimizers.SGD(1.0, global_clipnorm=clip), jit_compile=jit_compile)
     for element in batches:
@@ -239,11 +241,11 @@ def test_a_step_is_the_gradient_of_the_token_mean_clipped_as_a_whole(
         model.reset_metrics()
         step = step_of(model, element)
         assert float(model.loss_metric.result()) == pytest.approx(loss, rel=1e-6)
-        for found, gradient in zip(step, gradients, strict=True):
-            np.testing.assert_allclose(found, scale * gradient, atol=1e-6)
+        for result, gradient in zip(step, gradients, strict=True):
+            np.testing.assert_allclose(result, scale * gradient, atol=1e-6)
 
 
-def test_a_word_used_twice_is_one_gradient_to_adam(make_model, batches):
+def test_adam_gets_one_gradient_per_token(make_model, batches):
     model = make_model()
     model.compile(keras.optimizers.Adam(0.01))
     element = next(iter(batches))
@@ -254,8 +256,8 @@ def test_a_word_used_twice_is_one_gradient_to_adam(make_model, batches):
         np.testing.assert_allclose(velocity, 0.001 * gradient**2, rtol=1e-3, atol=1e-12)
 
 
-@pytest.mark.parametrize("kind", OPTIONS)
-def test_rows_without_any_token_change_nothing(make_kind, batches, kind):
+@pytest.mark.parametrize("variant", OPTIONS)
+def test_empty_rows_change_nothing(make_variant, batches, variant):
     (source_ids, source_length), (target_ids, target_length) = next(iter(batches))
     zeros = tf.zeros((3, 8), tf.int32), tf.zeros((3,), tf.int32)
     padded = (
@@ -264,74 +266,74 @@ def test_rows_without_any_token_change_nothing(make_kind, batches, kind):
     )
     steps = []
     for element in (((source_ids, source_length), (target_ids, target_length)), padded):
-        model = make_kind(kind)
+        model = make_variant(variant)
         model.compile(keras.optimizers.SGD(1.0))
         steps.append(step_of(model, element))
-    for found, expected in zip(*steps, strict=True):
-        np.testing.assert_allclose(found, expected, atol=2e-7)
-    assert norm(step_of(model, (zeros, zeros))) == 0, "nothing to learn is no division by zero"
+    for result, expected in zip(*steps, strict=True):
+        np.testing.assert_allclose(result, expected, atol=2e-7)
+    assert norm(step_of(model, (zeros, zeros))) == 0, "no division by zero without tokens"
 
 
-# Halves
+# Half-batches
 
 
-def test_small_models_take_batches_splits_batches(make_kind):
-    def in_halves(kind, **options):
-        model = make_kind(kind)
+def test_small_models_split_batches(make_variant):
+    def splits(variant, **options):
+        model = make_variant(variant)
         model.compile(**options)
         return model._splits_batches
 
-    assert [in_halves(kind) for kind in OPTIONS] == [True, True, False, False]
-    assert not in_halves("plain", jit_compile=True)
+    assert [splits(variant) for variant in OPTIONS] == [True, True, False, False]
+    assert not splits("plain", jit_compile=True)
     large = s2s.Seq2Seq(s2s.Seq2SeqEncoder(9, 4, 128, 1), s2s.Seq2SeqDecoder(9, 4, 128, 1))
     large.compile()
     assert not large._splits_batches
 
 
-@pytest.mark.parametrize("kind", ["plain", "luong"])
-def test_both_halves_are_the_whole(make_kind, batches, kind):
-    # Among these is one of a single row, of which one half gets none.
+@pytest.mark.parametrize("variant", ["plain", "luong"])
+def test_half_batches_equal_the_whole_batch(make_variant, batches, variant):
+    # One of them has a single row, so that one half is empty.
     for element in batches:
         results = []
-        for in_halves in (True, False):
-            model = make_kind(kind)
+        for splits in (True, False):
+            model = make_variant(variant)
             model.compile(keras.optimizers.SGD(1.0), label_smoothing=0.1)
-            model._splits_batches = in_halves
+            model._splits_batches = splits
             step = step_of(model, element)
             results.append([*step, *model.get_metrics_result().values()])
-        for found, expected in zip(*results, strict=True):
-            np.testing.assert_allclose(found, expected, rtol=1e-6, atol=2e-7)
+        for result, expected in zip(*results, strict=True):
+            np.testing.assert_allclose(result, expected, rtol=1e-6, atol=2e-7)
 
 
-def test_epochs_splits_batches_have_the_same_losses(chapter_pairs):
+def test_epochs_of_half_batches_have_the_same_losses(chapter_pairs):
     source, target = (
         s2s.WordTokenizer.fit(texts, min_freq=3)
         for texts in (chapter_pairs.source, chapter_pairs.target)
     )
     data = s2s.make_dataset(chapter_pairs, source, target, batch_size=64, num_steps=10)
     losses = []
-    for in_halves in (True, False):
+    for splits in (True, False):
         keras.utils.set_random_seed(0)
         model = s2s.Seq2Seq(
             s2s.Seq2SeqEncoder(len(source), 32, 32, 2), s2s.Seq2SeqDecoder(len(target), 32, 32, 2)
         )
         model.compile(steps_per_execution=16)
-        model._splits_batches = in_halves
+        model._splits_batches = splits
         losses.append(fit(model, data, epochs=2)["loss"])
     assert losses[0] == pytest.approx(losses[1], rel=1e-5)
 
 
-# Ways to run
+# Execution modes
 
 
 @pytest.fixture(scope="module")
 def trained():
-    """The losses and weights of the default way, once for all others."""
+    """Return the losses and weights of the default mode, to compare the others with."""
     return {}
 
 
 @pytest.mark.parametrize(
-    "way",
+    "options",
     [
         {},
         {"run_eagerly": True},
@@ -340,9 +342,9 @@ def trained():
     ],
     ids=str,
 )
-def test_all_ways_to_run_train_the_same(make_model, batches, trained, way):
+def test_all_execution_modes_train_the_same(make_model, batches, trained, options):
     model = make_model()
-    model.compile(clipping_sgd(), **way)
+    model.compile(clipping_sgd(), **options)
     history = fit(model, batches, epochs=3)
     del history["tokens_per_second"]
     result = history, model.get_weights()
@@ -350,24 +352,24 @@ def test_all_ways_to_run_train_the_same(make_model, batches, trained, way):
     assert history["loss"][-1] < history["loss"][0] - 0.1
     for name, values in history.items():
         np.testing.assert_allclose(values, losses[name], rtol=1e-5)
-    for found, expected in zip(result[1], weights, strict=True):
-        np.testing.assert_allclose(found, expected, atol=1e-5)
+    for weight, expected in zip(result[1], weights, strict=True):
+        np.testing.assert_allclose(weight, expected, atol=1e-5)
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("kind", [kind for kind in OPTIONS if kind != "plain"])
-def test_every_kind_of_model_trains_the_same_under_xla(make_kind, batches, kind):
+@pytest.mark.parametrize("variant", [variant for variant in OPTIONS if variant != "plain"])
+def test_every_variant_trains_the_same_under_xla(make_variant, batches, variant):
     results = []
-    for way in ({}, {"jit_compile": True}):
-        model = make_kind(kind)
-        model.compile(clipping_sgd(), **way)
+    for options in ({}, {"jit_compile": True}):
+        model = make_variant(variant)
+        model.compile(clipping_sgd(), **options)
         results.append([fit(model, batches, epochs=2)["loss"], *model.get_weights()])
-    for found, expected in zip(*results, strict=True):
-        np.testing.assert_allclose(found, expected, rtol=1e-5, atol=1e-5)
+    for result, expected in zip(*results, strict=True):
+        np.testing.assert_allclose(result, expected, rtol=1e-5, atol=1e-5)
 
 
-@pytest.mark.parametrize("kind", ["plain", "gru"])
-def test_batches_by_length_train_every_kind_of_model(make_kind, pairs, tokenizers, kind):
+@pytest.mark.parametrize("variant", ["plain", "gru"])
+def test_bucketed_batches_train_every_variant(make_variant, pairs, tokenizers, variant):
     data = s2s.make_dataset(
         pairs,
         *tokenizers,
@@ -377,7 +379,7 @@ def test_batches_by_length_train_every_kind_of_model(make_kind, pairs, tokenizer
         batch_tokens=16,
         seed=0,
     )
-    model = make_kind(kind)
+    model = make_variant(variant)
     model.compile(keras.optimizers.Adam(0.02, global_clipnorm=1.0), label_smoothing=0.1)
     losses = fit(model, data, epochs=15)["loss"]
     assert losses[-1] < 0.7 * losses[0]
@@ -411,9 +413,9 @@ def test_mixed_precision_learns(make_model, batches, policy):
     assert model(next(iter(batches))).dtype == "float32"
 
 
-@pytest.mark.parametrize("kind", ["luong", "gru"])
-def test_mixed_precision_learns_with_all_options(make_kind, batches, kind):
-    model = make_kind(kind, dtype="mixed_bfloat16", output_dropout=0.1, **DROPOUT)
+@pytest.mark.parametrize("variant", ["luong", "gru"])
+def test_mixed_precision_learns_with_all_options(make_variant, batches, variant):
+    model = make_variant(variant, dtype="mixed_bfloat16", output_dropout=0.1, **DROPOUT)
     model.compile(keras.optimizers.Adam(0.02, global_clipnorm=1.0), label_smoothing=0.1)
     losses = fit(model, batches, epochs=12)["loss"]
     assert np.isfinite(losses).all()
@@ -421,7 +423,7 @@ def test_mixed_precision_learns_with_all_options(make_kind, batches, kind):
 
 
 @pytest.mark.parametrize("policy", ["mixed_float16"], indirect=True)
-def test_clipping_is_of_the_gradient_before_its_scaling(make_model, batches, policy):
+def test_clipping_applies_to_the_unscaled_gradient(make_model, batches, policy):
     model = make_model()
     model.compile(keras.optimizers.SGD(1.0, global_clipnorm=0.1))
     assert norm(step_of(model, next(iter(batches)))) == pytest.approx(0.1, rel=1e-3)
@@ -431,12 +433,12 @@ def test_clipping_is_of_the_gradient_before_its_scaling(make_model, batches, pol
 
 
 @pytest.mark.parametrize(
-    ("kind", "fused"), [("luong", True), ("luong", False), ("fed", True), ("gru", True)]
+    ("variant", "fused"), [("luong", True), ("luong", False), ("fed", True), ("gru", True)]
 )
-def test_a_checkpoint_holds_every_random_generator(make_kind, batches, tmp_path, kind, fused):
+def test_a_checkpoint_holds_every_random_generator(make_variant, batches, tmp_path, variant, fused):
     def make(seed):
-        model = make_kind(kind, seed, output_dropout=0.2, **DROPOUT)
-        # What is not compiled for XLA takes the code for it, and does not wait for the compiler.
+        model = make_variant(variant, seed, output_dropout=0.2, **DROPOUT)
+        # The code path for XLA, without waiting for the compiler.
         model.compile(clipping_sgd(), run_eagerly=True, jit_compile=False)
         for layer in (model.encoder, model.decoder):
             layer.rnn.fused = fused
@@ -458,8 +460,8 @@ def test_a_checkpoint_holds_every_random_generator(make_kind, batches, tmp_path,
     for each in (model, other):
         for element in elements:
             each.train_step(element)
-    for found, expected in zip(other.get_weights(), model.get_weights(), strict=True):
-        np.testing.assert_array_equal(found, expected)
+    for result, expected in zip(other.get_weights(), model.get_weights(), strict=True):
+        np.testing.assert_array_equal(result, expected)
 
 
 # Several devices
@@ -490,8 +492,8 @@ print(json.dumps({
 """
 
 
-def test_two_devices_train_as_one_does(make_model, batches, arrays, tmp_path, fresh_python):
-    # The last batch has one row, so that one of the devices gets none.
+def test_two_devices_train_as_one(make_model, batches, arrays, tmp_path, fresh_python):
+    # The last batch has one row, so that one device gets none.
     files = [tmp_path / "full.keras", tmp_path / "half.keras"]
     make_model().save(files[0])
     make_model(dtype="mixed_float16").save(files[1])
@@ -506,8 +508,8 @@ def test_two_devices_train_as_one_does(make_model, batches, arrays, tmp_path, fr
     for name, values in history.items():
         np.testing.assert_allclose(two["history"][name], values, rtol=1e-5, err_msg=name)
     weights = model.get_weights()
-    for found, expected in zip(two["weights"], weights, strict=True):
-        np.testing.assert_allclose(found, expected, atol=1e-5)
+    for result, expected in zip(two["weights"], weights, strict=True):
+        np.testing.assert_allclose(result, expected, atol=1e-5)
     evaluated = model.evaluate(batches, verbose=0, return_dict=True)
     assert two["evaluated"] == pytest.approx(evaluated, rel=1e-5)
     np.testing.assert_allclose(two["predicted"], model.predict(batches, verbose=0), atol=1e-5)
@@ -516,9 +518,9 @@ def test_two_devices_train_as_one_does(make_model, batches, arrays, tmp_path, fr
     unclipped.compile(clipping_sgd(None))
     fit(unclipped, batches, epochs=4)
     difference = [a - b for a, b in zip(unclipped.get_weights(), weights, strict=True)]
-    assert norm(difference) > 1, "without clipping at work there is nothing to compare"
+    assert norm(difference) > 1, "the comparison needs clipping to be active"
 
-    # With loss scaling, half precision goes the same way within its own precision.
+    # With loss scaling, half precision agrees within its own precision.
     assert two["scaled"]
     losses = two["losses in half precision"]
     np.testing.assert_allclose(losses, history["loss"], rtol=1e-2)
@@ -537,7 +539,7 @@ print(json.dumps([iterations, losses]))
 """
 
 
-def test_a_saved_model_goes_on_in_a_fresh_process(
+def test_a_saved_model_resumes_in_a_fresh_process(
     make_model, batches, arrays, tmp_path, fresh_python
 ):
     model = make_model()
@@ -557,11 +559,11 @@ def test_a_saved_model_goes_on_in_a_fresh_process(
     model.set_weights(weights)
     model.compile()
     assert fit(model, batches)["loss"] != pytest.approx(expected, rel=1e-4), (
-        "an optimizer that begins anew would have been noticed"
+        "a reset optimizer would differ"
     )
 
 
-def test_a_saved_model_is_compiled_as_it_was(make_model, tmp_path):
+def test_a_saved_model_keeps_its_compile_config(make_model, tmp_path):
     model = make_model(dropout=0.2)
     model.compile(clipping_sgd(0.25), steps_per_execution=3, jit_compile=True, label_smoothing=0.1)
     model.save(tmp_path / "model.keras")
@@ -583,9 +585,9 @@ def test_a_saved_model_keeps_its_precision(make_model, batches, tmp_path):
     assert np.abs(loaded(element) - make_model()(element)).max() > 0
 
 
-@pytest.mark.parametrize("kind", ["luong", "gru"])
-def test_every_kind_of_model_goes_on_from_its_file(make_kind, batches, tmp_path, kind):
-    model = make_kind(kind)
+@pytest.mark.parametrize("variant", ["luong", "gru"])
+def test_every_variant_resumes_from_its_file(make_variant, batches, tmp_path, variant):
+    model = make_variant(variant)
     model.compile(label_smoothing=0.1)
     fit(model, batches, epochs=1)
     model.save(tmp_path / "model.keras")
@@ -595,18 +597,18 @@ def test_every_kind_of_model_goes_on_from_its_file(make_kind, batches, tmp_path,
     np.testing.assert_array_equal(loaded(element), model(element))
     for each in (loaded, model):
         each.train_step(element)
-    for found, expected in zip(loaded.get_weights(), model.get_weights(), strict=True):
-        np.testing.assert_allclose(found, expected, atol=1e-7)
+    for result, expected in zip(loaded.get_weights(), model.get_weights(), strict=True):
+        np.testing.assert_allclose(result, expected, atol=1e-7)
 
 
-def test_encoder_and_decoder_the_wrong_way_round():
+def test_swapped_encoder_and_decoder_raise():
     sizes = {"vocab_size": 10, "embed_size": 8, "num_hiddens": 8, "num_layers": 1}
     encoder, decoder = s2s.Seq2SeqEncoder(**sizes), s2s.Seq2SeqDecoder(**sizes)
-    with pytest.raises(s2s.InputError, match="encoder is a Seq2SeqDecoder, no Seq2SeqEncoder"):
+    with pytest.raises(s2s.InputError, match="encoder is a Seq2SeqDecoder"):
         s2s.Seq2Seq(decoder, encoder)
 
 
-def test_data_of_a_larger_vocabulary():
+def test_data_of_a_larger_vocabulary_raises():
     sizes = {"vocab_size": 5, "embed_size": 8, "num_hiddens": 8, "num_layers": 1}
     model = s2s.Seq2Seq(s2s.Seq2SeqEncoder(**sizes), s2s.Seq2SeqDecoder(**sizes))
     model.compile()

@@ -1,0 +1,55 @@
+"""The training loop of a decoder with input feeding, where each step needs the one before."""
+
+from collections.abc import Callable
+from typing import Any
+
+import tensorflow as tf
+
+from keras_s2s.layers.stacked_rnn import LayerMasks, State
+
+StepFn = Callable[[tf.Tensor, State, list[LayerMasks]], tuple[tf.Tensor, State]]
+
+
+def loop_over_steps(
+    step_fn: StepFn,
+    embedded: tf.Tensor,
+    state: State,
+    masks: list[LayerMasks],
+    output_size: int,
+) -> tuple[tf.Tensor, State]:
+    """Run a decoder's step over all steps of the targets.
+
+    Args:
+        step_fn: from the embeddings of a step, the state and the masks of the step to outputs,
+            (batch, output_size), and the next state.
+        embedded: (steps, batch, embed_size).
+        state: before the first step.
+        masks: of `StackedRNN.dropout_masks`, for all steps.
+        output_size: width of the outputs.
+
+    Returns:
+        The outputs, (steps, batch, output_size), and the state after the last step.
+    """
+    steps, dtype = tf.shape(embedded)[0], embedded.dtype
+    inputs = tf.TensorArray(dtype, steps).unstack(embedded)
+    written = tf.TensorArray(dtype, steps, element_shape=(None, output_size))
+
+    def body(step: tf.Tensor, written: Any, *state: tf.Tensor) -> Any:
+        step_masks = [
+            (None if input_mask is None else input_mask[step], state_mask)
+            for input_mask, state_mask in masks
+        ]
+        outputs, new_state = step_fn(inputs.read(step), list(state), step_masks)
+        new_state = [tf.cast(value, dtype) for value in new_state]
+        for value, previous in zip(new_state, state, strict=True):
+            value.set_shape(previous.shape)  # not inferred where the batch size is static
+        return step + 1, written.write(step, outputs), *new_state
+
+    state = [tf.cast(value, dtype) for value in state]
+    _, written, *state = tf.while_loop(
+        lambda step, *_: step < steps,
+        body,
+        (0, written, *state),
+        maximum_iterations=steps,  # XLA allocates the gradient's values in advance
+    )
+    return written.stack(), list(state)
