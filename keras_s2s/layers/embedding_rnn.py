@@ -16,20 +16,8 @@ EMBEDDING_SCALE = 3.0
 class EmbeddingRNN(keras.layers.Layer):
     """Embedding and recurrent layers: the base class of encoder and decoder.
 
-    Args:
-        vocab_size: number of tokens.
-        embed_size: width of the embedding.
-        num_hiddens: width of each recurrent layer.
-        num_layers: number of recurrent layers.
-        dropout: dropout rate between two recurrent layers.
-        embed_dropout: dropout rate of the embedding.
-        recurrent_dropout: see `StackedRNN`, like `cell`, `residual` and `bidirectional`.
-        cell: `"lstm"` or `"gru"`.
-        residual: whether layers from the second on add their inputs to their outputs.
-        bidirectional: whether half of the units of each layer read backwards.
-        init_scale: bound of the initial weights; see `Seq2SeqEncoder`.
-        feed_size: width of the inputs to the first recurrent layer besides the embedding.
-        **kwargs: of `keras.layers.Layer`.
+    Its arguments are those of `Seq2SeqEncoder`, and `feed_size`, the width of the first recurrent
+    layer's inputs besides the embedding.
     """
 
     def __init__(
@@ -54,12 +42,9 @@ class EmbeddingRNN(keras.layers.Layer):
             num_hiddens=num_hiddens,
             num_layers=num_layers,
         )
-        for name, rate in (
-            ("dropout", dropout),
-            ("embed_dropout", embed_dropout),
-            ("recurrent_dropout", recurrent_dropout),
-        ):
-            check_fraction(name, rate)
+        check_fraction("dropout", dropout)
+        check_fraction("embed_dropout", embed_dropout)
+        check_fraction("recurrent_dropout", recurrent_dropout)
         super().__init__(**kwargs)
         self.vocab_size = vocab_size
         self.embed_size = embed_size
@@ -104,16 +89,16 @@ class EmbeddingRNN(keras.layers.Layer):
         return self.embed_dropout_layer(self.embedding(ids), training=training)
 
     def get_config(self) -> dict[str, Any]:
-        names = (
-            "vocab_size",
-            "embed_size",
-            "num_hiddens",
-            "num_layers",
-            "dropout",
-            "embed_dropout",
-            "recurrent_dropout",
-            "cell",
-            "residual",
-            "init_scale",
-        )
-        return {**super().get_config(), **{name: getattr(self, name) for name in names}}
+        return {
+            **super().get_config(),
+            "vocab_size": self.vocab_size,
+            "embed_size": self.embed_size,
+            "num_hiddens": self.num_hiddens,
+            "num_layers": self.num_layers,
+            "dropout": self.dropout,
+            "embed_dropout": self.embed_dropout,
+            "recurrent_dropout": self.recurrent_dropout,
+            "cell": self.cell,
+            "residual": self.residual,
+            "init_scale": self.init_scale,
+        }

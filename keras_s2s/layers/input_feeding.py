@@ -20,15 +20,15 @@ def loop_over_steps(
     """Run a decoder's step over all steps of the targets.
 
     Args:
-        step_fn: from the embeddings of a step, the state and the masks of the step to outputs,
-            (batch, output_size), and the next state.
+        step_fn: maps embeddings, state and dropout masks of a step to outputs, (batch,
+            output_size), and the next state.
         embedded: (steps, batch, embed_size).
-        state: before the first step.
-        masks: of `StackedRNN.dropout_masks`, for all steps.
+        state: the initial state.
+        masks: of `StackedRNN.dropout_masks`.
         output_size: width of the outputs.
 
     Returns:
-        The outputs, (steps, batch, output_size), and the state after the last step.
+        The outputs, (steps, batch, output_size), and the final state.
     """
     steps, dtype = tf.shape(embedded)[0], embedded.dtype
     inputs = tf.TensorArray(dtype, steps).unstack(embedded)

@@ -263,12 +263,9 @@ class StackedRNN(keras.layers.Layer):
             ones = tf.ones((steps, batch, self.num_hiddens), self.compute_dtype)
             drops = bool(training) and self.dropout_layer.rate > 0 and index > 0
             recurrent = self._drops_recurrent(training)
-            masks.append(
-                (
-                    self.dropout_layer(ones, training=True) if drops else None,
-                    self._recurrent_mask(ones[0], True) if recurrent else None,
-                )
-            )
+            input_mask = self.dropout_layer(ones, training=True) if drops else None
+            state_mask = self._recurrent_mask(ones[0], True) if recurrent else None
+            masks.append((input_mask, state_mask))
         return masks
 
     def step(

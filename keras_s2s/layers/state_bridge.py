@@ -11,27 +11,15 @@ from keras_s2s.layers.stacked_rnn import CELLS, State
 def make_bridges(
     cell: str, units: int, dense: Callable[..., keras.layers.Dense]
 ) -> list[keras.layers.Dense]:
-    """Return a bridge for each tensor of the state: h and, with LSTM cells, c.
-
-    Args:
-        cell: `"lstm"` or `"gru"`.
-        units: size of the decoder's state, num_layers * num_hiddens.
-        dense: makes a dense layer from its name, units and options.
-    """
-    activations = [("h", "tanh"), ("c", None)][: CELLS[cell]]
-    return [
-        dense(f"bridge_{name}", units, activation=activation) for name, activation in activations
-    ]
+    """Return a bridge for each tensor of the state: h and, with LSTM cells, c."""
+    bridges = [("bridge_h", "tanh"), ("bridge_c", None)][: CELLS[cell]]
+    return [dense(name, units, activation=activation) for name, activation in bridges]
 
 
 def bridge_state(
     bridges: list[keras.layers.Dense], state: State, num_layers: int, num_hiddens: int
 ) -> State:
-    """Convert a state, each tensor (encoder layers, batch, units), to the decoder's shape.
-
-    Returns:
-        Tensors (num_layers, batch, num_hiddens).
-    """
+    """Convert an encoder's state to tensors of shape (num_layers, batch, num_hiddens)."""
     converted = []
     for bridge, values in zip(bridges, state, strict=True):
         layers, batch = values.shape[0], tf.shape(values)[1]
