@@ -6,14 +6,14 @@ from typing import Any
 from keras_s2s.client.transport import (
     Credentials,
     ModelSpec,
+    Transport,
     VersionStatus,
     format_metadata,
     host_and_port,
-    server_error,
 )
 from keras_s2s.serving.serving_protos import fill_model_spec, load_serving_api, predict_request
 from keras_s2s.serving.session_worker import describe_tensors
-from keras_s2s.utils.errors import InputError, ServerError
+from keras_s2s.utils.errors import InputError
 
 PORT = 8500
 
@@ -21,7 +21,7 @@ PORT = 8500
 FIELDS = {1: "float_val", 3: "int_val", 7: "string_val"}
 
 
-class GrpcTransport:
+class GrpcTransport(Transport):
     """gRPC through the stubs of `tensorflow-serving-api`.
 
     Args:
@@ -132,17 +132,14 @@ class GrpcTransport:
             code, message = error.code().name, error.details() or "no message"
             if "CERTIFICATE_VERIFY_FAILED" in message:
                 code = "UNAUTHENTICATED"  # gRPC reports UNAVAILABLE, which would be retried
-            raise self._error(code, message) from error
-
-    def _error(self, code: str, message: str) -> ServerError:
-        return server_error(self.address, self.protocol, code, message)
+            raise self.error(code, message) from error
 
     def _values(self, name: str, tensor: Any) -> list[Any]:
         """Convert a tensor to nested lists."""
         field = FIELDS.get(tensor.dtype)
         shape = [dimension.size for dimension in tensor.tensor_shape.dim]
         if field is None or not shape or tensor.tensor_content:
-            raise self._error("INTERNAL", f"output {name!r} has an unsupported type or shape")
+            raise self.error("INTERNAL", f"output {name!r} has an unsupported type or shape")
         values = list(getattr(tensor, field))
         size = math.prod(shape)
         if len(values) < size and values:
@@ -152,7 +149,7 @@ class GrpcTransport:
             try:
                 values = [value.decode("utf-8") for value in values]
             except UnicodeDecodeError as error:
-                raise self._error("INTERNAL", f"output {name!r} is not UTF-8") from error
+                raise self.error("INTERNAL", f"output {name!r} is not UTF-8") from error
         for length in shape[:0:-1]:
             values = [
                 values[start : start + length] for start in range(0, len(values), max(length, 1))

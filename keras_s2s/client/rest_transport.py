@@ -11,10 +11,10 @@ from typing import Any
 from keras_s2s.client.transport import (
     Credentials,
     ModelSpec,
+    Transport,
     VersionStatus,
     format_metadata,
     host_and_port,
-    server_error,
 )
 from keras_s2s.utils.errors import InputError, ServerError
 
@@ -45,7 +45,7 @@ DATA_TYPES = {
 }
 
 
-class RestTransport:
+class RestTransport(Transport):
     """REST over persistent HTTP connections.
 
     Args:
@@ -87,7 +87,7 @@ class RestTransport:
         if not isinstance(outputs, dict) or not all(
             isinstance(column, list) for column in outputs.values()
         ):
-            raise self._error("INTERNAL", "the response has no outputs by name")
+            raise self.error("INTERNAL", "the response has no outputs by name")
         return outputs
 
     def status(self, model: ModelSpec, timeout: float) -> list[VersionStatus]:
@@ -128,7 +128,7 @@ class RestTransport:
                 },
             )
         except (KeyError, TypeError, ValueError) as error:
-            raise self._error("INTERNAL", "the metadata has an unknown format") from error
+            raise self.error("INTERNAL", "the metadata has an unknown format") from error
 
     def close(self) -> None:
         while self._idle:
@@ -148,9 +148,9 @@ class RestTransport:
             code = HTTP_STATUS_TO_CODE.get(status)
             if code is None or not message.strip():
                 message = f"HTTP status {status} {message}"
-            raise self._error(code or "UNKNOWN", message)
+            raise self.error(code or "UNKNOWN", message)
         if not isinstance(parsed, dict):
-            raise self._error("INTERNAL", "the response is not a JSON object")
+            raise self.error("INTERNAL", "the response is not a JSON object")
         return parsed
 
     def _exchange(
@@ -213,17 +213,14 @@ class RestTransport:
     def _failure(self, error: Exception, timeout: float) -> ServerError:
         """Convert an exception of `http.client`."""
         if isinstance(error, TimeoutError):
-            return self._error("DEADLINE_EXCEEDED", f"no response within {timeout:g} s")
+            return self.error("DEADLINE_EXCEEDED", f"no response within {timeout:g} s")
         if isinstance(error, ssl.SSLError):
-            return self._error("UNAUTHENTICATED", f"TLS: {error.reason or error}")
+            return self.error("UNAUTHENTICATED", f"TLS: {error.reason or error}")
         if isinstance(error, http.client.RemoteDisconnected):
-            return self._error("UNAVAILABLE", "the connection was closed without a response")
+            return self.error("UNAVAILABLE", "the connection was closed without a response")
         if isinstance(error, OSError):
-            return self._error("UNAVAILABLE", error.strerror or str(error))
-        return self._error("UNIMPLEMENTED", "the response is not HTTP")
-
-    def _error(self, code: str, message: str) -> ServerError:
-        return server_error(self.address, self.protocol, code, message)
+            return self.error("UNAVAILABLE", error.strerror or str(error))
+        return self.error("UNIMPLEMENTED", "the response is not HTTP")
 
 
 def _remaining(deadline: float) -> float:

@@ -15,7 +15,6 @@ from keras_s2s.client.transport import (
     ModelSpec,
     Transport,
     VersionStatus,
-    server_error,
 )
 from keras_s2s.serving.signatures import (
     BEAM,
@@ -265,9 +264,7 @@ class TranslationClient:
             )
             for name, column in outputs.items():
                 if len(response.get(name, ())) != len(batch["text"]):
-                    raise server_error(
-                        self._transport.address,
-                        self._transport.protocol,
+                    raise self._transport.error(
                         "INTERNAL",
                         f"signature {signature} of {self.model.name} returned "
                         f"{len(response.get(name, ()))} of output {name!r} for "

@@ -4,11 +4,12 @@ One call is one request; `TranslationClient` retries. Neither transport imports 
 REST needs only Python.
 """
 
+import abc
 import contextlib
 import ssl
 import urllib.parse
 from pathlib import Path
-from typing import Any, NamedTuple, Protocol
+from typing import Any, NamedTuple
 
 from keras_s2s.serving.session_worker import is_signature
 from keras_s2s.utils.errors import InputError, ServerError, one_line
@@ -125,7 +126,7 @@ def _read(path: str | Path) -> bytes:
         ) from error
 
 
-class Transport(Protocol):
+class Transport(abc.ABC):
     """A connection to a server. Calls raise `ServerError` on failure and may be retried.
 
     Attributes:
@@ -136,6 +137,7 @@ class Transport(Protocol):
     protocol: str
     address: str
 
+    @abc.abstractmethod
     def predict(
         self, model: ModelSpec, signature: str, inputs: dict[str, list[bytes]], timeout: float
     ) -> dict[str, list[Any]]:
@@ -151,20 +153,22 @@ class Transport(Protocol):
             Nested lists for each output, in its shape. Strings are `str`.
         """
 
+    @abc.abstractmethod
     def status(self, model: ModelSpec, timeout: float) -> list[VersionStatus]:
         """Return the state of each version, newest first."""
 
+    @abc.abstractmethod
     def metadata(self, model: ModelSpec, timeout: float) -> dict[str, Any]:
         """Return the version and its signatures; see `TranslationClient.metadata`."""
 
+    @abc.abstractmethod
     def close(self) -> None:
         """Close the connections."""
 
-
-def server_error(address: str, protocol: str, code: str, message: str) -> ServerError:
-    """Return an error whose message has address, problem, status code and advice."""
-    advice = ADVICE.get(code, OTHER_ADVICE).format(protocol)
-    return ServerError(f"{address}: {one_line(message)} ({code}); {advice}", code)
+    def error(self, code: str, message: str) -> ServerError:
+        """Return an error whose message has address, problem, status code and advice."""
+        advice = ADVICE.get(code, OTHER_ADVICE).format(self.protocol)
+        return ServerError(f"{self.address}: {one_line(message)} ({code}); {advice}", code)
 
 
 def host_and_port(address: str, location: str, default_port: int) -> tuple[str, int]:

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Literal, NamedTuple, Protocol, TypeVar
 
 from keras_s2s.client.translation_client import TranslationClient
 from keras_s2s.evaluation.attention_map import AttentionMap
+from keras_s2s.serving.signatures import BEAM, EXPLAIN
 from keras_s2s.utils.errors import InputError
 
 if TYPE_CHECKING:
@@ -141,11 +142,11 @@ class ServedModel:
             lambda: client.translate(sentences, return_scores=True)
         )
         candidates, beam_latency = None, 0.0
-        if "beam" in signatures:
+        if BEAM in signatures:
             ([translations], [scores]), beam_latency = timed(lambda: client.n_best(sentences))
             candidates = list(map(Candidate, translations, scores))
         attention = None
-        if "explain" in signatures:
+        if EXPLAIN in signatures:
             attention = AttentionMap.from_outputs(client.explain(sentences))
         return TranslationResult(
             translation,
