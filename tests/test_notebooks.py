@@ -15,7 +15,7 @@ NOTEBOOKS = sorted((Path(__file__).parents[1] / "notebooks").glob("*.ipynb"))
 # be. Trained weights differ from machine to machine; this has to be true with all of them.
 FIGURES = {
     "01_seq2seq_chapter": [
-        (r"^loss (\S+) nats a token", 0, 0.26),
+        (r"^loss (\S+) nats per token", 0, 0.26),
         (r"^the 1001 pairs it has seen +BLEU +(\S+)", 10, 100),
         (r"^the next 1000 pairs +BLEU +(\S+)", 0, 5),
     ],

@@ -63,7 +63,7 @@ class PreparationSpec:
 
     @property
     def filter_config(self) -> FilterConfig:
-        """What is decided by the text alone."""
+        """Return the filters that depend on the text alone."""
         config = self.config
         return FilterConfig(
             reverse=self.reverse,
