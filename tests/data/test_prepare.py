@@ -1,5 +1,6 @@
 """Preparing corpora: content of the files, filters, and resuming after interruptions."""
 
+import functools
 import gzip
 import json
 import os
@@ -20,11 +21,12 @@ from keras_s2s.data.corpus_reader import CorpusReader
 from keras_s2s.data.prepared import deduplication, shards, stages, statistics, tokenization
 from keras_s2s.data.prepared import prepare as prepare_module
 from keras_s2s.data.prepared.corpus import PreparedCorpus
-from keras_s2s.data.prepared.prepare import prepare
 from keras_s2s.data.prepared.spec import PreparationSpec
 from keras_s2s.utils.errors import InputError
 from keras_s2s.utils.signals import Interrupted
 
+# Without worker processes, each of which would import TensorFlow.
+prepare = functools.partial(prepare_module.prepare, processes=1)
 CONFIG = s2s.Recipe(min_freq=1, num_steps=12, valid_fraction=0.1, test_fraction=0.1)
 
 
@@ -170,14 +172,15 @@ def test_deduplication_over_hash_ranges_and_corpora(monkeypatch, small_shards, t
     assert sum(dropped) == 400 - len(set(pairs))
 
 
-def test_stored_held_out_pairs_are_bounded(monkeypatch, book_file, small_shards, tmp_path):
-    everything = prepare(PreparationSpec([str(book_file)], CONFIG), tmp_path / "all")
+def test_stored_held_out_pairs_are_bounded(
+    complete_folder, monkeypatch, book_file, small_shards, tmp_path
+):
     monkeypatch.setattr(statistics, "MAX_HELD_OUT", 7)
-    index = prepare(PreparationSpec([str(book_file)], CONFIG), tmp_path / "few")
-    assert index["corpora"] == everything["corpora"]
-    few, many = (PreparedCorpus(tmp_path / name).index.held_out("valid") for name in ("few", "all"))
-    assert len(few) == 7
-    assert set(few.source) <= set(many.source)
+    prepare(PreparationSpec([str(book_file)], CONFIG), tmp_path / "few")
+    few, complete = (PreparedCorpus(folder).index for folder in (tmp_path / "few", complete_folder))
+    assert few.content["corpora"] == complete.content["corpora"]
+    assert len(few.held_out("valid")) == 7
+    assert set(few.held_out("valid").source) <= set(complete.held_out("valid").source)
 
 
 @pytest.mark.parametrize("file_format", ["tsv", "gz", "zip", "aligned"])
@@ -247,7 +250,7 @@ def complete_folder(book_file, tmp_path_factory):
     folder = tmp_path_factory.mktemp("prepared") / "complete"
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(PreparationSpec, "CHUNK_LINES", 100)
-        prepare(PreparationSpec([str(book_file)], CONFIG), folder, processes=1)
+        prepare(PreparationSpec([str(book_file)], CONFIG), folder)
     return folder
 
 
@@ -255,7 +258,6 @@ KILLED = """
 import os, signal, sys
 import keras_s2s as s2s
 from keras_s2s.data.prepared import stages
-from keras_s2s.data.prepared.prepare import prepare
 from keras_s2s.data.prepared.spec import PreparationSpec
 PreparationSpec.CHUNK_LINES = 100
 path, output, function, call = sys.argv[1:]
@@ -310,11 +312,11 @@ def test_resume_after_sigterm(
     spec = PreparationSpec([str(book_file)], CONFIG)
     monkeypatch.setattr(module, function, interrupted)
     with pytest.raises(Interrupted, match="run the same command to resume"):
-        prepare(spec, tmp_path / "out", processes=1)
+        prepare(spec, tmp_path / "out")
     others = PreparationSpec([str(book_file)], s2s.Recipe(min_freq=2))
     with pytest.raises(InputError, match="was prepared with min_freq 1 instead of 2, num_steps"):
         prepare(others, tmp_path / "out")
-    prepare(spec, tmp_path / "out", processes=1)
+    prepare(spec, tmp_path / "out")
     assert read_files(tmp_path / "out") == read_files(complete_folder)
 
 
