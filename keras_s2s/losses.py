@@ -101,8 +101,8 @@ class MaskedSoftmaxCELoss(keras.losses.Loss):
     Args:
         reduction: how to aggregate the losses of the tokens.
 
-            - `"token_mean"`: mean over all valid tokens, a scalar in nats per token. Training
-              minimizes this.
+            - `"token_mean"`: mean over all valid tokens, a scalar in nats per token: the `loss`
+              that `Seq2Seq.fit` reports.
             - `"sequence_mean"`: for each row the sum over its valid tokens divided by the number
               of *all* steps, shape (batch,), as in the chapter.
             - `"sum"`: sum over all valid tokens, a scalar.
