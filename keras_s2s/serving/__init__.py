@@ -4,6 +4,10 @@ An export gets its version number only after it has been loaded in a fresh proce
 against the model in Python. Public names are imported on first use.
 """
 
-import lazy_loader
+import contextlib
 
-__getattr__, __dir__, __all__ = lazy_loader.attach_stub(__name__, __file__)
+# The REST client imports modules of this folder on machines with Python alone.
+with contextlib.suppress(ModuleNotFoundError):
+    import lazy_loader
+
+    __getattr__, __dir__, __all__ = lazy_loader.attach_stub(__name__, __file__)
