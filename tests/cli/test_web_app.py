@@ -14,7 +14,7 @@ import urllib.request
 from types import SimpleNamespace
 
 import pytest
-from imitation_server import Failure, Models, start_rest
+from imitation_server import Models, StatusError, start_rest
 
 from keras_s2s.cli.web.models import LocalModel, connect
 from keras_s2s.utils.errors import InputError, ServerError
@@ -289,7 +289,7 @@ def texts(result, selector):
 
 
 def unavailable():
-    raise Failure("UNAVAILABLE", "the queue is full")
+    raise StatusError("UNAVAILABLE", "the queue is full")
 
 
 @pytest.mark.provided_by_ci
@@ -347,7 +347,7 @@ class TestBrowser:
                 assert texts(result, ".version") == ["3"]
                 [result] = translate(browser, "")
                 assert texts(result, ".error")[0].startswith("Nothing to translate")
-                models.troubles += [unavailable] * 2
+                models.faults += [unavailable] * 2
                 [result] = translate(browser, "Go.")
                 [line] = texts(result, ".error")
                 assert f"{location}: the queue is full" in line

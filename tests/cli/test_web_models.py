@@ -4,7 +4,7 @@ import contextlib
 import socket
 
 import pytest
-from imitation_server import Failure, Models, start_grpc, start_rest
+from imitation_server import Models, StatusError, start_grpc, start_rest
 
 import keras_s2s as s2s
 from keras_s2s.cli.web.models import LocalModel, connect, is_url
@@ -63,7 +63,6 @@ def test_export_without_attention(plain, exported_run):
 
 
 def test_export_without_beam_search(attending, exported, monkeypatch):
-    monkeypatch.setattr(exported, "_searches", {})
     monkeypatch.setattr(exported, "beam_size", None)
     result = LocalModel("older", exported).translate("Go.")
     assert result.candidates is None
@@ -149,10 +148,10 @@ class TestServed:
             client.explain(["Go."])
 
     def test_server_error(self, translate, models):
-        def trouble():
-            raise Failure("INTERNAL", "out of luck")
+        def fault():
+            raise StatusError("INTERNAL", "out of luck")
 
-        models.troubles.append(trouble)
+        models.faults.append(fault)
         with pytest.raises(ServerError, match="out of luck"):
             translate("Go.")
 
