@@ -201,7 +201,8 @@ class Seq2Seq(MultiWorkerMixin, keras.Model):
     @property
     def skipped_steps(self) -> SkippedSteps | None:
         """Counters of steps skipped for a non-finite gradient; None unless `FusedAdam` trains."""
-        optimizer = getattr(self.optimizer, "inner_optimizer", self.optimizer)
+        optimizer = getattr(self, "optimizer", None)  # set by `compile`
+        optimizer = getattr(optimizer, "inner_optimizer", optimizer)
         return optimizer.skipped_steps if isinstance(optimizer, FusedAdam) else None
 
     def get_compile_config(self) -> dict[str, Any]:

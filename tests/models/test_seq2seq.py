@@ -171,6 +171,7 @@ def test_encode_and_decoder_equal_a_call(make_variant, batches, variant):
 
 def test_adam_is_fused_in_place(make_model):
     model = make_model()
+    assert model.skipped_steps is None, "not compiled"
     optimizer = keras.optimizers.Adam(0.01, amsgrad=False)
     model.compile(optimizer)
     assert model.optimizer is optimizer, "the caller can still set its learning rate"
