@@ -83,7 +83,7 @@ def clip_over_replicas(
     # WORKAROUND(keras<=3.15.1): Keras clips the gradients of each replica and sums them
     # afterwards, so that the step depends on the number of replicas. Equal shares of the clipped
     # sum pass the optimizer's own clipping and add up to that sum.
-    replicas = tf.distribute.get_replica_context().num_replicas_in_sync
+    replicas = tf.distribute.get_strategy().num_replicas_in_sync
     inner = getattr(optimizer, "inner_optimizer", optimizer)
     if replicas == 1 or isinstance(inner, FusedAdam) or inner.global_clipnorm is None:
         return gradients
