@@ -256,6 +256,9 @@ class Seq2SeqDecoder(EmbeddingRNN):
             outputs, _ = self._attend(outputs, memory, time_major=True)
         return self.output_dropout_layer(outputs, training=training), state
 
+    # The name before 0.2.
+    read = decode_hidden
+
     def _attend(
         self, outputs: tf.Tensor, memory: Memory | None, time_major: bool = False
     ) -> tuple[tf.Tensor, tf.Tensor | None]:

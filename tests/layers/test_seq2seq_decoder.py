@@ -279,6 +279,7 @@ def test_no_step_sees_the_tokens_after_it(ids, state):
 def test_decode_hidden_and_logits_equal_the_whole_call(ids, state):
     decoder = make()
     outputs, _ = decoder.decode_hidden(ids, state)
+    np.testing.assert_array_equal(decoder.read(ids, state)[0], outputs)
     assert outputs.shape == (STEPS, BATCH, 16)
     logits = tf.transpose(decoder.logits(outputs), (1, 0, 2))
     np.testing.assert_allclose(logits, decoder(ids, state)[0], atol=1e-6)
@@ -364,7 +365,7 @@ def test_each_dropout_in_training_only_and_reproducible(ids, input_feeding, rate
         assert 0.4 < kept.mean() < 0.6
         np.testing.assert_allclose(first[kept], 2 * plain[kept], atol=1e-5)
     else:
-        # Which values were first cannot be observed here, but they differ by more than rounding.
+        # Which values were dropped cannot be observed here, but they differ by more than rounding.
         assert np.abs(first - plain).max() > 0.01
         assert (first != 0).all()
 
