@@ -1,5 +1,6 @@
 """The translator: a model with its tokenizers, to save, load and export."""
 
+import dataclasses
 import functools
 import operator
 import os
@@ -37,6 +38,15 @@ REFERENCE = tf.TensorSpec([None], tf.string, name="reference")
 NUM_SAMPLES = 600
 NUM_WARMUP_SENTENCES = 64
 EXTRA_BATCH_SIZE = 64
+
+
+def _search_option(name: str) -> property:
+    """Return a property that reads and sets a field of `search_config`."""
+
+    def set_option(translator: "Translator", value: Any) -> None:
+        translator.search_config = dataclasses.replace(translator.search_config, **{name: value})
+
+    return property(operator.attrgetter(f"search_config.{name}"), set_option)
 
 
 @keras.saving.register_keras_serializable(package="keras_s2s")
@@ -127,10 +137,10 @@ class Translator(GraphFunctions, SentenceTranslator, keras.Model):
         self._explain_fn = _graph_function(self.explain, [TEXT]) if attends else None
         self._beam_fns: dict[str, Callable[[tf.Tensor], Outputs]] = {}
 
-    beam_size = property(operator.attrgetter("search_config.beam_size"))
-    length_penalty = property(operator.attrgetter("search_config.length_penalty"))
-    coverage_penalty = property(operator.attrgetter("search_config.coverage_penalty"))
-    replace_unknown = property(operator.attrgetter("search_config.replace_unknown"))
+    beam_size = _search_option("beam_size")
+    length_penalty = _search_option("length_penalty")
+    coverage_penalty = _search_option("coverage_penalty")
+    replace_unknown = _search_option("replace_unknown")
 
     def build(self, input_shape: Any = None) -> None:
         self.built = True

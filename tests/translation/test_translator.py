@@ -224,6 +224,16 @@ def test_search_options_are_saved(translator, tmp_path):
     assert loaded.beam(tf.constant(["Go."]))["translations"].shape == (1, 3)
 
 
+def test_search_options_can_be_set(translator):
+    parts = translator.model, translator.source_tokenizer, translator.target_tokenizer
+    other = s2s.Translator(*parts)
+    other.beam_size, other.length_penalty = 2, 1.5
+    assert other.beam(tf.constant(["Go."]))["translations"].shape == (1, 2)
+    assert (other.get_config()["beam_size"], other.get_config()["length_penalty"]) == (2, 1.5)
+    with pytest.raises(s2s.InputError, match="beam_size is 0"):
+        other.beam_size = 0
+
+
 def test_a_joint_vocabulary_is_saved(phrasebook, tmp_path):
     joint = s2s.SentencePieceTokenizer.fit(phrasebook.source + phrasebook.target, vocab_size=150)
     sizes = {"embed_size": 4, "num_hiddens": 4, "num_layers": 1}
