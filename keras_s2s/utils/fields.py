@@ -41,7 +41,7 @@ def field_type(field: "dataclasses.Field[Any]") -> type:
 
 
 def validate_fields(config: Any) -> None:
-    """Check all fields of a configuration.
+    """Check all fields of a configuration, and convert NumPy's numbers, which JSON lacks.
 
     Raises:
         InputError: a value is not allowed.
@@ -49,10 +49,11 @@ def validate_fields(config: Any) -> None:
     for field in dataclasses.fields(config):
         value = getattr(config, field.name)
         if value is not None or type(None) not in typing.get_args(field.type):
-            _check_value(field, value)
+            # The configuration may be frozen.
+            object.__setattr__(config, field.name, _check_value(field, value))
 
 
-def _check_value(field: "dataclasses.Field[Any]", value: Any) -> None:
+def _check_value(field: "dataclasses.Field[Any]", value: Any) -> Any:
     dtype, choices = field_type(field), field.metadata["choices"]
     if dtype is str:
         if value not in choices:
@@ -62,4 +63,5 @@ def _check_value(field: "dataclasses.Field[Any]", value: Any) -> None:
         if not isinstance(value, bool):
             raise InputError(f"{field.name} is {value!r}; give True or False")
     else:
-        check_number(field.name, value, dtype, **field.metadata["limits"])
+        return check_number(field.name, value, dtype, **field.metadata["limits"])
+    return value

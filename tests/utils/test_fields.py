@@ -1,7 +1,9 @@
 """Fields of configurations: types, limits, validation."""
 
 import dataclasses
+import json
 
+import numpy as np
 import pytest
 
 from keras_s2s.utils.errors import InputError
@@ -73,3 +75,11 @@ def test_invalid_values(name, value, message):
     with pytest.raises(InputError) as error:
         validate_fields(Options(**{name: value}))
     assert str(error.value) == message
+
+
+def test_numpy_numbers_become_those_of_python():
+    options = Options(count=np.int64(2), share=np.float32(0.5), limit=np.uint8(7))
+    validate_fields(options)
+    values = dataclasses.asdict(options)
+    assert json.loads(json.dumps(values)) == values
+    assert (options.count, options.share, options.limit) == (2, 0.5, 7)
