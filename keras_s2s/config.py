@@ -8,7 +8,7 @@ from typing import Any
 from keras_s2s.data.config import MAX_LAYER_SIZE, DataConfig
 from keras_s2s.decoding.config import SearchConfig
 from keras_s2s.utils.errors import InputError, did_you_mean
-from keras_s2s.utils.fields import config_field, validate_fields
+from keras_s2s.utils.fields import config_field
 from keras_s2s.utils.renaming import accept_old_names
 
 VALIDATION = "a valid_fraction of 0.05"
@@ -120,19 +120,12 @@ class TrainingConfig(SearchConfig, ModelConfig, DataConfig):
     keep_checkpoints: int = config_field(3, "number of latest checkpoints to keep", 1)
 
     def __post_init__(self) -> None:
-        validate_fields(self)
-        if self.valid_fraction + self.test_fraction >= 1:
-            raise InputError(
-                f"valid_fraction {self.valid_fraction} and test_fraction {self.test_fraction} "
-                "leave nothing to train on; give fractions that add up to less than 1"
-            )
+        DataConfig.__post_init__(self)
         subwords, attends = self.tokenizer == "sentencepiece", self.attention != "none"
         buckets, validates = self.bucket_by_length, self.valid_fraction > 0
         for is_set, option, is_met, requirement in (
-            (self.joint_vocabulary, "joint_vocabulary", subwords, "tokenizer sentencepiece"),
             (self.subword_sampling, "subword_sampling", subwords, "tokenizer sentencepiece"),
             (self.subword_sampling, "subword_sampling", buckets, "bucket_by_length"),
-            (not self.lowercase, "lowercase off", subwords, "tokenizer sentencepiece"),
             (self.input_feeding, "input_feeding", attends, "attention luong"),
             (self.coverage_penalty, "coverage_penalty", attends, "attention luong"),
             (self.replace_unknown, "replace_unknown", attends, "attention luong"),

@@ -3,7 +3,8 @@
 from dataclasses import dataclass, fields
 from typing import Any
 
-from keras_s2s.utils.fields import config_field
+from keras_s2s.utils.errors import InputError
+from keras_s2s.utils.fields import config_field, validate_fields
 from keras_s2s.utils.renaming import accept_old_names
 
 # Upper bound of layer sizes; larger ones exceed any machine's memory.
@@ -13,7 +14,11 @@ MAX_LAYER_SIZE = 2**16
 @accept_old_names(max_tokens="vocab_size")
 @dataclass(frozen=True)
 class PreparationConfig:
-    """Tokenization and splits: the fields that are fixed when a corpus is prepared."""
+    """Tokenization and splits: the fields that are fixed when a corpus is prepared.
+
+    Raises:
+        InputError: a value is invalid, or two values exclude each other.
+    """
 
     tokenizer: str = config_field(
         "word", "tokenizer of both sides", choices=("word", "sentencepiece")
@@ -32,6 +37,20 @@ class PreparationConfig:
     test_fraction: float = config_field(0.0, "fraction of the sources for testing", lt=1)
     split_seed: int = config_field(0, "random seed of the split into training and held-out pairs")
 
+    def __post_init__(self) -> None:
+        validate_fields(self)
+        if self.valid_fraction + self.test_fraction >= 1:
+            raise InputError(
+                f"valid_fraction {self.valid_fraction} and test_fraction {self.test_fraction} "
+                "leave nothing to train on; give fractions that add up to less than 1"
+            )
+        for is_set, option in (
+            (self.joint_vocabulary, "joint_vocabulary"),
+            (not self.lowercase, "lowercase off"),
+        ):
+            if is_set and self.tokenizer != "sentencepiece":
+                raise InputError(f"{option} needs tokenizer sentencepiece; give that too")
+
 
 def preparation_fields(config: PreparationConfig) -> dict[str, Any]:
     """Return the fields of `PreparationConfig` of a configuration that may have more."""
@@ -41,7 +60,11 @@ def preparation_fields(config: PreparationConfig) -> dict[str, Any]:
 @accept_old_names()
 @dataclass(frozen=True)
 class DataConfig(PreparationConfig):
-    """The configuration of the data of a training run."""
+    """The configuration of the data of a training run.
+
+    Raises:
+        InputError: a value is invalid, or two values exclude each other.
+    """
 
     subword_sampling: float = config_field(
         0.0, "subword regularization: SentencePiece's alpha, 0 to disable; 0.2 is usual", 0, 1
