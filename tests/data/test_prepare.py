@@ -408,6 +408,24 @@ def test_folder_with_other_content_is_refused(book_file, tmp_path):
     assert os.listdir(tmp_path) == ["notes.txt"]
 
 
+def test_index_of_another_version(book_file, complete_folder, monkeypatch, tmp_path):
+    monkeypatch.setattr(PreparationSpec, "CHUNK_LINES", 100)
+    folder, spec = tmp_path / "out", PreparationSpec([str(book_file)], CONFIG)
+    shutil.copytree(complete_folder, folder)
+    index = json.loads((folder / "index.json").read_text(encoding="utf-8"))
+    index["configuration"]["fields"]["new"] = 1
+    for version, message in (
+        (2, r"prepared by another version \(format 2, not 1\)"),
+        (1, r"index.json: is damaged \(.*new"),
+    ):
+        index["format"] = version
+        (folder / "index.json").write_text(json.dumps(index), encoding="utf-8")
+        with pytest.raises(InputError, match=message):
+            PreparedCorpus(folder)
+        with pytest.raises(InputError, match=message):
+            prepare(spec, folder)
+
+
 @pytest.mark.parametrize(
     ("options", "message"),
     [

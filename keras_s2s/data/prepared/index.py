@@ -28,7 +28,7 @@ class PreparedIndex:
 
     Attributes:
         content: the parsed file.
-        fields: the `PreparationConfig` that the corpus was prepared with.
+        fields: the fields of `PreparationConfig` that the corpus was prepared with.
 
     Raises:
         InputError: there is no such folder, or its index is damaged.
@@ -41,11 +41,12 @@ class PreparedIndex:
                 (self.path / INDEX).read_text(encoding="utf-8")
             )
             version = self.content["format"]
-            fields = self.content["configuration"]["fields"]
-            # Earlier versions wrote `max_tokens` for `vocab_size`.
-            self.fields = preparation_fields(PreparationConfig(**fields))
-            if len(fields) != len(self.fields):
-                raise ValueError("fields of its configuration are missing")
+            if version == FORMAT:  # other versions may have other fields
+                fields = self.content["configuration"]["fields"]
+                # Earlier versions wrote `max_tokens` for `vocab_size`.
+                self.fields = preparation_fields(PreparationConfig(**fields))
+                if len(fields) != len(self.fields):
+                    raise ValueError("fields of its configuration are missing")
         except OSError as error:
             raise InputError(
                 f"{self.path}: no prepared corpus (no readable {INDEX}); make one with "

@@ -1,6 +1,5 @@
 """The folder that a corpus is prepared in."""
 
-import dataclasses
 import json
 from pathlib import Path
 from typing import Any
@@ -22,6 +21,7 @@ from keras_s2s.utils.files import (
     remove_stale_temporaries,
     write_json,
 )
+from keras_s2s.utils.renaming import with_new_names
 
 WORK = "work"
 CONFIGURATION = "configuration.json"
@@ -94,7 +94,7 @@ class OutputFolder:
 
     def _check_same(self, previous: dict[str, Any]) -> None:
         requested = {**self._configuration, **self._configuration["fields"]}
-        previous = {**previous, **dataclasses.asdict(PreparationConfig(**previous["fields"]))}
+        previous = {**previous, **with_new_names(PreparationConfig, previous["fields"])}
         differences = [
             f"{name} {previous.get(name)} instead of {value}"
             for name, value in requested.items()
