@@ -147,7 +147,7 @@ class CorpusReader:
                 yield pair
 
     def _open(self, file: str) -> contextlib.AbstractContextManager[IO[bytes]]:
-        if file in BUILTIN_CORPORA:
+        if self.name in BUILTIN_CORPORA:  # one of two aligned files is always a file
             return io.BytesIO(read_text(file))
         return open_unpacked(file)
 

@@ -318,6 +318,13 @@ def test_aligned_files(file):
     assert load_corpus(f"{french},{english}", max_pairs=2).source == TARGETS[:2]
 
 
+def test_aligned_file_with_the_name_of_a_builtin_corpus(file, tmp_path, monkeypatch):
+    file("Go.\nHi.\n", "phrasebook")
+    file("Va !\nSalut !\n", "fra")
+    monkeypatch.chdir(tmp_path)
+    assert load_corpus("phrasebook,fra").source == ["Go.", "Hi."]
+
+
 def test_aligned_text_may_hold_tabs(file):
     english, french = file("a\tb", "a.en"), file("c\td", "a.fr")
     corpus = load_corpus(f"{english},{french}")
