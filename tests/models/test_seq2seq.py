@@ -9,6 +9,7 @@ import tensorflow as tf
 
 import keras_s2s as s2s
 from keras_s2s.losses import label_smoothed_loss
+from keras_s2s.models.replicas import clip_over_replicas
 from keras_s2s.optimizers import FusedAdam
 from keras_s2s.training.checkpoints import CheckpointFolder, TrainingState
 
@@ -491,6 +492,13 @@ print(json.dumps({
     "losses in half precision": half.fit(data, epochs=4, verbose=0).history["loss"],
 }))
 """
+
+
+def test_one_replica_leaves_clipping_to_the_optimizer():
+    gradients, optimizer = [tf.ones(2)], keras.optimizers.SGD(global_clipnorm=1.0)
+    # In the scope, outside of `run`, there is no replica context.
+    with tf.distribute.OneDeviceStrategy("/cpu:0").scope():
+        assert clip_over_replicas(gradients, optimizer) is gradients
 
 
 def test_two_devices_train_as_one(make_model, batches, arrays, tmp_path, fresh_python):
