@@ -135,6 +135,7 @@ def _selected_epochs(rows: Sequence[Mapping[str, str]]) -> dict[str, Rows]:
             selected[label] = next(row for row in rows if row["epoch"] == str(epoch))
     return {
         label: {name: _format_metric(value or "") for name, value in row.items()}
+        | {"epoch": row["epoch"]}
         for label, row in selected.items()
     }
 

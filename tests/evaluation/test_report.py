@@ -159,11 +159,11 @@ def test_merge_epochs_and_subsample():
 
 def test_last_and_best_epochs(run):
     run.history.write_text(
-        "epoch,loss,val_loss,val_bleu\n1,3,3,1\n2,2,2.5,9\n3,1,2.75,7\n", encoding="utf-8"
+        "epoch,loss,val_loss,val_bleu\n1,3,3,1\n2,2,2.5,9\n1000,1,2.75,7\n", encoding="utf-8"
     )
     _, page = page_of(run)
     headers = [
-        *("epoch 3", "last", "epoch 2", "lowest validation loss"),
+        *("epoch 1000", "last", "epoch 2", "lowest validation loss"),
         *("epoch 2", "highest validation BLEU"),
     ]
     start = page.texts.index("last") - 1
