@@ -468,6 +468,14 @@ def test_a_checkpoint_holds_every_random_generator(make_variant, batches, tmp_pa
 
 # Several devices
 
+
+def test_one_replica_leaves_clipping_to_the_optimizer():
+    gradients, optimizer = [tf.ones(2)], keras.optimizers.SGD(global_clipnorm=1.0)
+    # In the scope, outside of `run`, there is no replica context.
+    with tf.distribute.OneDeviceStrategy("/cpu:0").scope():
+        assert clip_over_replicas(gradients, optimizer) is gradients
+
+
 MIRRORED = """
 cpu = tf.config.list_physical_devices("CPU")[0]
 tf.config.set_logical_device_configuration(cpu, [tf.config.LogicalDeviceConfiguration()] * 2)
@@ -492,13 +500,6 @@ print(json.dumps({
     "losses in half precision": half.fit(data, epochs=4, verbose=0).history["loss"],
 }))
 """
-
-
-def test_one_replica_leaves_clipping_to_the_optimizer():
-    gradients, optimizer = [tf.ones(2)], keras.optimizers.SGD(global_clipnorm=1.0)
-    # In the scope, outside of `run`, there is no replica context.
-    with tf.distribute.OneDeviceStrategy("/cpu:0").scope():
-        assert clip_over_replicas(gradients, optimizer) is gradients
 
 
 def test_two_devices_train_as_one(make_model, batches, arrays, tmp_path, fresh_python):
