@@ -130,7 +130,7 @@ class TrainingProgress(keras.callbacks.Callback):
         self.close()
 
     def close(self) -> None:
-        """Remove the bar from the terminal; also after an interruption."""
+        """Stop updating the bar, and leave the cursor below it; also after an interruption."""
         self._bar.stop()
 
 

@@ -77,7 +77,7 @@ def train(
         distribution = DistributionConfig()
     if distribution.is_chief():
         run.check_free(overwrite)
-    check_seed(seed)
+    seed = check_seed(seed)
     config = resolve_precision(config)
     pairs = corpus.load(config.max_pairs)
     with start_workers(distribution) as workers, _writable_run(run, workers) as output:

@@ -362,8 +362,9 @@ def test_refused_options(command, refused, folder_with_held_out, trained_run, tm
     assert "max_pairs needs a text corpus" in refused(*train, "--max-pairs", 5)
     assert "--reverse and --skip-bad-lines" in refused(*train, "--reverse")
     evaluate = ("evaluate", trained_run, folder_with_held_out)
-    assert "only what is held out is kept; give --split valid" in refused(*evaluate)
-    assert "only what is held out is kept" in refused(*evaluate, "--split", "train")
+    kept = "keeps only the text of the valid and test splits; give --split valid"
+    assert kept in refused(*evaluate)
+    assert kept in refused(*evaluate, "--split", "train")
     assert "was not trained on" in refused(*evaluate, "--split", "valid")
     (tmp_path / "no").mkdir()
     (tmp_path / "no" / "index.json").write_text("{}", encoding="utf-8")

@@ -141,7 +141,7 @@ def test_sizes_count_training_pairs(corpus, tmp_path):
 
 
 def test_a_seed_determines_the_run(corpus, whole_run, tmp_path):
-    s2s.train(corpus, tmp_path / "again", CONFIG, seed=1)
+    s2s.train(corpus, tmp_path / "again", CONFIG, seed=np.int64(1))
     assert_equal_runs(tmp_path / "again", whole_run)
     s2s.train(corpus, tmp_path / "other", dataclasses.replace(CONFIG, epochs=1), seed=2)
     assert history_of(tmp_path / "other")[0] != history_of(whole_run)[0]
