@@ -13,7 +13,7 @@ import numpy as np
 from keras_s2s.data.batching import DataPosition
 from keras_s2s.utils.console import log
 from keras_s2s.utils.errors import InputError, one_line
-from keras_s2s.utils.files import atomic_write, fsync, remove_folder, sha256_of, write_json
+from keras_s2s.utils.files import atomic_write, fsync, remove_folder, sha256_of
 
 VARIABLES = "variables.npz"
 STATE = "state.json"
@@ -208,7 +208,7 @@ def _write(folder: Path, model: keras.Model, state: TrainingState) -> None:
         np.savez(folder / BEST_WEIGHTS, *state.best_weights)
     content = dataclasses.asdict(dataclasses.replace(state, best_weights=[]))
     content["best_weights"] = bool(state.best_weights)
-    write_json(folder / STATE, content, indent=None)
+    (folder / STATE).write_text(json.dumps(content) + "\n", encoding="utf-8")
     files = sorted(folder.iterdir())
     lines = [f"{sha256_of(file)}  {file.name}\n" for file in files]
     (folder / CHECKSUMS).write_text("".join(lines), encoding="ascii")
