@@ -63,7 +63,7 @@ if not _is_command() and importlib.util.find_spec("tensorflow"):
     from keras_s2s.translation.translator import Translator
     from keras_s2s.utils.errors import ExportError, InputError
 
-    # Aliases from before 0.2.
+    # Earlier names.
     CATALOGUE = BUILTIN_CORPORA
     CorpusChoice = CorpusSpec
     Recipe = TrainingConfig

@@ -202,8 +202,7 @@ class Seq2SeqDecoder(EmbeddingRNN):
             return None
         return self.attention_layer.setup_memory(encoder_outputs[0], valid_length)
 
-    # The name before 0.2.
-    remember = setup_memory
+    remember = setup_memory  # earlier name
 
     def call(
         self,
@@ -242,11 +241,8 @@ class Seq2SeqDecoder(EmbeddingRNN):
         embedded = self.embed(tf.transpose(target_ids), training)
         if self.input_feeding:
 
-            def step_fn(
-                embedded: tf.Tensor, state: State, masks: list[LayerMasks]
-            ) -> tuple[tf.Tensor, State]:
-                outputs, state, _ = self._hidden_step(embedded, state, memory, masks)
-                return outputs, state
+            def step_fn(embedded: tf.Tensor, state: State, masks: list[LayerMasks]) -> Any:
+                return self._hidden_step(embedded, state, memory, masks)[:2]
 
             steps, batch = tf.shape(embedded)[0], tf.shape(embedded)[1]
             masks = self.rnn.dropout_masks(steps, batch, training)
@@ -256,8 +252,7 @@ class Seq2SeqDecoder(EmbeddingRNN):
             outputs, _ = self._attend(outputs, memory, time_major=True)
         return self.output_dropout_layer(outputs, training=training), state
 
-    # The name before 0.2.
-    read = decode_hidden
+    read = decode_hidden  # earlier name
 
     def _attend(
         self, outputs: tf.Tensor, memory: Memory | None, time_major: bool = False

@@ -53,7 +53,7 @@ class CorpusSpec(NamedTuple):
         )
 
 
-CorpusChoice = CorpusSpec  # the name before 0.2
+CorpusChoice = CorpusSpec  # earlier name
 
 
 @dataclass(frozen=True)
