@@ -74,10 +74,12 @@ lint: $(VENV)/.installed-dev ## style, types, import order
 
 # Each process takes one to two gigabytes. A test file stays in one process, for its fixtures.
 TEST_PROCESSES ?= 2
+# The order of the files is that of tests/conftest.py.
+TEST_OPTIONS := --dist loadfile --no-loadscope-reorder
 
 .PHONY: test
 test: lint ## lint, type check, and all tests except slow ones
-	$(BIN)/python -m pytest -n $(TEST_PROCESSES) --dist loadfile
+	$(BIN)/python -m pytest -n $(TEST_PROCESSES) $(TEST_OPTIONS)
 
 .PHONY: test-slow
 test-slow: $(VENV)/.installed-dev ## slow tests
@@ -175,7 +177,7 @@ test-wheel: try-wheel ## try-wheel, then the tests of the installed package
 	rm -rf $(WHEEL_ENV)/source/keras_s2s
 	$(WHEEL_PYTHON) -m pip install --quiet --disable-pip-version-check --force-reinstall --no-deps dist/*.whl
 	$(WHEEL_PYTHON) -m pip install --quiet --disable-pip-version-check "$$(ls dist/*.whl)[test]"
-	cd $(WHEEL_ENV)/source && $(WHEEL_PYTHON) -m pytest -n $(TEST_PROCESSES) --dist loadfile \
+	cd $(WHEEL_ENV)/source && $(WHEEL_PYTHON) -m pytest -n $(TEST_PROCESSES) $(TEST_OPTIONS) \
 		--ignore-glob '/*/keras_s2s/translation/beam_pipeline.py' $(WHEEL_TESTS)
 
 # Check that all interpreters exist before starting; a failure with one does not stop the others.

@@ -1,6 +1,8 @@
 """Shared fixtures."""
 
+import fcntl
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -24,6 +26,47 @@ def pytest_runtest_makereport(item):
         report.outcome = "failed"
         report.longrepr = f"skipped, though CI=true: {report.longrepr[-1]}"
     return report
+
+
+# Test files that take longest, in falling order: started first, they do not keep one process busy
+# after the others have finished.
+SLOWEST_FILES = (
+    "test_notebooks.py",
+    "test_seq2seq.py",
+    "test_prepare.py",
+    "test_toy_tasks.py",
+    "test_commands.py",
+    "test_writer.py",
+    "test_train.py",
+    "test_chapter.py",
+)
+
+
+def pytest_collection_modifyitems(items):
+    """Put the slowest files first; see `TEST_OPTIONS` in the Makefile."""
+    rank = {name: index for index, name in enumerate(SLOWEST_FILES)}
+    items.sort(key=lambda item: rank.get(item.path.name, len(rank)))
+
+
+@pytest.fixture(scope="session")
+def build_once(tmp_path_factory):
+    """Return a folder that the first test process builds and all processes of a run share."""
+    root = tmp_path_factory.getbasetemp()
+    if "PYTEST_XDIST_WORKER" in os.environ:
+        root = root.parent
+
+    def build_once(name, build):
+        folder, done = root / "shared" / name, root / f"{name}.done"
+        with open(root / f"{name}.lock", "w", encoding="utf-8") as lock:
+            fcntl.flock(lock, fcntl.LOCK_EX)
+            if not done.exists():
+                shutil.rmtree(folder, ignore_errors=True)
+                folder.mkdir(parents=True)
+                build(folder)
+                done.touch()
+        return folder
+
+    return build_once
 
 
 @pytest.fixture(scope="session")
@@ -52,13 +95,15 @@ def translator(phrasebook):
 
 
 @pytest.fixture(scope="session")
-def exports(translator, tmp_path_factory):
+def exports(translator, build_once):
     """A model folder with two versions; version 2 generates at most three tokens. Read-only."""
-    folder = tmp_path_factory.mktemp("models") / "en-fr"
-    translator.export(folder)
-    parts = translator.model, translator.source_tokenizer, translator.target_tokenizer
-    s2s.Translator(*parts, num_steps=3).export(folder)
-    return folder
+
+    def build(folder):
+        translator.export(folder / "en-fr")
+        parts = translator.model, translator.source_tokenizer, translator.target_tokenizer
+        s2s.Translator(*parts, num_steps=3).export(folder / "en-fr")
+
+    return build_once("exports", build) / "en-fr"
 
 
 @pytest.fixture(scope="session")
@@ -76,10 +121,13 @@ def attending(tokenizers):
 
 
 @pytest.fixture(scope="session")
-def attending_export(attending, tmp_path_factory):
+def attending_export(attending, build_once):
     """The version folder of its export. Read-only."""
-    folder = tmp_path_factory.mktemp("models") / "attending"
-    return attending.export(folder, sentences=["Go.", "I see you."])
+
+    def build(folder):
+        attending.export(folder / "attending", sentences=["Go.", "I see you."])
+
+    return build_once("attending_export", build) / "attending" / "1"
 
 
 @pytest.fixture(scope="session")
@@ -178,7 +226,7 @@ def fresh_python():
 
 
 @pytest.fixture(scope="session")
-def pairs_file(tmp_path_factory):
+def pairs_file(build_once):
     """A file of 24 pairs; two sources have two translations each."""
     verbs = {"go": "va", "stop": "arrête", "run": "cours", "look": "regarde", "think": "pense"}
     pairs = [f"{verb.capitalize()}.\t{french.capitalize()} !" for verb, french in verbs.items()]
@@ -187,9 +235,12 @@ def pairs_file(tmp_path_factory):
     pairs += ["Go.\tMarche !", "Hello!\tBonjour !", "Hello!\tSalut !", "Wow!\tÇa alors !"]
     pairs += ["I won!\tJ'ai gagné !", "No.\tNon.", "Yes.\tOui.", "I'm OK.\tÇa va."]
     pairs += ["You are my old friend.\tTu es mon vieil ami."]
-    path = tmp_path_factory.mktemp("corpus") / "pairs.tsv"
-    path.write_text("".join(f"{pair}\n" for pair in pairs), encoding="utf-8")
-    return path
+    text = "".join(f"{pair}\n" for pair in pairs)
+
+    def build(folder):
+        (folder / "pairs.tsv").write_text(text, encoding="utf-8")
+
+    return build_once("corpus", build) / "pairs.tsv"
 
 
 @pytest.fixture(scope="session")
@@ -200,22 +251,26 @@ def tiny():
 
 
 @pytest.fixture(scope="session")
-def trained_run(pairs_file, tiny, tmp_path_factory):
+def trained_run(pairs_file, tiny, build_once):
     """The directory of a finished run of two epochs, with held-out splits. Read-only."""
-    run_dir = tmp_path_factory.mktemp("runs") / "run"
-    held_out = ["--valid-fraction", "0.2", "--test-fraction", "0.2", "--seed", "3"]
-    arguments = ["train", pairs_file, "--run-dir", run_dir, "--epochs", 2, *tiny, *held_out]
-    assert main(list(map(str, arguments))) == 0
-    return run_dir
+
+    def build(folder):
+        held_out = ["--valid-fraction=0.2", "--test-fraction=0.2", "--seed=3", "--epochs=2"]
+        run_dir = str(folder / "run")
+        assert main(["train", str(pairs_file), "--run-dir", run_dir, *tiny, *held_out]) == 0
+
+    return build_once("trained_run", build) / "run"
 
 
 @pytest.fixture(scope="session")
-def exported_run(trained_run, tmp_path_factory):
+def exported_run(trained_run, build_once):
     """The first version of an export of `trained_run`. Read-only."""
-    output = tmp_path_factory.mktemp("models")
-    arguments = ["export", trained_run, "--model-name", "tiny", "--output", output]
-    assert main(list(map(str, arguments))) == 0
-    return output / "tiny" / "1"
+
+    def build(folder):
+        output = ["--model-name", "tiny", "--output", str(folder)]
+        assert main(["export", str(trained_run), *output]) == 0
+
+    return build_once("exported_run", build) / "tiny" / "1"
 
 
 class Outcome(NamedTuple):

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 import keras_s2s as s2s
-from keras_s2s import metrics
+from keras_s2s.models import throughput
 from keras_s2s.tokenizers.tokenizer import PAD
 
 
@@ -50,7 +50,7 @@ def clock(monkeypatch):
     """Make the clock advance one second per call."""
     seconds = iter(range(1000))
     fake = types.SimpleNamespace(perf_counter=lambda: float(next(seconds)))
-    monkeypatch.setattr(metrics, "time", fake)
+    monkeypatch.setattr(throughput, "time", fake)
 
 
 def test_token_mean_weights_by_token():

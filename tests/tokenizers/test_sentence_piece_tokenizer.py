@@ -532,4 +532,4 @@ def test_inspect(command, export):
     assert outcome.status == 0
     assert "SentencepieceTokenizeOp" in outcome.out
     assert "source_vocabulary.model" in outcome.out
-    assert "for TF Serving from 2.12 on" in " ".join(outcome.out.split())
+    assert "for TF Serving from 2.12" in " ".join(outcome.out.split())
