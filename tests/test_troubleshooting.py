@@ -104,7 +104,7 @@ COMMANDS = [
     ("inspect full", "no saved_model.pb"),
     ("inspect cut", "is damaged or no"),
     ("translate cut Go.", "no SavedModel that can be loaded"),
-    ("train fra-eng --run-dir new", "is not the .* of the cat"),
+    ("train fra-eng --run-dir new", "is not the .* of the catalog"),
 ]
 CLIENT = [
     ("localhost:1 en-fr Go. --retries 0", r"\(UNAVAILABLE\)"),
