@@ -6,6 +6,7 @@ protocol; `test_tfserving.py` tests against a real server if there is one.
 
 import json
 import os
+import re
 import shutil
 import socket
 import subprocess
@@ -330,6 +331,17 @@ def test_addresses():
     assert shown("https://gateway:443/tf/", "rest") == "https://gateway:443/tf"
 
 
+def read_request(connection):
+    """Read a whole HTTP request: closing a socket with unread data resets the connection."""
+    request = b""
+    while b"\r\n\r\n" not in request:
+        request += connection.recv(1 << 16)
+    head, _, body = request.partition(b"\r\n\r\n")
+    length = re.search(rb"content-length: (\d+)", head, re.IGNORECASE)
+    while length and len(body) < int(length[1]):
+        body += connection.recv(1 << 16)
+
+
 class TestRest:
     """Persistent connections, and responses that are not TF Serving's."""
 
@@ -349,7 +361,7 @@ class TestRest:
                     except OSError:
                         return
                     with connection:
-                        connection.recv(1 << 16)
+                        read_request(connection)
                         for chunk in chunks:
                             try:
                                 connection.sendall(chunk)

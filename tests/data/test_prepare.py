@@ -258,6 +258,7 @@ KILLED = """
 import os, signal, sys
 import keras_s2s as s2s
 from keras_s2s.data.prepared import stages
+from keras_s2s.data.prepared.prepare import prepare
 from keras_s2s.data.prepared.spec import PreparationSpec
 PreparationSpec.CHUNK_LINES = 100
 path, output, function, call = sys.argv[1:]
