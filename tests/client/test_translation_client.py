@@ -334,12 +334,12 @@ def test_addresses():
 def read_request(connection):
     """Read a whole HTTP request: closing a socket with unread data resets the connection."""
     request = b""
-    while b"\r\n\r\n" not in request:
-        request += connection.recv(1 << 16)
-    head, _, body = request.partition(b"\r\n\r\n")
-    length = re.search(rb"content-length: (\d+)", head, re.IGNORECASE)
-    while length and len(body) < int(length[1]):
-        body += connection.recv(1 << 16)
+    while chunk := connection.recv(1 << 16):
+        request += chunk
+        head, end, body = request.partition(b"\r\n\r\n")
+        length = re.search(rb"content-length: (\d+)", head, re.IGNORECASE)
+        if end and (length is None or len(body) >= int(length[1])):
+            return
 
 
 class TestRest:
