@@ -27,12 +27,7 @@ from keras_s2s.utils.console import import_tensorflow, log
 
 def add_prepare(subparsers: "Subparsers[CommandParser]") -> None:
     """Add the parser of `keras-s2s prepare`."""
-    parser = add_command(
-        subparsers,
-        "prepare",
-        prepare,
-        "Tokenize large corpora into a folder that `train` takes as its corpus.",
-    )
+    parser = add_command(subparsers, "prepare", prepare)
     parser.add_argument("corpora", metavar="CORPUS", nargs="+", help=f"{CORPUS_HELP}; one or more")
     parser.add_argument(
         "--output",
@@ -114,9 +109,7 @@ def prepare(options: argparse.Namespace) -> None:
 
 def add_corpora(subparsers: "Subparsers[CommandParser]") -> None:
     """Add the parser of `keras-s2s corpora`."""
-    parser = add_command(
-        subparsers, "corpora", corpora, "List the built-in corpora and where each is stored."
-    )
+    parser = add_command(subparsers, "corpora", corpora)
     add_json_option(parser)
 
 

@@ -29,13 +29,7 @@ SPLITS = ("train", "valid", "test", "all")
 
 def add_evaluate(subparsers: "Subparsers[CommandParser]") -> None:
     """Add the parser of `keras-s2s evaluate`."""
-    parser = add_command(
-        subparsers,
-        "evaluate",
-        evaluate,
-        "Score a model on a corpus: BLEU, chrF, perplexity. "
-        "With several models, test how each differs from the first.",
-    )
+    parser = add_command(subparsers, "evaluate", evaluate)
     parser.add_argument("models", metavar="MODEL", nargs="+", help=f"{MODEL_HELP}; one or more")
     parser.add_argument("corpus", metavar="CORPUS", help=CORPUS_HELP)
     parser.add_argument(

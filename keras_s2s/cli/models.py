@@ -20,9 +20,7 @@ from keras_s2s.utils.errors import InputError
 
 def add_export(subparsers: "Subparsers[CommandParser]") -> None:
     """Add the parser of `keras-s2s export`."""
-    parser = add_command(
-        subparsers, "export", export, "Write a SavedModel for TensorFlow Serving, and verify it."
-    )
+    parser = add_command(subparsers, "export", export)
     parser.add_argument("model", metavar="RUN_DIR", help="a run directory or a .keras file")
     parser.add_argument(
         "--model-name", metavar="NAME", required=True, help="name of the servable, such as en-fr"
@@ -70,9 +68,7 @@ def export(options: argparse.Namespace) -> None:
 
 def add_inspect(subparsers: "Subparsers[CommandParser]") -> None:
     """Add the parser of `keras-s2s inspect`."""
-    parser = add_command(
-        subparsers, "inspect", inspect, "Describe an exported version and check its contract."
-    )
+    parser = add_command(subparsers, "inspect", inspect)
     parser.add_argument(
         "folder", metavar="EXPORTED_VERSION_DIR", help="the folder that holds saved_model.pb"
     )

@@ -5,6 +5,7 @@ import dataclasses
 from collections.abc import Callable, Iterable
 from typing import Any
 
+from keras_s2s.cli.commands import COMMANDS
 from keras_s2s.config import PRESETS, TrainingConfig
 from keras_s2s.data.config import PreparationConfig
 from keras_s2s.training.cluster import DistributionConfig
@@ -40,9 +41,9 @@ def add_command(
     subparsers: "Subparsers[CommandParser]",
     name: str,
     command: Callable[[argparse.Namespace], int | None],
-    summary: str,
 ) -> CommandParser:
     """Add the parser of a subcommand, which `main` runs as `options.command(options)`."""
+    summary = COMMANDS[name].summary
     parser = subparsers.add_parser(name, help=summary, description=summary, allow_abbrev=False)
     parser.renamed_options = RENAMED_OPTIONS.get(name, {})
     parser.set_defaults(command=command, parser=parser)

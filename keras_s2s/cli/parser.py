@@ -1,10 +1,12 @@
 """The argument parser of `keras-s2s`; each module of commands adds its subparsers."""
 
 import argparse
+import importlib
+import sys
 from collections.abc import Sequence
 
 from keras_s2s import __version__
-from keras_s2s.cli import data, evaluation, models, runs, training, translation
+from keras_s2s.cli.commands import COMMANDS
 from keras_s2s.utils.argument_parser import CommandParser
 
 
@@ -13,7 +15,8 @@ def parse(arguments: Sequence[str] | None) -> argparse.Namespace:
 
     The command may return an exit status.
     """
-    options, unknown = build_parser().parse_known_args(arguments)
+    arguments = sys.argv[1:] if arguments is None else arguments
+    options, unknown = build_parser(arguments).parse_known_args(arguments)
     # WORKAROUND(CPython<=3.14): argparse assigns no more arguments to a positional with nargs="*"
     # or "+" after an option has followed it; they come back as unknown.
     values = [argument for argument in unknown if not argument.startswith("-")]
@@ -34,8 +37,11 @@ def parse(arguments: Sequence[str] | None) -> argparse.Namespace:
     return options
 
 
-def build_parser() -> CommandParser:
-    """Return the parser with all subcommands."""
+def build_parser(arguments: Sequence[str]) -> CommandParser:
+    """Return the parser with all subcommands, and the options of those named in `arguments`.
+
+    Only their modules are imported, so that `keras-s2s --help` answers at once.
+    """
     parser = CommandParser(
         prog="keras-s2s",
         description="Train, evaluate, run and export LSTM encoder-decoder models.",
@@ -44,15 +50,10 @@ def build_parser() -> CommandParser:
     )
     parser.add_argument("--version", action="version", version=f"%(prog)s {__version__}")
     subparsers = parser.add_subparsers(dest="COMMAND", metavar="COMMAND", required=True)
-    training.add_train(subparsers)
-    data.add_prepare(subparsers)
-    translation.add_translate(subparsers)
-    translation.add_translate_shards(subparsers)
-    evaluation.add_evaluate(subparsers)
-    models.add_export(subparsers)
-    models.add_inspect(subparsers)
-    runs.add_runs(subparsers)
-    translation.add_web(subparsers)
-    runs.add_plot(subparsers)
-    data.add_corpora(subparsers)
+    for name, command in COMMANDS.items():
+        if name in arguments:
+            module = importlib.import_module(f"keras_s2s.cli.{command.module}")
+            getattr(module, f"add_{name.replace('-', '_')}")(subparsers)
+        else:
+            subparsers.add_parser(name, help=command.summary)
     return parser

@@ -19,12 +19,7 @@ from keras_s2s.utils.files import check_output_folder
 
 def add_runs(subparsers: "Subparsers[CommandParser]") -> None:
     """Add the parser of `keras-s2s runs`."""
-    parser = add_command(
-        subparsers,
-        "runs",
-        runs,
-        "Compare training runs: progress, results, and differing hyperparameters.",
-    )
+    parser = add_command(subparsers, "runs", runs)
     parser.add_argument("folder", metavar="DIR", help="a run directory, or a folder of several")
     add_json_option(parser)
 
@@ -43,13 +38,7 @@ def runs(options: argparse.Namespace) -> None:
 
 def add_plot(subparsers: "Subparsers[CommandParser]") -> None:
     """Add the parser of `keras-s2s plot`."""
-    parser = add_command(
-        subparsers,
-        "plot",
-        plot,
-        "Plot a run: history, lengths, scores, BLEU by length, attention. Writes PNG and SVG "
-        "files, and report.html with all of them.",
-    )
+    parser = add_command(subparsers, "plot", plot)
     parser.add_argument("run_dir", metavar="RUN_DIR", help="a run directory")
     parser.add_argument(
         "corpus",

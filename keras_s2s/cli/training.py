@@ -29,7 +29,7 @@ from keras_s2s.utils.errors import InputError
 
 def add_train(subparsers: "Subparsers[CommandParser]") -> None:
     """Add the parser of `keras-s2s train`."""
-    parser = add_command(subparsers, "train", train, "Train a model on a corpus.")
+    parser = add_command(subparsers, "train", train)
     parser.add_argument(
         "corpus",
         metavar="CORPUS",

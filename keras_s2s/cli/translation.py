@@ -27,12 +27,7 @@ from keras_s2s.utils.text import available_lines
 
 def add_translate(subparsers: "Subparsers[CommandParser]") -> None:
     """Add the parser of `keras-s2s translate`."""
-    parser = add_command(
-        subparsers,
-        "translate",
-        translate,
-        "Translate sentences, standard input line by line, or a file.",
-    )
+    parser = add_command(subparsers, "translate", translate)
     parser.add_argument("model", metavar="MODEL", help=MODEL_HELP)
     parser.add_argument(
         "sentences",
@@ -125,12 +120,7 @@ def _sentence_batches(sentences: list[str]) -> Iterator[list[bytes]]:
 
 def add_translate_shards(subparsers: "Subparsers[CommandParser]") -> None:
     """Add the parser of `keras-s2s translate-shards`."""
-    parser = add_command(
-        subparsers,
-        "translate-shards",
-        translate_shards,
-        "Translate files in shards, on this machine or a cluster (needs Apache Beam).",
-    )
+    parser = add_command(subparsers, "translate-shards", translate_shards)
     parser.add_argument("model", metavar="MODEL", help=MODEL_HELP)
     parser.add_argument(
         "--input", metavar="FILE", nargs="+", required=True, help="files, .gz files, or patterns"
@@ -207,9 +197,7 @@ def translate_shards(options: argparse.Namespace) -> int:
 
 def add_web(subparsers: "Subparsers[CommandParser]") -> None:
     """Add the parser of `keras-s2s web`."""
-    parser = add_command(
-        subparsers, "web", web, "Try a model, or two side by side, in the browser."
-    )
+    parser = add_command(subparsers, "web", web)
     parser.add_argument(
         "model",
         metavar="MODEL",
