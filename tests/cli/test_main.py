@@ -75,11 +75,11 @@ def test_a_file_name_as_a_sentence(command, trained_run, tmp_path, monkeypatch):
 
 def test_warnings_are_one_line(monkeypatch, capsys):
     def warn(options):
-        logging.getLogger("keras_s2s").warning("%d lines left out", 3)
+        logging.getLogger("keras_s2s").warning("%d lines skipped", 3)
 
     monkeypatch.setattr(data_commands, "corpora", warn)
     assert main(["corpora"]) == 0
-    assert capsys.readouterr().err == "keras-s2s: 3 lines left out\n"
+    assert capsys.readouterr().err == "keras-s2s: 3 lines skipped\n"
     assert logging.getLogger("keras_s2s").propagate
 
 
