@@ -71,7 +71,17 @@ def test_stored_outputs(path):
     check_figures(path, notebook)
 
 
-@pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.stem)
+# These two take two to three minutes each.
+LONG = ("02_your_own_data", "03_serving")
+
+
+@pytest.mark.parametrize(
+    "path",
+    [
+        pytest.param(path, marks=[pytest.mark.slow] if path.stem in LONG else [], id=path.stem)
+        for path in NOTEBOOKS
+    ],
+)
 def test_runs(path, tmp_path, monkeypatch, request):
     if "fra-eng" in path.read_text(encoding="utf-8"):
         request.getfixturevalue("fra_eng")  # skips where it is not
