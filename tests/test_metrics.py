@@ -5,10 +5,11 @@ import types
 import keras
 import numpy as np
 import pytest
+import tensorflow as tf
 
 import keras_s2s as s2s
 from keras_s2s.models import throughput
-from keras_s2s.tokenizers.tokenizer import PAD
+from keras_s2s.tokenizers.tokenizer import PAD, UNK
 
 
 def figures_in_numpy(model, data):
@@ -97,6 +98,18 @@ def test_padding_predicted_at_padding_does_not_count(still, batches, jit_compile
     for element in batches:
         model.test_step(element)
     assert float(model.accuracy_metric.result()) == 0
+
+
+def test_a_predicted_unknown_word_is_not_right(still, batches):
+    """Of targets that are unknown words, a model that answers `<unk>` to all has learned none."""
+    model = still()
+    model.decoder.dense.bias.assign(np.eye(model.decoder.vocab_size)[UNK] * 100)
+    source, (target_ids, valid_length) = next(iter(batches))
+    unknown = tf.where(target_ids > UNK, UNK, target_ids)
+    data = tf.data.Dataset.from_tensors((source, (unknown, valid_length)))
+    num_tokens, _, num_correct = figures_in_numpy(model, data)
+    assert num_correct == num_tokens - 4  # all but <eos>
+    assert model.evaluate(data, verbose=0, return_dict=True)["accuracy"] == 0
 
 
 def test_validation_metrics(still, batches):

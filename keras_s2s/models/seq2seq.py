@@ -22,6 +22,7 @@ from keras_s2s.models.replicas import (
 )
 from keras_s2s.models.throughput import TokensPerSecond
 from keras_s2s.optimizers import FusedAdam, SkippedSteps, set_fused, sum_over_replicas
+from keras_s2s.tokenizers.tokenizer import UNK
 from keras_s2s.utils.checks import check_fraction, check_type
 from keras_s2s.utils.errors import InputError
 
@@ -43,7 +44,7 @@ class Seq2Seq(MultiWorkerMixin, keras.Model):
     source_valid_length), (target_ids, target_valid_length))`. Of the n tokens of a target the
     decoder reads the first n - 1 and predicts the last n - 1. The loss is the mean over all target
     tokens but padding, in nats; the logs also hold `accuracy` (the fraction of tokens predicted
-    correctly), `perplexity` and `tokens_per_second`, all accumulated per token.
+    correctly; `<unk>` never is), `perplexity` and `tokens_per_second`, all accumulated per token.
 
     Args:
         encoder: a `Seq2SeqEncoder`.
@@ -319,6 +320,8 @@ class Seq2Seq(MultiWorkerMixin, keras.Model):
         # Comparing with the maximum is several times faster than `argmax`.
         label_logits = tf.gather(logits, labels, axis=1, batch_dims=1)
         correct = (label_logits >= tf.reduce_max(logits, axis=1)) & valid
+        # An answer that has `<unk>` where the reference has an unknown word is not right.
+        correct &= labels != UNK
         return (
             tf.reduce_sum(tf.where(valid, objectives, 0.0)),
             tf.reduce_sum(tf.where(valid, losses, 0.0)),
