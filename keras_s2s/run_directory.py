@@ -14,21 +14,40 @@ from keras_s2s.utils.errors import InputError
 from keras_s2s.utils.files import atomic_write, check_output_folder, write_json
 from keras_s2s.utils.renaming import with_new_names
 
+# A folder's own configuration and hooks are programs of whoever made it: none of them is run.
+_GIT = (
+    *("git", "--no-optional-locks", "-c", "core.fsmonitor=false"),
+    *("-c", f"core.hooksPath={os.devnull}", "-c", "protocol.allow=never"),
+)
+
 
 def git_revision() -> dict[str, Any] | None:
-    """Return `revision` and `changed` (tracked files) of the current folder; None without git."""
-    outputs = []
-    for command in ("rev-parse HEAD", "status --porcelain --untracked-files=no"):
-        try:
-            result = subprocess.run(
-                ["git", *command.split()], capture_output=True, text=True, timeout=10
-            )
-        except (OSError, subprocess.TimeoutExpired):
-            return None
-        if result.returncode:
-            return None
-        outputs.append(result.stdout.strip())
-    return {"revision": outputs[0], "changed": bool(outputs[1])}
+    """Return `revision` and `changed` (tracked files) of the current folder; None without git.
+
+    Hooks, filters and other programs that the repository configures are not run.
+    """
+    try:
+        revision = _git("rev-parse", "HEAD")
+        filters = _git("config", "--name-only", "--get-regexp", r"^filter\.", accept=(0, 1))
+        # An empty command is no filter; "required" would make that an error.
+        no_filters = [
+            option
+            for name in filters.splitlines()
+            for option in ("-c", f"{name}={'false' if name.endswith('.required') else ''}")
+        ]
+        status = ("status", "--porcelain", "--untracked-files=no", "--ignore-submodules=all")
+        changed = bool(_git(*no_filters, *status))
+    except (OSError, subprocess.SubprocessError):
+        return None
+    return {"revision": revision, "changed": changed}
+
+
+def _git(*arguments: str, accept: tuple[int, ...] = (0,)) -> str:
+    """Return the output of a git command that runs no program of the repository."""
+    result = subprocess.run([*_GIT, *arguments], capture_output=True, text=True, timeout=10)
+    if result.returncode not in accept:
+        result.check_returncode()
+    return result.stdout.strip()
 
 
 def run_state(record: Mapping[str, Any], epochs: int, total_epochs: int) -> str:

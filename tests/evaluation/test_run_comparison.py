@@ -120,6 +120,38 @@ def test_git_revision(tmp_path, monkeypatch):
     assert git_revision() is None
 
 
+def test_git_revision_runs_no_program_of_the_repository(tmp_path, monkeypatch):
+    if not shutil.which("git"):
+        pytest.skip("no git")
+    repository, marker = tmp_path / "repository", tmp_path / "was-run"
+    repository.mkdir()
+    monkeypatch.chdir(repository)
+
+    def git(*words):
+        options = ["-c", "user.name=a", "-c", "user.email=a@example.org"]
+        subprocess.run(["git", *options, *words], capture_output=True, check=True)
+
+    git("init")
+    (repository / "file").write_text("1", encoding="utf-8")
+    (repository / ".gitattributes").write_text("file filter=evil\n", encoding="utf-8")
+    git("add", ".")
+    git("commit", "-m", "first")
+    script = tmp_path / "script"
+    script.write_text(f'#!/bin/sh\necho "$0" >> "{marker}"\ncat\n', encoding="utf-8")
+    script.chmod(0o755)
+    shutil.copy(script, repository / ".git" / "hooks" / "post-index-change")
+    git("config", "core.fsmonitor", str(script))
+    git("config", "filter.evil.clean", str(script))
+    git("config", "filter.evil.process", str(script))
+    git("config", "filter.evil.required", "true")
+    # Of the same size, so that git has to compare the contents.
+    (repository / "file").write_text("2", encoding="utf-8")
+    assert git_revision()["changed"] is True
+    assert not marker.exists(), marker.read_text(encoding="utf-8")
+    subprocess.run(["git", "status"], capture_output=True, check=False)
+    assert marker.exists(), "this repository does run programs"
+
+
 def test_run_with_a_malformed_record(folder):
     run = folder / "first"
     record = json.loads((run / "run.json").read_text(encoding="utf-8"))
