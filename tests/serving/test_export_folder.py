@@ -206,7 +206,20 @@ class TestCompose:
         assert service["cap_drop"] == ["ALL"]
         assert service["security_opt"] == ["no-new-privileges:true"]
         assert [mount.split(":")[0] for mount in service["tmpfs"]] == ["/tmp"]
-        assert {"cpus", "memory", "pids"} <= service["deploy"]["resources"]["limits"].keys()
+        assert {"cpus", "memory"} <= service["deploy"]["resources"]["limits"].keys()
+
+    def test_the_limit_on_threads_leaves_room_for_two_models_on_64_processors(self, service):
+        # Measured peaks with one model: 274 threads on 2 processors, 522 on 64.
+        def peak(processors, models):
+            return 256 * models + 9 * processors
+
+        assert peak(2, 1) == 274
+        assert peak(64, 1) >= 522
+        assert service["deploy"]["resources"]["limits"]["pids"] >= peak(64, 2)
+
+    def test_the_server_is_stopped_by_a_signal(self, service):
+        # As process 1, a program without a handler for SIGTERM ignores it.
+        assert service["init"] is True
 
     def test_health_check(self, service, model):
         """Run it with the local bash against a fake server."""
