@@ -28,7 +28,10 @@ def _is_command() -> bool:
 
 # Without TensorFlow, only the client of a server is available.
 if not _is_command() and importlib.util.find_spec("tensorflow"):
-    import keras
+    from keras_s2s.utils.console import without_loading_logs
+
+    with without_loading_logs():
+        import keras  # imports TensorFlow
 
     if keras.config.backend() != "tensorflow":
         raise ImportError(

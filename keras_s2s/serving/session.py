@@ -231,8 +231,10 @@ class SavedModelSession:
         end = os.fstat(self._log.fileno()).st_size
         self._log.seek(max(self._log_start, end - 10_000))
         lines = [line.strip() for line in self._log.read().decode(errors="replace").splitlines()]
-        # A C++ stack trace, lines of "@ address function", follows the error message.
-        messages = [line for line in lines if line and not line.startswith("@ ")]
+        # A C++ stack trace, lines of "@ address function", follows the error message; what is
+        # logged while the libraries load precedes it.
+        noise = ("@ ", "I0000 ", "WARNING: All log messages before absl", "To enable the following")
+        messages = [line for line in lines if line and not line.startswith(noise)]
         return "; ".join([cause, *messages[-5:]])
 
 

@@ -17,7 +17,10 @@ if TYPE_CHECKING:
     from rich.progress import Progress
 
 # Log lines of TensorFlow's C++ libraries while they load, before any setting takes effect.
-_LOADING_LOGS = re.compile(rb"[IWE]\d{4} \d\d:\d\d:|WARNING: All log messages before absl::Init")
+_LOADING_LOGS = re.compile(
+    rb"[IWE]\d{4} \d\d:\d\d:|WARNING: All log messages before absl::Init"
+    rb"|To enable the following instructions: "
+)
 
 
 def log(message: str) -> None:
@@ -81,17 +84,18 @@ def spinner(description: str) -> Iterator[None]:
 
 
 def import_tensorflow() -> None:
-    """Import TensorFlow and Keras without TensorFlow's log lines while it loads.
+    """Import TensorFlow and Keras, without TensorFlow's log lines from here on.
 
     They report a missing GPU or rounding differences; errors are exceptions anyway. A
-    `TF_CPP_MIN_LOG_LEVEL` in the environment takes precedence.
+    `TF_CPP_MIN_LOG_LEVEL` in the environment changes nothing, since desktop and notebook
+    environments set it for other programs; `TF_CPP_MAX_VLOG_LEVEL=0` keeps TensorFlow's logs.
     """
     # The package needs the TensorFlow backend, whatever other programs configure.
     os.environ["KERAS_BACKEND"] = "tensorflow"
     if "tensorflow" in sys.modules:
         return
-    user_level = "TF_CPP_MIN_LOG_LEVEL" in os.environ
-    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+    if not _wants_logs():
+        os.environ["TF_CPP_MIN_LOG_LEVEL"] = "3"
     # WORKAROUND(keras<=3.15.1): keras.visualization imports matplotlib.pyplot wherever that is
     # installed, a sixth of the import. None in sys.modules makes this an ImportError, which Keras
     # handles.
@@ -100,7 +104,7 @@ def import_tensorflow() -> None:
     # of its time.
     gc.disable()
     try:
-        with contextlib.nullcontext() if user_level else _without_loading_logs():
+        with without_loading_logs():
             import keras  # noqa: F401 (imports TensorFlow)
     finally:
         if sys.modules["matplotlib"] is None:
@@ -109,9 +113,20 @@ def import_tensorflow() -> None:
         gc.enable()
 
 
+def _wants_logs() -> bool:
+    """Return whether someone is looking for a fault in TensorFlow itself."""
+    return "TF_CPP_MAX_VLOG_LEVEL" in os.environ
+
+
 @contextlib.contextmanager
-def _without_loading_logs() -> Iterator[None]:
-    """Buffer stderr, then write all of it but TensorFlow's log lines."""
+def without_loading_logs() -> Iterator[None]:
+    """Buffer stderr while TensorFlow is imported, then write all of it but TensorFlow's log lines.
+
+    Its libraries write some of them whatever the log level, before they have read it.
+    """
+    if "tensorflow" in sys.modules or _wants_logs():
+        yield
+        return
     try:
         stderr, buffer = os.dup(2), tempfile.TemporaryFile()  # noqa: SIM115
     except OSError:  # stderr is closed, or the disk is full: leave stderr alone
@@ -134,8 +149,13 @@ def _without_loading_logs() -> Iterator[None]:
             os.close(stderr)
             buffer.seek(0)
             for line in buffer:
-                if not _LOADING_LOGS.match(line):
+                if not _is_loading_log(line):
                     os.write(2, line)
+
+
+def _is_loading_log(line: bytes) -> bool:
+    """Return whether a line of stderr is one that TensorFlow's libraries log while they load."""
+    return _LOADING_LOGS.match(line) is not None
 
 
 def print_error(message: str) -> int:

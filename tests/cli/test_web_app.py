@@ -184,11 +184,7 @@ def test_missing_models(refused, trained_run, tmp_path):
 @pytest.mark.usefixtures("ctrl_c")
 def test_command(trained_run, exported_run):
     command = [sys.executable, "-m", "keras_s2s", "web", trained_run, "--port", "0", exported_run]
-    # With a log level of the user's, TensorFlow's log lines are not filtered.
-    env = {name: value for name, value in os.environ.items() if name != "TF_CPP_MIN_LOG_LEVEL"}
-    process = subprocess.Popen(
-        command, stderr=subprocess.PIPE, stdout=subprocess.PIPE, text=True, env=env
-    )
+    process = subprocess.Popen(command, stderr=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
     try:
         message = process.stderr.readline()
         address = re.fullmatch(r"open (http://127\.0\.0\.1:\d+/) .*Ctrl-C.*\n", message)

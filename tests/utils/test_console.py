@@ -12,7 +12,7 @@ from keras_s2s.utils.console import log, progress_bar, spinner
 LOADING = """
 import os, sys, warnings
 sys.argv = ["keras-s2s"]
-from keras_s2s.utils.console import _without_loading_logs, import_tensorflow
+from keras_s2s.utils.console import without_loading_logs, import_tensorflow
 """
 
 
@@ -45,15 +45,33 @@ except tf.errors.InvalidArgumentError:
     assert stderr_of(code, KERAS_BACKEND="jax") == (0, output)
 
 
-def test_log_level_of_the_environment_takes_precedence():
-    status, output = stderr_of("import_tensorflow()", TF_CPP_MIN_LOG_LEVEL="0")
+@pytest.mark.parametrize("level", ["0", "3"])
+@pytest.mark.parametrize(
+    "code",
+    [
+        "import_tensorflow()",
+        "sys.argv = ['script']; del sys.modules['keras_s2s']; import keras_s2s",
+    ],
+    ids=["command", "library"],
+)
+def test_no_log_level_brings_them_back(code, level):
+    code += """
+import tensorflow as tf
+os.environ["TF_CPP_MIN_LOG_LEVEL"] == "3" and tf.constant(1)
+print("loaded", file=sys.stderr)
+"""
+    assert stderr_of(code, TF_CPP_MIN_LOG_LEVEL=level) == (0, "loaded\n")
+
+
+def test_they_can_be_asked_for():
+    status, output = stderr_of("import_tensorflow()", TF_CPP_MAX_VLOG_LEVEL="0")
     assert status == 0
-    assert "oneDNN" in output or "cpu_feature_guard" in output
+    assert "cpu_feature_guard" in output
 
 
 def test_only_log_lines_are_removed():
     code = """
-with _without_loading_logs():
+with without_loading_logs():
     os.write(2, b"WARNING: All log messages before absl::InitializeLog() is called are ...\\n")
     os.write(2, b"I0000 00:00:1795408337.415539   31627 port.cc:153] oneDNN custom\\n")
     warnings.warn("a warning")
@@ -70,7 +88,7 @@ raise SystemExit(3)
 
 def test_an_error_while_loading_is_heard():
     code = """
-with _without_loading_logs():
+with without_loading_logs():
     os.write(2, b"why\\n")
     raise ImportError("no such library")
 """
@@ -81,13 +99,13 @@ with _without_loading_logs():
 
 
 def test_a_crash_while_loading_is_heard():
-    status, output = stderr_of("with _without_loading_logs(): os.abort()")
+    status, output = stderr_of("with without_loading_logs(): os.abort()")
     assert status < 0
     assert "Fatal Python error: Aborted" in output
 
 
 def test_closed_stderr():
-    assert stderr_of("os.close(2)\nwith _without_loading_logs(): pass\nos._exit(7)") == (7, "")
+    assert stderr_of("os.close(2)\nwith without_loading_logs(): pass\nos._exit(7)") == (7, "")
 
 
 @pytest.mark.parametrize("terminal", [False, True])
