@@ -149,13 +149,8 @@ def without_loading_logs() -> Iterator[None]:
             os.close(stderr)
             buffer.seek(0)
             for line in buffer:
-                if not _is_loading_log(line):
+                if not _LOADING_LOGS.match(line):
                     os.write(2, line)
-
-
-def _is_loading_log(line: bytes) -> bool:
-    """Return whether a line of stderr is one that TensorFlow's libraries log while they load."""
-    return _LOADING_LOGS.match(line) is not None
 
 
 def print_error(message: str) -> int:

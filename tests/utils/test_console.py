@@ -57,7 +57,8 @@ except tf.errors.InvalidArgumentError:
 def test_no_log_level_brings_them_back(code, level):
     code += """
 import tensorflow as tf
-os.environ["TF_CPP_MIN_LOG_LEVEL"] == "3" and tf.constant(1)
+if os.environ["TF_CPP_MIN_LOG_LEVEL"] == "3":
+    tf.constant(1)
 print("loaded", file=sys.stderr)
 """
     assert stderr_of(code, TF_CPP_MIN_LOG_LEVEL=level) == (0, "loaded\n")
