@@ -223,7 +223,7 @@ def add_web(subparsers: "Subparsers[CommandParser]") -> None:
 def web(options: argparse.Namespace) -> None:
     """Run `keras-s2s web`."""
     try:
-        from keras_s2s.cli.web import app
+        from keras_s2s.cli.web import app, server
     except ImportError as error:
         raise InputError(
             f"the page needs packages that are not installed ({error}); "
@@ -233,13 +233,14 @@ def web(options: argparse.Namespace) -> None:
 
     paths = [options.model] if options.second is None else [options.model, options.second]
     served = {path: connect(path) for path in paths if is_url(path)}
-    with app.listen(options.host, options.port) as listener:
+    with server.listen(options.host, options.port) as listener:
         with spinner("loading and warming up"):
             models = [served.get(path) or LocalModel(path, load_model(path)) for path in paths]
             for model in models:
                 if isinstance(model, LocalModel):
                     model.translate("")
-        if not app.is_loopback(listener):
+        if not server.is_loopback(listener):
             log(f"the page has no password: everyone who can connect to {options.host} can use it")
-        log(f"open {app.page_url(listener)} in a browser; press Ctrl-C to quit")
-        app.make_page_server(models, listener).serve_forever()
+        log(f"open {server.page_url(listener)} in a browser; press Ctrl-C to quit")
+        page = app.make_app(models, server.names_of_this_machine(options.host))
+        server.PageServer(page, listener).serve_forever()

@@ -6,9 +6,11 @@ import os
 import re
 import shutil
 import signal
+import socket
 import subprocess
 import sys
 import threading
+import urllib.error
 import urllib.parse
 import urllib.request
 from types import SimpleNamespace
@@ -20,7 +22,9 @@ from keras_s2s.cli.web.models import LocalModel, connect
 from keras_s2s.utils.errors import InputError, ServerError
 
 flask = pytest.importorskip("flask", reason="needs Flask: pip install 'keras-s2s[web]'")
+pytest.importorskip("waitress", reason="needs Waitress: pip install 'keras-s2s[web]'")
 from keras_s2s.cli.web import app as web  # noqa: E402
+from keras_s2s.cli.web import server  # noqa: E402
 
 ODD = "<script>alert(1)</script> & \"you\" 'see' 🙂 \u202eyou\0"
 
@@ -29,7 +33,7 @@ ODD = "<script>alert(1)</script> & \"you\" 'see' 🙂 \u202eyou\0"
 def client(attending, plain):
     """A test client of the page of two models."""
     models = [LocalModel("runs/attends", attending), LocalModel("<runs> & plain", plain)]
-    return web.make_app(models, ["localhost"]).test_client()
+    return web.make_app(models).test_client()
 
 
 def failing(error):
@@ -38,6 +42,20 @@ def failing(error):
 
     model = SimpleNamespace(name="broken", location="nowhere", translate=translate)
     return web.make_app([model]).test_client()
+
+
+@contextlib.contextmanager
+def served(*models, host="127.0.0.1"):
+    """Yields the URL of a served page."""
+    with server.listen(host, 0) as listener:
+        page = server.PageServer(web.make_app(models), listener)
+        thread = threading.Thread(target=page.serve_forever)
+        thread.start()
+        try:
+            yield server.page_url(listener)
+        finally:
+            page.shutdown()
+            thread.join()
 
 
 class TestPage:
@@ -109,9 +127,123 @@ class TestPage:
             assert "http" not in policy
             response.close()
 
-    def test_untrusted_hosts_are_rejected(self, client):
-        assert client.get("/", headers={"Host": "example.org"}).status_code == 400
-        assert client.get("/", headers={"Host": "localhost:7860"}).status_code == 200
+
+class TestAccess:
+    @pytest.mark.parametrize(
+        "host",
+        [
+            "localhost:7860",
+            "LOCALHOST",
+            "127.0.0.1:7860",
+            "[::1]:7860",
+            "[::1]",
+            "192.0.2.7",
+            "box",
+        ],
+    )
+    @pytest.mark.parametrize("path", ["/", "/files/page.css"])
+    def test_trusted_hosts(self, path, host):
+        client = web.make_app([], ["localhost", "Box"]).test_client()
+        with client.get(path, headers={"Host": host}) as response:
+            assert response.status_code == 200
+
+    @pytest.mark.parametrize(
+        "host",
+        [
+            "example.org",
+            "example.org:7860",
+            "localhost.example.org",
+            "[::1",
+            "",
+            "1.2.3.4.org",
+            "::1",
+        ],
+    )
+    @pytest.mark.parametrize("path", ["/", "/files/page.css"])
+    def test_other_hosts_are_refused(self, path, host):
+        client = web.make_app([], ["localhost"]).test_client()
+        response = client.get(path, headers={"Host": host})
+        assert response.status_code == 400
+        assert "open the page by an IP address" in response.get_data(as_text=True)
+
+    @pytest.mark.parametrize("path", ["/", "/translations/0"])
+    @pytest.mark.parametrize(
+        "headers",
+        [
+            {"Origin": "https://example.org"},
+            {"Origin": "null"},
+            {"Origin": "http://localhost:9000"},
+            {"Sec-Fetch-Site": "cross-site"},
+            {"Sec-Fetch-Site": "same-site", "Origin": "http://localhost:7860"},
+        ],
+    )
+    def test_posts_of_other_sites_cost_no_work(self, headers, path):
+        sentences = []
+        model = SimpleNamespace(name="counts", location="here", translate=sentences.append)
+        client = web.make_app([model]).test_client()
+        headers |= {"Host": "localhost:7860"}
+        response = client.post(path, data={"sentence": "Go."}, headers=headers)
+        assert response.status_code == 403
+        assert sentences == []
+
+    @pytest.mark.parametrize(
+        "headers",
+        [
+            {"Origin": "http://localhost:7860", "Sec-Fetch-Site": "same-origin"},
+            {"Origin": "http://localhost:7860"},
+            {"Sec-Fetch-Site": "none"},
+            {},
+        ],
+    )
+    def test_own_posts(self, headers, client):
+        headers |= {"Host": "localhost:7860"}
+        assert client.post("/", data={"sentence": "Go."}, headers=headers).status_code == 200
+
+    @pytest.mark.parametrize("host", ["::1", "::", "0.0.0.0", "localhost"])
+    def test_addresses(self, host):
+        if ":" in host:
+            try:
+                socket.create_server(("::1", 0), family=socket.AF_INET6).close()
+            except OSError:
+                pytest.skip("no IPv6 on this machine")
+        with served(host=host) as address:
+            with urllib.request.urlopen(address, timeout=60) as response:
+                assert response.status == 200
+            other_site = urllib.request.Request(address, headers={"Host": "example.org"})
+            with pytest.raises(urllib.error.HTTPError, match="400"):
+                urllib.request.urlopen(other_site, timeout=60)
+
+    def test_idle_connections_hold_no_threads(self):
+        threads = threading.active_count()
+        with served() as address, contextlib.ExitStack() as stack:
+            location = urllib.parse.urlsplit(address)
+            for _ in range(200):
+                connection = socket.create_connection((location.hostname, location.port))
+                stack.enter_context(connection).sendall(b"GET / HTTP/1.1\r\n")
+            with urllib.request.urlopen(address, timeout=60) as response:
+                assert response.status == 200
+            # The server's own thread, and those that answer.
+            assert threading.active_count() <= threads + 1 + server.NUM_THREADS
+
+    def test_idle_connections_make_room(self, monkeypatch):
+        monkeypatch.setattr(server, "MAX_CONNECTIONS", 8)
+        monkeypatch.setattr(server, "IDLE_SECONDS", 1)
+        with served() as address, contextlib.ExitStack() as stack:
+            location = urllib.parse.urlsplit(address)
+            for _ in range(20):
+                connection = socket.create_connection((location.hostname, location.port))
+                stack.enter_context(connection)
+            with urllib.request.urlopen(address, timeout=60) as response:
+                assert response.status == 200
+
+    def test_a_body_that_is_too_large_is_not_read(self):
+        with served() as address:
+            location = urllib.parse.urlsplit(address)
+            with socket.create_connection((location.hostname, location.port)) as connection:
+                connection.sendall(
+                    b"POST / HTTP/1.1\r\nHost: localhost\r\nContent-Length: 5000000\r\n\r\n"
+                )
+                assert connection.makefile("rb").readline().startswith(b"HTTP/1.1 413 ")
 
 
 class TestErrors:
@@ -136,7 +268,7 @@ class TestErrors:
 
 class TestAddress:
     def test_port_in_use(self, refused, trained_run):
-        with web.listen("127.0.0.1", 0) as listener:
+        with server.listen("127.0.0.1", 0) as listener:
             port = listener.getsockname()[1]
             line = refused("web", trained_run, "--port", port)
         assert f"port {port} of 127.0.0.1" in line
@@ -155,11 +287,13 @@ class TestAddress:
         assert message in refused("web", trained_run, "--host", host, "--port", port)
 
     def test_loopback_and_url(self):
-        with web.listen("localhost", 0) as listener:
-            assert web.is_loopback(listener)
-            assert web.page_url(listener) == f"http://127.0.0.1:{listener.getsockname()[1]}/"
-        with web.listen("0.0.0.0", 0) as listener:
-            assert not web.is_loopback(listener)
+        with server.listen("localhost", 0) as listener:
+            assert server.is_loopback(listener)
+            assert server.page_url(listener) == f"http://127.0.0.1:{listener.getsockname()[1]}/"
+        with server.listen("0.0.0.0", 0) as listener:
+            assert not server.is_loopback(listener)
+            # Not every browser opens 0.0.0.0.
+            assert server.page_url(listener).startswith("http://127.0.0.1:")
 
 
 def test_without_the_extra(refused, trained_run, monkeypatch):
@@ -208,21 +342,6 @@ CHROMIUM = next(
     filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None
 )
 DRIVER = shutil.which("chromedriver")
-
-
-@contextlib.contextmanager
-def served(*models):
-    """Yields the URL of a served page."""
-    with web.listen("127.0.0.1", 0) as listener:
-        server = web.make_page_server(models, listener)
-        thread = threading.Thread(target=server.serve_forever)
-        thread.start()
-        try:
-            yield web.page_url(listener)
-        finally:
-            server.shutdown()
-            thread.join()
-            server.server_close()
 
 
 @pytest.fixture(scope="module")
@@ -330,7 +449,7 @@ class TestBrowser:
 
     def test_special_characters_and_errors(self, browser, attending, sessions):
         models = Models("en-fr", {3: sessions[2]}, {})
-        server, location = start_rest(models)
+        rest, location = start_rest(models)
         try:
             model = connect(f"http://{location}/v1/models/en-fr")
             with contextlib.closing(model), served(model) as address:
@@ -353,8 +472,8 @@ class TestBrowser:
             assert "keras-s2s web" in texts(result, ".error")[0]
             assert requested_hosts(browser) == {urllib.parse.urlsplit(address).netloc}
         finally:
-            server.shutdown()
-            server.server_close()
+            rest.shutdown()
+            rest.server_close()
 
     def test_narrow_window_without_script(self, browser, attending):
         from selenium.common.exceptions import WebDriverException

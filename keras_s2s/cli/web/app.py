@@ -4,18 +4,15 @@ The page is rendered on the server, with one style sheet and one short script. I
 other hosts, which its Content-Security-Policy enforces.
 """
 
-import errno
-import ipaddress
 import logging
 import math
-import socket
 from collections.abc import Sequence
 
 import flask
 from werkzeug.exceptions import HTTPException, RequestEntityTooLarge
-from werkzeug.serving import BaseWSGIServer, WSGIRequestHandler, make_server
 
 from keras_s2s.cli.web.models import PageModel, TranslationResult
+from keras_s2s.cli.web.server import is_cross_origin, is_trusted_host
 from keras_s2s.utils.errors import InputError, ServerError, first_line, one_line
 
 MAX_CHARACTERS = 10_000
@@ -28,7 +25,8 @@ HEADERS = {
     "Content-Security-Policy": "default-src 'none'; style-src 'self'; script-src 'self'; "
     "connect-src 'self'; img-src data:; form-action 'self'; base-uri 'none'; "
     "frame-ancestors 'none'",
-    "Referrer-Policy": "no-referrer",
+    # Without a referrer the form would be sent with `Origin: null`, as from another site.
+    "Referrer-Policy": "same-origin",
     "X-Content-Type-Options": "nosniff",
     "Cache-Control": "no-store",
 }
@@ -37,13 +35,13 @@ _logger = logging.getLogger("keras_s2s")
 
 
 def make_app(
-    models: Sequence[PageModel], trusted_hosts: Sequence[str] | None = None
+    models: Sequence[PageModel], trusted_names: Sequence[str] = ("localhost",)
 ) -> flask.Flask:
     """Return the WSGI application of the page.
 
     Args:
         models: models to show side by side.
-        trusted_hosts: accepted values of the `Host` header; default any.
+        trusted_names: accepted host names in the `Host` header, besides IP addresses.
 
     Returns:
         The application. `/` is the page, which also works without its script; a POST of
@@ -56,12 +54,25 @@ def make_app(
         static_url_path="/files",
     )
     app.config["MAX_CONTENT_LENGTH"] = MAX_REQUEST_BYTES
-    # Against DNS rebinding: another site could point its own name here and read the page.
-    app.config["TRUSTED_HOSTS"] = trusted_hosts and list(trusted_hosts)
     app.jinja_env.trim_blocks = app.jinja_env.lstrip_blocks = True
     app.add_template_filter(shade)
     app.add_template_filter(milliseconds)
     app.add_template_filter(signed)
+
+    @app.before_request
+    def refuse_other_sites() -> None:
+        headers = flask.request.headers
+        host = headers.get("Host")
+        if not is_trusted_host(host, trusted_names):
+            flask.abort(
+                400,
+                f"{host} is not known as a name of this machine; open the page by an IP address, "
+                "or start keras-s2s web with --host and this name",
+            )
+        if flask.request.method == "POST" and is_cross_origin(
+            headers.get("Sec-Fetch-Site"), headers.get("Origin"), host
+        ):
+            flask.abort(403, "the request was sent by a page of another site")
 
     @app.get("/")
     def page() -> str:
@@ -141,81 +152,3 @@ def signed(value: float) -> str:
     '−0.461'
     """
     return f"{value:.3f}".replace("-", "−")
-
-
-def listen(host: str, port: int) -> socket.socket:
-    """Return a listening socket.
-
-    Args:
-        host: host name or IP address of this machine.
-        port: 0 for any free port.
-
-    Raises:
-        InputError: the address does not exist, or the port is in use or not permitted.
-    """
-    if not 0 <= port <= 65535:
-        raise InputError(f"--port is {port}; give 0 to 65535, with 0 for any free port")
-    try:
-        addresses = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)
-    except (OSError, UnicodeError) as error:
-        raise InputError(
-            f"--host is {host!r}, which is not an address; give one of this machine, such as "
-            "127.0.0.1"
-        ) from error
-    # Prefer IPv4: localhost has an address of each family.
-    family, type_, protocol, _, address = min(
-        addresses, key=lambda entry: entry[0] != socket.AF_INET
-    )
-    listener = socket.socket(family, type_, protocol)
-    try:
-        listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        listener.bind(address)
-        listener.listen()
-    except OSError as error:
-        listener.close()
-        advice = "give another --port, or 0 for any free port"
-        if error.errno == errno.EADDRNOTAVAIL:
-            advice = "give an address of this machine as --host"
-        raise InputError(
-            f"port {port} of {host} cannot be used ({error.strerror}); {advice}"
-        ) from error
-    return listener
-
-
-def is_loopback(listener: socket.socket) -> bool:
-    """Return whether only this machine can connect to the socket."""
-    return ipaddress.ip_address(listener.getsockname()[0]).is_loopback
-
-
-def page_url(listener: socket.socket) -> str:
-    """Return the URL of the page."""
-    host, port = listener.getsockname()[:2]
-    return f"http://{f'[{host}]' if ':' in host else host}:{port}/"
-
-
-class _QuietHandler(WSGIRequestHandler):
-    """Request handler without access log: the terminal shows errors only."""
-
-    def log_request(self, code: int | str = "-", size: int | str = "-") -> None:
-        pass
-
-
-def make_page_server(models: Sequence[PageModel], listener: socket.socket) -> BaseWSGIServer:
-    """Return a server of the page.
-
-    Args:
-        models: models to show side by side.
-        listener: result of `listen`.
-
-    Returns:
-        The server; its `serve_forever` returns on Ctrl-C.
-    """
-    host, port = listener.getsockname()[:2]
-    return make_server(
-        host,
-        port,
-        make_app(models, ("localhost", host, "[::1]") if is_loopback(listener) else None),
-        threaded=True,
-        request_handler=_QuietHandler,
-        fd=listener.fileno(),
-    )

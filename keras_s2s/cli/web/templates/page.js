@@ -17,7 +17,10 @@ async function update(result, body) {
   result.setAttribute("aria-busy", "true");
   try {
     const response = await fetch(result.dataset.url, { method: "POST", body });
-    result.innerHTML = await response.text();
+    const text = await response.text();
+    // The server itself refuses some requests, in plain text.
+    if (response.headers.get("Content-Type").startsWith("text/html")) result.innerHTML = text;
+    else result.replaceChildren(errorMessage(text));
   } catch {
     result.replaceChildren(
       errorMessage("The server of this page is not running. Start keras-s2s web again.")
