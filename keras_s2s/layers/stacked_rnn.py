@@ -5,6 +5,7 @@ from typing import Any
 import keras
 import tensorflow as tf
 
+from keras_s2s.layers import xla
 from keras_s2s.layers.fused_lstm import block_lstm, loop_lstm, next_state
 from keras_s2s.layers.initializers import initializer
 from keras_s2s.layers.packed_lstm import packed_lstm
@@ -43,8 +44,7 @@ class StackedRNN(keras.layers.Layer):
 
     Attributes:
         fused: whether LSTM layers use implementations that are faster on CPUs than
-            `keras.layers.LSTM`. XLA lacks some of their operations: set this to false with
-            `jit_compile`.
+            `keras.layers.LSTM`. XLA, which lacks some of their operations, always gets Keras's.
     """
 
     def __init__(
@@ -172,7 +172,8 @@ class StackedRNN(keras.layers.Layer):
         training: bool | None,
     ) -> tuple[tf.Tensor, State]:
         """Run one layer over all steps, in one or both directions."""
-        run = self._run_fused if self.cell == "lstm" and self.fused else self._run_keras
+        fused = self.fused and self.cell == "lstm" and not xla.is_compiling()
+        run = self._run_fused if fused else self._run_keras
         forward = self.forward_layers[index]
         if not self.bidirectional:
             return run(forward, inputs, initial, valid_length, training)

@@ -8,6 +8,7 @@ import keras
 import tensorflow as tf
 
 from keras_s2s.data.batching import Batch, Sequences, split_by_length, trim_padding
+from keras_s2s.layers import xla
 from keras_s2s.layers.attention import Memory
 from keras_s2s.layers.seq2seq_decoder import Seq2SeqDecoder
 from keras_s2s.layers.seq2seq_encoder import Seq2SeqEncoder
@@ -99,6 +100,8 @@ class Seq2Seq(MultiWorkerMixin, keras.Model):
         self.loss_metric = TokenMean(name="loss")
         self.accuracy_metric = TokenMean(name="accuracy")
         self.perplexity_metric = Perplexity(name="perplexity")
+        # Keras would let XLA compile the predictions of an uncompiled model if it finds a GPU.
+        self.jit_compile = False
         # See `MultiWorkerMixin._maybe_symbolic_build`.
         for layer in (encoder, decoder):
             if not layer.built:
@@ -161,7 +164,8 @@ class Seq2Seq(MultiWorkerMixin, keras.Model):
                 clipping.) A `keras.optimizers.Adam` becomes a `keras_s2s.optimizers.FusedAdam`.
             run_eagerly: see `keras.Model.compile`.
             steps_per_execution: see `keras.Model.compile`; 1 with several replicas.
-            jit_compile: see `keras.Model.compile`.
+            jit_compile: whether XLA compiles the step. `"auto"` means no: XLA compiles each new
+                shape of a batch, which takes longer than the training of a small model.
             auto_scale_loss: see `keras.Model.compile`.
             label_smoothing: probability mass that the training objective takes from each target
                 token and spreads over the vocabulary (Szegedy et al., 2016). The `loss` in the
@@ -176,7 +180,7 @@ class Seq2Seq(MultiWorkerMixin, keras.Model):
             run_eagerly=run_eagerly,
             # WORKAROUND(keras<=3.15.1): its loop over several batches loses the replicas' logs.
             steps_per_execution=steps_per_execution if one_replica else 1,
-            jit_compile=jit_compile,
+            jit_compile=False if jit_compile == "auto" else jit_compile,
             auto_scale_loss=auto_scale_loss,
         )
         self.label_smoothing = label_smoothing
@@ -190,14 +194,11 @@ class Seq2Seq(MultiWorkerMixin, keras.Model):
         # The step of a small model is one chain of short operations, which keeps one core busy;
         # two half-batches keep two.
         self._splits_batches = (
-            not self.jit_compile
-            and one_replica
+            one_replica
             and self.encoder.cell == "lstm"
             and not self.decoder.input_feeding
             and max(self.encoder.num_hiddens, self.decoder.num_hiddens) < BLOCK_LSTM_MAX_UNITS
         )
-        for layer in (self.encoder, self.decoder):
-            layer.rnn.fused = not self.jit_compile
 
     @property
     def skipped_steps(self) -> SkippedSteps | None:
@@ -282,7 +283,7 @@ class Seq2Seq(MultiWorkerMixin, keras.Model):
 
     def _compute_sums(self, data: Batch, training: bool) -> tuple[tf.Tensor, tf.Tensor]:
         """Return a batch's sum of the objective and its token count; update the metrics."""
-        if self.jit_compile:
+        if xla.is_compiling():
             # XLA needs static shapes.
             batches = [data]
         elif self._splits_batches:
@@ -307,7 +308,7 @@ class Seq2Seq(MultiWorkerMixin, keras.Model):
         # A row without any token has nothing to predict.
         valid_length = tf.maximum(target_valid_length - 1, 0)
         valid = tf.reshape(tf.transpose(tf.sequence_mask(valid_length, steps)), (-1,))
-        if not self.jit_compile:
+        if not xla.is_compiling():
             # Skip padding, which can be most of a batch, in the dense layer, which can be most of
             # the work. XLA cannot: it needs static shapes.
             positions = tf.reshape(tf.where(valid), (-1,))

@@ -131,6 +131,7 @@ class Translator(GraphFunctions, SentenceTranslator, keras.Model):
         self.source_tokenizer = source_tokenizer
         self.target_tokenizer = target_tokenizer
         self.num_steps = num_steps
+        self.jit_compile = False  # there are strings in the graph, which XLA cannot have
         self.built = True
         self._greedy_fn = _graph_function(self.answer, [TEXT])
         self._score_fn = _graph_function(self.score, [TEXT, REFERENCE])

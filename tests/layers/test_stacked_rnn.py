@@ -80,6 +80,20 @@ def test_both_fused_implementations_equal_the_keras_layer(
     assert_same(gradients, expected_gradients, rtol=1e-5, atol=1e-5)
 
 
+@pytest.mark.parametrize("training", [False, True])
+def test_xla_compiles_a_layer_in_the_callers_function(make_lstm, inputs, training):
+    """XLA has no kernel for `BlockLSTM`, nor the shapes of the loops."""
+    lstm = make_lstm()
+
+    def gradient(inputs):
+        with tf.GradientTape() as tape:
+            _, state = lstm(inputs, valid_length=tf.constant(VALID_LENGTH), training=training)
+        return state, tape.gradient(state, lstm.trainable_weights)
+
+    compiled = tf.nest.flatten(tf.function(gradient, jit_compile=True)(inputs))
+    assert_same(compiled, tf.nest.flatten(gradient(inputs)), rtol=1e-5, atol=1e-5)
+
+
 def test_the_number_of_units_selects_the_implementation(make_lstm, inputs, monkeypatch):
     lstm = make_lstm()
     assert "BlockLSTM" in operations(lstm, inputs)

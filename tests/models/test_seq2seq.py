@@ -8,6 +8,7 @@ import pytest
 import tensorflow as tf
 
 import keras_s2s as s2s
+from keras_s2s.layers import xla
 from keras_s2s.losses import label_smoothed_loss
 from keras_s2s.models.replicas import clip_over_replicas
 from keras_s2s.optimizers import FusedAdam
@@ -68,6 +69,15 @@ def make_variant(tokenizers):
         )
 
     return make
+
+
+@pytest.fixture
+def code_path(request, monkeypatch):
+    """Select the code path for XLA, or the usual one, without waiting for the compiler."""
+    monkeypatch.setattr(xla, "is_compiling", lambda: request.param == "xla")
+
+
+BOTH_CODE_PATHS = pytest.mark.parametrize("code_path", ["usual", "xla"], indirect=True)
 
 
 @pytest.fixture
@@ -152,11 +162,15 @@ def test_the_default_optimizer_is_the_chapters(make_model):
     assert model.optimizer.global_clipnorm == 1
 
 
-def test_jit_compile_disables_fused_lstms(make_model):
+def test_auto_compiles_nothing_where_there_is_a_gpu(make_model, tokenizers, monkeypatch):
+    gpu = tf.config.PhysicalDevice("/physical_device:GPU:0", "GPU")
+    monkeypatch.setattr(tf.config, "list_physical_devices", lambda *_: [gpu])
     model = make_model()
-    for jit_compile, fused in ((True, False), (False, True), ("auto", True)):
+    assert not model.jit_compile, "not compiled"
+    assert not s2s.Translator(model, *tokenizers).jit_compile
+    for jit_compile in ("auto", True):
         model.compile(jit_compile=jit_compile)
-        assert (model.encoder.rnn.fused, model.decoder.rnn.fused) == (fused, fused)
+        assert model.jit_compile == (jit_compile is True)
 
 
 @pytest.mark.parametrize("variant", OPTIONS)
@@ -189,10 +203,11 @@ def test_adam_is_fused_in_place(make_model):
 
 
 @pytest.mark.parametrize("variant", OPTIONS)
-@pytest.mark.parametrize("jit_compile", [False, True])
-def test_the_step_of_every_variant_is_the_gradient(make_variant, batches, variant, jit_compile):
+@BOTH_CODE_PATHS
+@pytest.mark.usefixtures("code_path")
+def test_the_step_of_every_variant_is_the_gradient(make_variant, batches, variant):
     model = make_variant(variant)
-    model.compile(keras.optimizers.SGD(1.0), jit_compile=jit_compile)
+    model.compile(keras.optimizers.SGD(1.0))
     element = next(iter(batches))
     loss, gradients = plain_loss_and_gradients(model, element)
     step = step_of(model, element)
@@ -202,12 +217,11 @@ def test_the_step_of_every_variant_is_the_gradient(make_variant, batches, varian
         assert np.abs(gradient).max() > 0, "every weight learns"
 
 
-@pytest.mark.parametrize("jit_compile", [False, True])
-def test_label_smoothing_affects_the_gradient_and_not_the_logged_loss(
-    make_model, batches, jit_compile
-):
+@BOTH_CODE_PATHS
+@pytest.mark.usefixtures("code_path")
+def test_label_smoothing_affects_the_gradient_and_not_the_logged_loss(make_model, batches):
     model = make_model()
-    model.compile(keras.optimizers.SGD(1.0), label_smoothing=0.2, jit_compile=jit_compile)
+    model.compile(keras.optimizers.SGD(1.0), label_smoothing=0.2)
     # Smoothing changes nothing for an untrained model, whose predictions are uniform.
     bias = model.decoder.dense.bias
     bias.assign(np.arange(bias.shape[0]) / 10)
@@ -229,13 +243,11 @@ def test_label_smoothing_affects_the_gradient_and_not_the_logged_loss(
 
 
 @pytest.mark.parametrize("clip", [None, 0.1, 100.0])
-@pytest.mark.parametrize("jit_compile", [False, True])
-def test_a_step_is_the_gradient_of_the_token_mean_clipped_as_a_whole(
-    make_model, batches, jit_compile, clip
-):
-    # Outside of `fit`, `jit_compile` selects the code path for XLA without compiling it.
+@BOTH_CODE_PATHS
+@pytest.mark.usefixtures("code_path")
+def test_a_step_is_the_gradient_of_the_token_mean_clipped_as_a_whole(make_model, batches, clip):
     model = make_model()
-    model.compile(keras.optimizers.SGD(1.0, global_clipnorm=clip), jit_compile=jit_compile)
+    model.compile(keras.optimizers.SGD(1.0, global_clipnorm=clip))
     for element in batches:
         loss, gradients = plain_loss_and_gradients(model, element)
         assert 0.1 < norm(gradients) < 100, "one limit clips and the other does not"
@@ -286,7 +298,6 @@ def test_small_models_split_batches(make_variant):
         return model._splits_batches
 
     assert [splits(variant) for variant in OPTIONS] == [True, True, False, False]
-    assert not splits("plain", jit_compile=True)
     large = s2s.Seq2Seq(s2s.Seq2SeqEncoder(9, 4, 128, 1), s2s.Seq2SeqDecoder(9, 4, 128, 1))
     large.compile()
     assert not large._splits_batches
@@ -582,7 +593,6 @@ def test_a_saved_model_keeps_its_compile_config(make_model, tmp_path):
     assert loaded.optimizer.global_clipnorm == 0.25
     assert (loaded.steps_per_execution, loaded.jit_compile) == (3, True)
     assert loaded.label_smoothing == 0.1
-    assert not loaded.encoder.rnn.fused
     assert loaded.get_config() == model.get_config()
 
 
