@@ -12,6 +12,9 @@ from keras_s2s.utils.fields import config_field
 from keras_s2s.utils.renaming import accept_old_names
 
 VALIDATION = "a valid_fraction of 0.05"
+SACREBLEU_TOKENIZERS = (
+    *("13a", "none", "zh", "char", "intl", "ja-mecab", "ko-mecab", "flores101", "flores200"),
+)
 
 
 @dataclass(frozen=True)
@@ -108,8 +111,17 @@ class TrainingConfig(SearchConfig, ModelConfig, DataConfig):
     nonfinite: str = config_field(
         "stop", "on a non-finite gradient, stop or skip the update", choices=("stop", "skip")
     )
+    sacrebleu_tokenize: str | None = config_field(
+        None,
+        "sacreBLEU's tokenization for BLEU, also of later scores of the run (default: zh or char "
+        "for targets in a script without spaces, else 13a)",
+        choices=SACREBLEU_TOKENIZERS,
+    )
+    sacrebleu_lowercase: bool = config_field(True, "ignore case in BLEU and chrF")
     early_stopping: str = config_field(
-        "none", "stop when this validation metric stops improving", choices=("none", "loss", "bleu")
+        "none",
+        "stop when this validation metric stops improving",
+        choices=("none", "loss", "bleu", "chrf"),
     )
     patience: int = config_field(
         3, "epochs without improvement before early stopping or a plateau step", 1
@@ -158,6 +170,9 @@ class TrainingConfig(SearchConfig, ModelConfig, DataConfig):
                 "bidirectional gives each direction half of the units; give an even num_hiddens"
             )
 
+
+# Values of fields that the runs of earlier versions lack: what those versions did.
+EARLIER_VALUES: Mapping[str, Any] = {"sacrebleu_tokenize": "13a"}
 
 # Fields that may change when a run is resumed.
 RESUMABLE_FIELDS = ("epochs", "nonfinite", "checkpoint_steps", "keep_checkpoints")

@@ -9,7 +9,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from keras_s2s.config import TrainingConfig
+from keras_s2s.config import EARLIER_VALUES, TrainingConfig
 from keras_s2s.utils.errors import InputError
 from keras_s2s.utils.files import atomic_write, check_output_folder, write_json
 from keras_s2s.utils.renaming import with_new_names
@@ -136,7 +136,7 @@ class RunDirectory:
         """
         record = self.read_record()
         try:
-            return TrainingConfig(**record["recipe"])
+            return TrainingConfig(**{**EARLIER_VALUES, **record["recipe"]})
         except KeyError as error:
             raise self._damaged(self.record, f"no {error}") from error
         except (TypeError, InputError) as error:

@@ -45,9 +45,14 @@ def add_evaluate(subparsers: "Subparsers[CommandParser]") -> None:
     parser.add_argument(
         "--sacrebleu-tokenize",
         metavar="NAME",
-        default="13a",
-        help="sacreBLEU's tokenization for BLEU: 13a | none | intl | char | any other it offers; "
-        "none is for text that is tokenized already (default: %(default)s)",
+        help="sacreBLEU's tokenization for BLEU: 13a | none | zh | char | intl | any other it "
+        "offers; none is for text that is tokenized already (default: that of the run; without "
+        "one, zh or char for references in a script without spaces, else 13a)",
+    )
+    parser.add_argument(
+        "--sacrebleu-lowercase",
+        action=argparse.BooleanOptionalAction,
+        help="ignore case in BLEU and chrF (default: as the run; without one, yes)",
     )
     parser.add_argument(
         "--save-translations",
@@ -67,7 +72,7 @@ def evaluate(options: argparse.Namespace) -> None:
 
     arguments = {
         "beam": options.beam,
-        "tokenize": options.sacrebleu_tokenize,
+        **_scorer_options(options),
         "save_translations": options.save_translations,
     }
     inputs = {"corpus": options.corpus, "split": options.split, "beam": options.beam}
@@ -92,6 +97,24 @@ def evaluate(options: argparse.Namespace) -> None:
         print(json.dumps({**inputs, **result}))
     else:
         _print_comparison(result)
+
+
+def _scorer_options(options: argparse.Namespace) -> dict[str, Any]:
+    """Return the options of BLEU and chrF: those given, else those of the runs."""
+    configs = [run.read_config() for path in options.models if (run := RunDirectory(path)).exists()]
+    chosen: dict[str, Any] = {"tokenize": None, "lowercase": True}
+    for name in chosen:
+        field = f"sacrebleu_{name}"
+        values = {getattr(config, field) for config in configs}
+        if (given := getattr(options, field)) is not None:
+            values = {given}
+        if len(values) > 1:
+            raise InputError(
+                f"the runs have different {field} ({', '.join(sorted(map(str, values)))}); give "
+                f"--{field.replace('_', '-')} for all"
+            )
+        chosen[name] = next(iter(values), chosen[name])
+    return chosen
 
 
 def _print_comparison(result: dict[str, Any]) -> None:

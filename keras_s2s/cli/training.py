@@ -17,7 +17,13 @@ from keras_s2s.cli.options import (
     add_field_options,
     add_preset_option,
 )
-from keras_s2s.config import RESUMABLE_FIELDS, TrainingConfig, field_groups, preset
+from keras_s2s.config import (
+    EARLIER_VALUES,
+    RESUMABLE_FIELDS,
+    TrainingConfig,
+    field_groups,
+    preset,
+)
 from keras_s2s.data.prepared.index import PreparedIndex, is_prepared
 from keras_s2s.run_directory import RunDirectory
 from keras_s2s.training.cluster import STRATEGIES, DistributionConfig
@@ -154,7 +160,7 @@ def _check_unchanged(
     record, current = run.read_record(), dataclasses.asdict(run.read_config())
     requested = changes
     if options.preset is not None:
-        kept = {name: current[name] for name in RESUMABLE_FIELDS}
+        kept = {name: current[name] for name in (*RESUMABLE_FIELDS, *EARLIER_VALUES)}
         kept |= _prepared_fields(options.corpus)
         config = preset(options.preset, options.corpus, **{**kept, **changes})
         requested = dataclasses.asdict(config)

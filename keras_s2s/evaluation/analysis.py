@@ -7,7 +7,7 @@ from typing import Any, NamedTuple
 from keras_s2s.data.parallel_corpus import ParallelCorpus
 from keras_s2s.evaluation.attention_map import AttentionMap
 from keras_s2s.evaluation.evaluate import score_texts
-from keras_s2s.evaluation.metrics import make_metrics
+from keras_s2s.evaluation.metrics import default_tokenization, make_metrics
 from keras_s2s.tokenizers.tokenizer import Tokenizer
 from keras_s2s.translation.translator import Translator
 from keras_s2s.utils.text import encode_texts, string_tensor
@@ -40,7 +40,11 @@ class ModelAnalysis(NamedTuple):
 
 
 def analyze(
-    translator: Translator, corpus: ParallelCorpus, num_sentences: int = NUM_SENTENCES
+    translator: Translator,
+    corpus: ParallelCorpus,
+    num_sentences: int = NUM_SENTENCES,
+    tokenize: str | None = None,
+    lowercase: bool = True,
 ) -> ModelAnalysis:
     """Translate and score a fixed sample of the distinct sources of a corpus.
 
@@ -48,12 +52,15 @@ def analyze(
         translator: the model.
         corpus: at least one pair.
         num_sentences: maximum size of the sample.
+        tokenize: see `evaluate`.
+        lowercase: see `evaluate`.
     """
+    metrics = make_metrics(tokenize or default_tokenization(corpus.target), lowercase)
     population = list(zip(*corpus.references(), strict=True))
     sample = random.Random(0).sample(population, min(num_sentences, len(population)))
     sources, references = map(list, zip(*sample, strict=True))
     translations = translator.translate(sources)
-    _, scores = score_texts(make_metrics(), sources, translations, references)
+    _, scores = score_texts(metrics, sources, translations, references)
     texts = {"translations": translations, "references": [first for first, *_ in references]}
     log_probabilities = {
         name: [

@@ -12,7 +12,13 @@ import numpy as np
 from sacrebleu.metrics.base import Metric
 
 from keras_s2s.data.parallel_corpus import ParallelCorpus
-from keras_s2s.evaluation.metrics import make_metrics, score, score_by_length, sentence_statistics
+from keras_s2s.evaluation.metrics import (
+    default_tokenization,
+    make_metrics,
+    score,
+    score_by_length,
+    sentence_statistics,
+)
 from keras_s2s.evaluation.significance import paired_bootstrap
 from keras_s2s.serving.signatures import ScoredPair
 from keras_s2s.translation.base import SentenceTranslator
@@ -31,22 +37,26 @@ def evaluate(
     batch_size: int = 64,
     *,
     beam: int = 1,
-    tokenize: str = "13a",
+    tokenize: str | None = None,
+    lowercase: bool = True,
     save_translations: str | os.PathLike[str] | None = None,
 ) -> dict[str, Any]:
     """Score a translator on a corpus.
 
-    BLEU and chrF are sacreBLEU's, on the raw references and case-insensitive, since the chapter's
-    tokenizer lower-cases. Each distinct source is translated once and scored against all of its
-    references in the corpus.
+    BLEU and chrF are sacreBLEU's, on the raw references, by default case-insensitive, since the
+    chapter's tokenizer lower-cases. Each distinct source is translated once and scored against all
+    of its references in the corpus.
 
     Args:
         translator: a `Translator` or an `ExportedTranslator`.
         corpus: the pairs.
         batch_size: sentences per batch.
         beam: beam size; 1 is greedy search.
-        tokenize: sacreBLEU's tokenizer for BLEU. Use `none` only for references that are tokenized
-            already: in raw text punctuation is attached to words and would count as errors.
+        tokenize: sacreBLEU's tokenizer for BLEU; by default the one that suits the script of the
+            references, `13a`, `zh` or `char` (see `evaluation.metrics.default_tokenization`). Use
+            `none` only for references that are tokenized already: in raw text punctuation is
+            attached to words and would count as errors.
+        lowercase: whether BLEU and chrF ignore case.
         save_translations: path of a tab-separated file to write: a line for each distinct source,
             in the order of first appearance, with the source, the translation and all references.
 
@@ -76,7 +86,8 @@ def evaluate(
     (95.5, 0.5, 2)
     """
     arguments = corpus, batch_size, beam, save_translations
-    [result] = _evaluate_all([translator], make_metrics(tokenize), *arguments)
+    metrics = _metrics(corpus, tokenize, lowercase)
+    [result] = _evaluate_all([translator], metrics, *arguments)
     return result.scores
 
 
@@ -86,7 +97,8 @@ def compare(
     batch_size: int = 64,
     *,
     beam: int = 1,
-    tokenize: str = "13a",
+    tokenize: str | None = None,
+    lowercase: bool = True,
     save_translations: str | os.PathLike[str] | None = None,
     num_samples: int = 1000,
     seed: int = 12345,
@@ -102,6 +114,7 @@ def compare(
         batch_size: sentences per batch.
         beam: as in `evaluate`, for all of them.
         tokenize: as in `evaluate`.
+        lowercase: as in `evaluate`.
         save_translations: as in `evaluate`, with the translations of all translators, in their
             order, between the source and the references.
         num_samples: number of bootstrap resamples.
@@ -121,7 +134,7 @@ def compare(
         raise InputError(f"{count} translators to compare; give a list of two or more")
     check_int("num_samples", num_samples)
     check_seed(seed)
-    metrics = make_metrics(tokenize)
+    metrics = _metrics(corpus, tokenize, lowercase)
     arguments = corpus, batch_size, beam, save_translations
     baseline, *others = _evaluate_all(translators, metrics, *arguments)
     differences = [
@@ -141,6 +154,13 @@ def compare(
     }
 
 
+def _metrics(corpus: ParallelCorpus, tokenize: str | None, lowercase: bool) -> dict[str, Metric]:
+    check_type("corpus", corpus, ParallelCorpus, "what load_corpus returns")
+    if tokenize is None:
+        tokenize = default_tokenization(corpus.target)
+    return make_metrics(tokenize, lowercase)
+
+
 class _Result(NamedTuple):
     """Scores of a translator as `evaluate` returns them, and the statistics of each metric."""
 
@@ -156,7 +176,6 @@ def _evaluate_all(
     beam: int,
     save_translations: str | os.PathLike[str] | None,
 ) -> list[_Result]:
-    check_type("corpus", corpus, ParallelCorpus, "what load_corpus returns")
     check_int("batch_size", batch_size)
     if not len(corpus):
         raise InputError(f"{corpus.name}: no pair to evaluate on; give a corpus with at least one")

@@ -76,7 +76,12 @@ def plot_run(
     evaluated = _evaluation_pairs(record, config, run, corpus)
     if evaluated is not None:
         translator = Translator.load(run.model)
-        analysis = analyze(translator, evaluated.pairs)
+        analysis = analyze(
+            translator,
+            evaluated.pairs,
+            tokenize=config.sacrebleu_tokenize,
+            lowercase=config.sacrebleu_lowercase,
+        )
         attention_maps = sample_attention_maps(translator, analysis.sources)
         model_figures = _model_figures(analysis, translator, evaluated, config)
         figures |= model_figures

@@ -3,7 +3,8 @@
 import collections
 import itertools
 import math
-from collections.abc import Sequence
+import re
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 import numpy as np
@@ -16,9 +17,17 @@ from keras_s2s.utils.errors import InputError, did_you_mean, one_line
 # Sentences per call of sacreBLEU. It holds the n-grams of all references of a call: 117,000
 # sentences in one call take 2.4 GB, and a third more time.
 CHUNK_SIZE = 100
+# Texts whose script `default_tokenization` looks at.
+MAX_TEXTS_FOR_SCRIPT = 10_000
 
 # Ranges of the number of words in a source. An empty source is in the first.
 LENGTH_BUCKETS = {"1-5": (0, 5), "6-10": (6, 10), "11-15": (11, 15), ">15": (16, math.inf)}
+
+# Scripts without spaces between words: kana; Thai, Lao, Tibetan, Burmese, Khmer; Han.
+_KANA = re.compile(r"[\u3041-\u30ff\u31f0-\u31ff\uff66-\uff9f]")
+_SOUTHEAST_ASIAN = re.compile(r"[\u0e00-\u0fff\u1000-\u109f\u1780-\u17ff]")
+_HAN = re.compile(r"[\u3400-\u4dbf\u4e00-\u9fff\uf900-\ufaff\U00020000-\U0003ffff]")
+_LETTER = re.compile(r"[^\W\d_]")
 
 
 def bleu(pred_seq: str, label_seq: str, k: int) -> float:
@@ -75,12 +84,39 @@ def _n_grams(words: list[str], n: int) -> "collections.Counter[tuple[str, ...]]"
     return collections.Counter(tuple(words[i : i + n]) for i in range(len(words) - n + 1))
 
 
-def make_metrics(tokenize: str = "13a") -> dict[str, Metric]:
-    """Return sacreBLEU's BLEU and chrF, case-insensitive.
+def default_tokenization(references: Iterable[str]) -> str:
+    """Return sacreBLEU's tokenizer for BLEU that suits the script of some references.
+
+    `13a` splits at spaces and punctuation, so that a Chinese sentence would be one word, and a
+    score of anything but whole sentences zero. The choice for Chinese is that of sacreBLEU's
+    command for a target language `zh`; its `ja-mecab` needs a package.
+
+    Args:
+        references: raw texts.
+
+    Returns:
+        `zh` if most letters are Chinese characters; `char` if they are of another script without
+        spaces (Japanese, Thai, Lao, Burmese, Khmer); else `13a`.
+
+    Example:
+
+    >>> [default_tokenization([text]) for text in ("Va !", "我们试试看。", "やってみよう。")]
+    ['13a', 'zh', 'char']
+    """
+    text = "\n".join(itertools.islice(references, MAX_TEXTS_FOR_SCRIPT))
+    han, kana, other = (len(p.findall(text)) for p in (_HAN, _KANA, _SOUTHEAST_ASIAN))
+    if 2 * (han + kana + other) <= len(_LETTER.findall(text)):
+        return "13a"
+    return "zh" if han > 10 * (kana + other) else "char"
+
+
+def make_metrics(tokenize: str = "13a", lowercase: bool = True) -> dict[str, Metric]:
+    """Return sacreBLEU's BLEU and chrF.
 
     Args:
         tokenize: sacreBLEU's tokenizer for BLEU: `13a` as at WMT, `none` for text that is
             tokenized already (split at spaces only), or another of its names.
+        lowercase: whether case is ignored.
 
     Returns:
         The metrics, by the keys `bleu` and `chrf`.
@@ -97,13 +133,13 @@ def make_metrics(tokenize: str = "13a") -> dict[str, Metric]:
     try:
         # `force` silences the warning about tokenized input: the translations have a space before
         # each full stop, which does not change the result of sacreBLEU's tokenizer.
-        metric = sacrebleu.BLEU(lowercase=True, force=True, tokenize=tokenize)
+        metric = sacrebleu.BLEU(lowercase=lowercase, force=True, tokenize=tokenize)
     # Some need a package, or a vocabulary that sacreBLEU downloads.
     except (ImportError, RuntimeError, OSError) as error:
         raise InputError(
             f"tokenization {tokenize!r} cannot be used ({one_line(error)}); install it, or use 13a"
         ) from error
-    return {"bleu": metric, "chrf": sacrebleu.CHRF(lowercase=True)}
+    return {"bleu": metric, "chrf": sacrebleu.CHRF(lowercase=lowercase)}
 
 
 def sentence_statistics(

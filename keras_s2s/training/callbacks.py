@@ -2,6 +2,7 @@
 
 import contextlib
 import csv
+import logging
 import math
 import time
 from collections.abc import Iterator, Mapping
@@ -11,11 +12,21 @@ from typing import Any
 import keras
 from rich.progress import BarColumn, TextColumn, TimeRemainingColumn
 
-from keras_s2s.evaluation.metrics import make_metrics, score, sentence_statistics
+from keras_s2s.evaluation.metrics import (
+    default_tokenization,
+    make_metrics,
+    score,
+    sentence_statistics,
+)
 from keras_s2s.training.checkpoints import apply_ema, inner_optimizer
 from keras_s2s.translation.base import SentenceTranslator
-from keras_s2s.utils.console import log, progress_bar
+from keras_s2s.utils.console import log, pluralize, progress_bar
 from keras_s2s.utils.files import atomic_write
+
+_logger = logging.getLogger("keras_s2s")
+
+# Epochs with a score of zero before a warning.
+ZERO_EPOCHS = 3
 
 HISTORY_COLUMNS = ("epoch", "loss", "accuracy", "perplexity", "tokens_per_second")
 
@@ -146,9 +157,11 @@ def format_logs(logs: Mapping[str, float]) -> str:
 class ValidationScores(keras.callbacks.Callback):
     """Add `val_bleu` and `val_chrf` to the logs of each epoch.
 
-    The scores are sacreBLEU's, case-insensitive, of greedy search, from 0 to 100. If the optimizer
-    keeps an exponential moving average of the weights, it is used. The file `samples` gets the
-    first translations of each epoch, tab-separated: epoch, source, translation, first reference.
+    The scores are sacreBLEU's, of greedy search, from 0 to 100; `tokenize` and `lowercase` are as
+    in `evaluate`. A score that is zero in each of the first epochs is warned about once. If the
+    optimizer keeps an exponential moving average of the weights, it is used. The file `samples`
+    gets the first translations of each epoch, tab-separated: epoch, source, translation, first
+    reference.
     """
 
     def __init__(
@@ -158,8 +171,15 @@ class ValidationScores(keras.callbacks.Callback):
         references: list[list[str]],
         samples: Path | None = None,
         num_samples: int = 10,
+        *,
+        tokenize: str | None = None,
+        lowercase: bool = True,
     ) -> None:
         super().__init__()
+        self.tokenize = tokenize or default_tokenization(text for row in references for text in row)
+        self._metrics = make_metrics(self.tokenize, lowercase)
+        self._zero_epochs = dict.fromkeys(self._metrics, 0)
+        self._num_epochs = 0
         self._translator = translator
         self._sources = sources
         self._references = references
@@ -169,12 +189,39 @@ class ValidationScores(keras.callbacks.Callback):
     def on_epoch_end(self, epoch: int, logs: dict[str, Any] | None = None) -> None:
         with ema_weights(self.model):
             translations = self._translator.translate(self._sources)
-        for name, metric in make_metrics().items():
+        for name, metric in self._metrics.items():
             statistics = sentence_statistics(metric, translations, self._references)
+            value = score(metric, statistics)
+            self._zero_epochs[name] = 0 if round(value, 2) else self._zero_epochs[name] + 1
             if logs is not None:
-                logs[f"val_{name}"] = score(metric, statistics)
+                logs[f"val_{name}"] = value
+        self._num_epochs += 1
+        if ZERO_EPOCHS in self._zero_epochs.values():
+            self._warn_of_zeros()
         if self._samples is not None:
             self._write_samples(self._samples, epoch + 1, translations[: self._num_samples])
+
+    def on_train_end(self, logs: Any = None) -> None:
+        # Early stopping may have ended the training before the number of epochs to warn at.
+        if 0 < self._num_epochs < ZERO_EPOCHS and self._num_epochs in self._zero_epochs.values():
+            self._warn_of_zeros()
+
+    def _warn_of_zeros(self) -> None:
+        names = [name for name, epochs in self._zero_epochs.items() if epochs]
+        suitable = default_tokenization(text for row in self._references for text in row)
+        if "chrf" in names or suitable == self.tokenize:
+            advice = "no translation shares a word with its reference yet; look at some of them"
+        else:
+            advice = (
+                f"sacreBLEU's {self.tokenize} does not split words of this script; give "
+                f"--sacrebleu-tokenize {suitable}, or choose by --early-stopping chrf or loss"
+            )
+        _logger.warning(
+            "%s 0 after each of %s: %s",
+            " and ".join(f"val_{name}" for name in names),
+            pluralize(max(self._zero_epochs.values()), "epoch"),
+            advice,
+        )
 
     def _write_samples(self, path: Path, epoch: int, translations: list[str]) -> None:
         columns = self._sources, translations, (texts[0] for texts in self._references)

@@ -1,5 +1,6 @@
 """The data of a training run, from a corpus in memory or a prepared one."""
 
+import dataclasses
 import random
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -14,6 +15,7 @@ from keras_s2s.data.parallel_corpus import ParallelCorpus, load_corpus
 from keras_s2s.data.prepared.corpus import PreparedCorpus
 from keras_s2s.data.prepared.index import is_prepared
 from keras_s2s.data.vocabulary import make_tokenizers
+from keras_s2s.evaluation.metrics import default_tokenization, make_metrics
 from keras_s2s.tokenizers.tokenizer import SPECIAL_TOKENS, Tokenizer
 from keras_s2s.utils.errors import InputError
 
@@ -54,6 +56,24 @@ class CorpusSpec(NamedTuple):
 
 
 CorpusChoice = CorpusSpec  # earlier name
+
+
+def resolve_tokenization(config: TrainingConfig, corpus: Corpus) -> TrainingConfig:
+    """Set `sacrebleu_tokenize`, unless it is given, to what suits the targets of a corpus.
+
+    Raises:
+        InputError: sacreBLEU lacks a package or file for it.
+    """
+    tokenize = config.sacrebleu_tokenize
+    if tokenize is None:
+        targets = (
+            [text for split in ("valid", "test") for text in corpus.index.held_out(split).target]
+            if isinstance(corpus, PreparedCorpus)
+            else corpus.target
+        )
+        tokenize = default_tokenization(targets)
+    make_metrics(tokenize)
+    return dataclasses.replace(config, sacrebleu_tokenize=tokenize)
 
 
 @dataclass(frozen=True)

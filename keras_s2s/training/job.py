@@ -82,6 +82,8 @@ class TrainingJob:
                     sources[:MAX_VALIDATION_SENTENCES],
                     references[:MAX_VALIDATION_SENTENCES],
                     run.logs / "samples.tsv",
+                    tokenize=config.sacrebleu_tokenize,
+                    lowercase=config.sacrebleu_lowercase,
                 )
             )
         if self._workers.cluster is not None:
@@ -97,7 +99,7 @@ class TrainingJob:
                 keras.callbacks.EarlyStopping(
                     f"val_{config.early_stopping}",
                     patience=config.patience,
-                    mode="max" if config.early_stopping == "bleu" else "min",
+                    mode="min" if config.early_stopping == "loss" else "max",
                     restore_best_weights=True,
                 )
             )

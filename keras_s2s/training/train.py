@@ -21,7 +21,7 @@ from keras_s2s.training.callbacks import HistoryFile, TrainingProgress
 from keras_s2s.training.checkpoint_callbacks import CheckpointCallback, ResumeEpoch
 from keras_s2s.training.checkpoints import CheckpointFolder, TrainingState
 from keras_s2s.training.cluster import DistributionConfig
-from keras_s2s.training.data_source import Corpus, CorpusSpec
+from keras_s2s.training.data_source import Corpus, CorpusSpec, resolve_tokenization
 from keras_s2s.training.distribution import Workers, start_workers
 from keras_s2s.training.job import TrainingJob
 from keras_s2s.training.nonfinite_guard import NonFiniteGradientGuard
@@ -80,6 +80,7 @@ def train(
     seed = check_seed(seed)
     config = resolve_precision(config)
     pairs = corpus.load(config.max_pairs)
+    config = resolve_tokenization(config, pairs)
     with start_workers(distribution) as workers, _writable_run(run, workers) as output:
         fingerprint = pairs.fingerprint()
         job = _prepare_job(pairs, fingerprint, config, seed, workers)

@@ -1,14 +1,22 @@
 """History and progress of a training run."""
 
+import contextlib
 import csv
 import io
+import json
+import logging
 import re
 import sys
 import types
 
 import pytest
+import sacrebleu
 
-from keras_s2s.training.callbacks import HistoryFile, TrainingProgress
+import keras_s2s as s2s
+from keras_s2s.cli.main import main
+from keras_s2s.run_directory import RunDirectory
+from keras_s2s.training.callbacks import HistoryFile, TrainingProgress, ValidationScores
+from keras_s2s.translation.base import SentenceTranslator
 
 LOGS = {"loss": 2.3456789, "accuracy": 0.5, "perplexity": 10.5, "tokens_per_second": 12345.678}
 
@@ -148,3 +156,112 @@ def test_validation_loss_is_shown(tmp_path, capsys):
     progress = TrainingProgress(1, tmp_path / "train.log")
     progress.on_epoch_end(0, LOGS | {"val_loss": 3.21})
     assert "val_loss 3.210" in capsys.readouterr().err
+
+
+CHINESE = ["我们试试看。", "你好吗?", "汤姆是学生。"]
+
+
+class Fixed(SentenceTranslator):
+    """A translator with fixed answers."""
+
+    def __init__(self, answers):
+        self.answers = answers
+
+    def translate(self, sentences, batch_size=64, beam=1):
+        return self.answers
+
+
+def scores_of(answers, references, epochs, model, **options):
+    callback = ValidationScores(
+        Fixed(answers), ["a"] * len(answers), [[text] for text in references], **options
+    )
+    callback.set_model(model)
+    rows = [{} for _ in range(epochs)]
+    for epoch, logs in enumerate(rows):
+        callback.on_epoch_end(epoch, logs)
+    callback.on_train_end()
+    return rows
+
+
+@pytest.fixture
+def compiled(make_model):
+    model = make_model()
+    model.compile()
+    return model
+
+
+def test_chinese_is_scored_by_characters(compiled, caplog):
+    answers = ["我们试试吧。", "你好吗?", "他是学生。"]
+    [row] = scores_of(answers, CHINESE, 1, compiled)
+    expected = {
+        "val_bleu": sacrebleu.corpus_bleu(answers, [CHINESE], tokenize="zh").score,
+        "val_chrf": sacrebleu.corpus_chrf(answers, [CHINESE]).score,
+    }
+    assert row == pytest.approx(expected)
+    assert row["val_bleu"] > 40
+    assert not caplog.records
+
+
+@pytest.mark.parametrize("epochs", [2, 3, 6])
+def test_scores_that_stay_zero_are_warned_about_once(epochs, compiled, caplog):
+    answers = [text[:2] for text in CHINESE]
+    rows = scores_of(answers, CHINESE, epochs, compiled, tokenize="13a")
+    assert {row["val_bleu"] for row in rows} == {0}
+    assert rows[0]["val_chrf"] > 0
+    [record] = caplog.records
+    assert record.levelno == logging.WARNING
+    message = record.getMessage()
+    assert message.startswith(f"val_bleu 0 after each of {min(epochs, 3)} epochs")
+    assert "--sacrebleu-tokenize zh" in message
+
+
+def test_case_of_validation_scores(compiled):
+    texts = ["Guten Tag Frau Meier"]
+    lower = [text.lower() for text in texts]
+    assert scores_of(lower, texts, 1, compiled)[0]["val_bleu"] == pytest.approx(100)
+    [row] = scores_of(lower, texts, 1, compiled, lowercase=False)
+    assert row["val_bleu"] == 0
+
+
+def test_early_stopping_by_chrf_and_the_options_of_the_run(pairs_file, tmp_path):
+    """The file's French in Chinese characters, whose BLEU with 13a is zero."""
+    chinese = {letter: chr(0x4E00 + i) for i, letter in enumerate("abcdefghijklmnopqrstuvwxyz")}
+    lines = pairs_file.read_text(encoding="utf-8").lower().splitlines() * 2
+    rows = [line.split("\t") for line in lines]
+    corpus = tmp_path / "pairs.tsv"
+    text = "".join(
+        f"{source} {i}\t{target.translate(str.maketrans(chinese))}\n"
+        for i, (source, target) in enumerate(rows)
+    )
+    corpus.write_text(text, encoding="utf-8")
+    sizes = {"embed_size": 4, "num_hiddens": 4, "num_layers": 1, "min_freq": 1, "epochs": 1}
+    config = s2s.TrainingConfig(
+        valid_fraction=0.4, early_stopping="chrf", sacrebleu_lowercase=False, **sizes
+    )
+    s2s.train(str(corpus), tmp_path / "run", config)
+    recipe = RunDirectory(tmp_path / "run").read_config()
+    assert (recipe.sacrebleu_tokenize, recipe.sacrebleu_lowercase) == ("zh", False)
+    checkpoint = RunDirectory(tmp_path / "run").checkpoints
+    [state] = checkpoint.glob("*/state.json")
+    saved = json.loads(state.read_text(encoding="utf-8"))["callbacks"]["EarlyStopping"]
+    [row] = RunDirectory(tmp_path / "run").read_history()
+    assert saved["best"] == pytest.approx(float(row["val_chrf"]), rel=1e-5)
+
+    out = io.StringIO()
+    with contextlib.redirect_stdout(out):
+        assert main(["evaluate", str(tmp_path / "run"), str(corpus), "--json"]) == 0
+    assert "case:mixed|eff:no|tok:zh|" in json.loads(out.getvalue())["bleu_signature"]
+    with contextlib.redirect_stdout(out):
+        arguments = ["--json", "--sacrebleu-tokenize=13a", "--sacrebleu-lowercase"]
+        assert main(["evaluate", str(tmp_path / "run"), str(corpus), *arguments]) == 0
+    last = json.loads(out.getvalue().splitlines()[-1])
+    assert "case:lc|eff:no|tok:13a|" in last["bleu_signature"]
+
+
+def test_runs_of_earlier_versions_keep_their_tokenization(trained_run, tmp_path):
+    record = RunDirectory(trained_run).read_record()
+    del record["recipe"]["sacrebleu_tokenize"], record["recipe"]["sacrebleu_lowercase"]
+    run = RunDirectory(tmp_path)
+    run.write_record(record)
+    assert run.read_config().sacrebleu_tokenize == "13a"
+    assert run.read_config().sacrebleu_lowercase
