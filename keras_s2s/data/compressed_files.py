@@ -12,6 +12,7 @@ from collections.abc import Iterator
 from typing import IO, Any
 
 from keras_s2s.utils.errors import InputError, printable
+from keras_s2s.utils.text import without_mark
 
 _MEBIBYTE = 1 << 20
 _TEXT_SUFFIXES = (".txt", ".tsv", ".csv", ".tab")
@@ -197,7 +198,9 @@ def _text_members(archive: zipfile.ZipFile, name: str) -> Iterator[zipfile.ZipIn
 
 
 def _starts_with_pairs(head: bytes) -> bool:
-    if b"\0" in head:
+    try:
+        head = without_mark(head, "")
+    except InputError:
         return False
     fields = (line.partition(b"\t") for line in head.split(b"\n")[:10])
     return any(left.strip() and right.strip() for left, _, right in fields)

@@ -1,6 +1,5 @@
 """Reading corpora in chunks of lines: files, archives, aligned files and built-in corpora."""
 
-import codecs
 import contextlib
 import hashlib
 import io
@@ -19,10 +18,10 @@ from keras_s2s.data.line_parsing import (
     aligned_names,
     aligned_rows,
     check_same_length,
-    check_text,
     tab_separated_rows,
 )
 from keras_s2s.utils.errors import printable
+from keras_s2s.utils.text import without_mark
 
 
 class Chunk(NamedTuple):
@@ -101,10 +100,8 @@ class CorpusReader:
                 line_counts = [_count_lines(text) for text in texts]
                 for index, (text, file) in enumerate(zip(texts, self._files, strict=True)):
                     digests[index].update(text)
-                    # Only at the beginning of a file are these bytes a byte order mark.
-                    check_text(text if first_line == 1 else b"\n" + text, file)
                     if first_line == 1:
-                        texts[index] = text.removeprefix(codecs.BOM_UTF8)
+                        texts[index] = without_mark(text, file)
                 if len(set(line_counts)) > 1:
                     first, second = (
                         first_line - 1 + count + sum(1 for _ in stream)
@@ -132,7 +129,7 @@ class CorpusReader:
             skip_bad_lines: see `load_corpus`.
 
         Raises:
-            InputError: a line is not UTF-8.
+            InputError: a line is not UTF-8, or has a NUL byte.
         """
         lines = [text.removesuffix(b"\n").split(b"\n") for text in chunk.texts]
         rows: Iterator[Row]

@@ -1,6 +1,5 @@
 """Parsing lines to sentence pairs, and reporting malformed lines."""
 
-import codecs
 import logging
 import string
 from collections.abc import Iterable, Iterator
@@ -12,6 +11,8 @@ _logger = logging.getLogger("keras_s2s")
 _SKIP = "pass --skip-bad-lines (skip_bad_lines=True)"
 # Malformed lines that a message shows.
 _MAX_EXAMPLES = 3
+# Columns that are read: source and target.
+_NUM_COLUMNS = 2
 
 # What a malformed line lacks.
 TAB_SEPARATED = "tab-separated pair"
@@ -19,7 +20,7 @@ ALIGNED = "sentence on one side"
 
 # Source, target, and the line for messages; the line is "" if it is blank.
 Row = tuple[str, str, str]
-_NOT_UTF8: Row = ("", "", "not UTF-8")
+_NOT_TEXT: Row = ("", "", "not text in UTF-8")
 
 
 def tab_separated_rows(
@@ -30,15 +31,16 @@ def tab_separated_rows(
     Args:
         lines: lines without line ends.
         name: name of the file.
-        skip_bad_lines: whether a line that is not UTF-8 counts as malformed, not as an error.
+        skip_bad_lines: whether a line that is not UTF-8, or has a NUL byte, counts as malformed,
+            not as an error.
         first_line: number of the first line.
 
     Raises:
-        InputError: a line is not UTF-8.
+        InputError: a line is not UTF-8, or has a NUL byte.
     """
     for line in _decoded(lines, name, skip_bad_lines, first_line):
         if line is None:
-            yield _NOT_UTF8
+            yield _NOT_TEXT
         else:
             source, target = [*line.split("\t", 2), ""][:2]
             yield source, target, line if "\t" in line or line.strip() else ""
@@ -58,7 +60,7 @@ def aligned_rows(
         strict=True,
     ):
         if source is None or target is None:
-            yield _NOT_UTF8
+            yield _NOT_TEXT
         else:
             is_blank = not source.strip() and not target.strip()
             yield source, target, "" if is_blank else f"{source}\t{target}"
@@ -67,10 +69,10 @@ def aligned_rows(
 def _decoded(
     lines: Iterable[bytes], name: str, skip_bad_lines: bool, first_line: int
 ) -> Iterator[str | None]:
-    """Yield each line as text, or None for a skipped line that is not UTF-8."""
+    """Yield each line as text, or None for a skipped line that is not text in UTF-8."""
     for line_number, line in enumerate(lines, first_line):
         try:
-            yield line.removesuffix(b"\r").decode()
+            text = line.removesuffix(b"\r").decode()
         except UnicodeDecodeError as error:
             if not skip_bad_lines:
                 raise InputError(
@@ -79,18 +81,16 @@ def _decoded(
                     f"convert the file to UTF-8 or {_SKIP}"
                 ) from error
             yield None
-
-
-def check_text(content: bytes, name: str) -> None:
-    """Check that the beginning of a file, or a later part of it, may be UTF-8.
-
-    Raises:
-        InputError: it looks like UTF-16 or binary data.
-    """
-    if content.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)):
-        raise InputError(f"{printable(name)}: looks like UTF-16; convert it to UTF-8")
-    if b"\0" in content:
-        raise InputError(f"{printable(name)}: is binary, not text; give a text file in UTF-8")
+            continue
+        if "\0" not in text:
+            yield text
+        elif skip_bad_lines:
+            yield None
+        else:
+            raise InputError(
+                f"{printable(name)}: line {line_number} has a NUL byte at position "
+                f"{line.index(0) + 1}; remove it or {_SKIP}"
+            )
 
 
 def aligned_names(name: str) -> tuple[str, str]:
@@ -132,6 +132,7 @@ class MalformedLines:
         num_lines: number of lines parsed.
         count: number of malformed lines.
         examples: number and beginning of the first ones.
+        columns: smallest and largest number of columns of a pair.
     """
 
     def __init__(self, files: str, missing: str) -> None:
@@ -139,25 +140,38 @@ class MalformedLines:
         self._missing = missing
         self.num_lines = self.count = 0
         self.examples: list[tuple[int, str]] = []
+        self.columns = (_NUM_COLUMNS, _NUM_COLUMNS)
+        self._counted = False
 
     def parse(self, line_number: int, row: Row) -> tuple[str, str] | None:
         """Return the pair of a row, or None if it is blank or malformed; record the latter."""
         self.num_lines += 1
         source, target, line = row
         if source.strip() and target.strip():
+            if self._missing == TAB_SEPARATED:
+                self._count_columns((line.count("\t") + 1,) * 2)
             # ASCII only: a no-break space at an end may be part of the typography.
             return source.strip(string.whitespace), target.strip(string.whitespace)
         if line:
-            self.add(1, [(line_number, line if len(line) <= 40 else line[:37] + "...")])
+            self._add_malformed(1, [(line_number, line if len(line) <= 40 else line[:37] + "...")])
         return None
 
-    def add(self, count: int, examples: list[tuple[int, str]]) -> None:
-        """Add malformed lines of another chunk of the corpus."""
+    def add(self, count: int, examples: list[tuple[int, str]], columns: tuple[int, int]) -> None:
+        """Add the lines of another chunk of the corpus; see the attributes."""
+        self._add_malformed(count, examples)
+        self._count_columns(columns)
+
+    def _add_malformed(self, count: int, examples: list[tuple[int, str]]) -> None:
         self.count += count
         self.examples = (self.examples + examples)[:_MAX_EXAMPLES]
 
+    def _count_columns(self, columns: tuple[int, int]) -> None:
+        fewest, most = self.columns if self._counted else columns
+        self.columns = min(fewest, columns[0]), max(most, columns[1])
+        self._counted = True
+
     def report(self, num_lines: int, num_pairs: int, skip_bad_lines: bool) -> None:
-        """Log or raise what was malformed, after all lines have been read.
+        """Log or raise what was malformed, and log ignored columns, after all lines are read.
 
         Raises:
             InputError: there are malformed lines that must not be skipped, or no pairs.
@@ -176,6 +190,13 @@ class MalformedLines:
             )
         if not num_pairs:
             raise InputError(f"{self._files}: holds no pairs; give a file with sentence pairs")
+        fewest, most = self.columns
+        if most > _NUM_COLUMNS:
+            _logger.warning(
+                "%s: has %s columns; the first two are read, the others ignored",
+                self._files,
+                most if fewest == most else f"{fewest} to {most}",
+            )
         if self.count:
             _logger.warning(
                 "%s: skipped %d of %d lines, which have no %s in UTF-8",

@@ -147,7 +147,7 @@ def text_mask(ids: tf.Tensor, valid_length: tf.Tensor) -> tf.Tensor:
 
 
 def clean(text: tf.Tensor) -> tf.Tensor:
-    """Replace invalid UTF-8, and control characters by spaces.
+    """Replace invalid UTF-8, and control characters and a byte order mark by spaces.
 
     Args:
         text: string tensor of any shape; any bytes.
@@ -156,7 +156,7 @@ def clean(text: tf.Tensor) -> tf.Tensor:
         String tensor of the same shape; valid UTF-8.
     """
     text = tf.strings.unicode_transcode(text, "UTF-8", "UTF-8", errors="replace")
-    return tf.strings.regex_replace(text, r"[[:cntrl:]]", " ")
+    return tf.strings.regex_replace(text, r"^\x{FEFF}|[[:cntrl:]]", " ")
 
 
 def read_vocabulary_file(path: str | os.PathLike[str], description: str) -> bytes:

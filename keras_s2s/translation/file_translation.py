@@ -14,6 +14,7 @@ from keras_s2s.translation.output_format import FAILED, OutputOptions, ScoredTra
 from keras_s2s.utils.console import log
 from keras_s2s.utils.errors import InputError, one_line
 from keras_s2s.utils.signals import GracefulShutdown, Interrupted
+from keras_s2s.utils.text import InvalidLines
 
 # Lines between two checks for a request to shut down.
 BATCH_LINES = 2048
@@ -244,9 +245,10 @@ def _check_settings(partial: ResumableOutput, journal: Journal, settings: dict[s
 def _translate_remaining(
     partial: ResumableOutput, reader: LineReader, journal: Journal, translator: WindowTranslator
 ) -> Journal:
-    progress = _ProgressLog(reader)
+    progress, invalid = _ProgressLog(reader), InvalidLines(reader.name)
     try:
         while lines := reader.window():
+            invalid.add(journal.num_lines + 1, lines)
             output, failures = translator(journal.num_lines + 1, lines)
             journal = partial.append(
                 journal._replace(
@@ -264,6 +266,7 @@ def _translate_remaining(
         )
         raise
     progress.update(is_last=True)
+    invalid.report()
     return journal
 
 

@@ -22,6 +22,7 @@ from keras_s2s.utils.files import (
     sha256_of,
     write_json,
 )
+from keras_s2s.utils.text import InvalidLines
 
 
 class FileSlice(NamedTuple):
@@ -182,15 +183,17 @@ def split_files(sources: Iterable[str], shard_lines: int = WINDOW_LINES) -> list
     slices = []
     for source in sources:
         with LineReader(source, shard_lines) as reader:
-            first_byte = 0
+            first_byte, invalid = 0, InvalidLines(source)
             while lines := reader.window():
                 first_line, checksum = reader.num_lines - len(lines) + 1, _checksum(lines)
+                invalid.add(first_line, lines)
                 slices.append(
                     FileSlice(
                         source, _output_name(source), first_line, len(lines), first_byte, checksum
                     )
                 )
                 first_byte = reader.num_bytes
+            invalid.report()
     return slices
 
 

@@ -88,6 +88,27 @@ def test_empty_input(content, lines, command, stdin, models):
     assert command("translate", models[1]) == (0, "\n" * lines, "")
 
 
+def test_text_in_other_encodings(command, stdin, models, answers, translator, tmp_path):
+    file = tmp_path / "lines"
+    content = b"\xef\xbb\xbfGo.\nGo\xe9.\n"
+    stdin(content)
+    file.write_bytes(content)
+    piped = command("translate", models[1])
+    written = command("translate", models[1], "--input", file, "--output", tmp_path / "out")
+    expected = "".join(f"{text}\n" for text in translator.translate(["Go.", b"Go\xe9."]))
+    assert piped.out == (tmp_path / "out").read_text(encoding="utf-8") == expected
+    for name, outcome in (("standard input", piped), (str(file), written)):
+        assert outcome.status == 0
+        assert f"{name}: 1 line is not UTF-8, first line 2" in outcome.err
+    assert command("translate", models[1], "\ufeffGo.").out == expected.split("\n")[0] + "\n"
+    stdin("Go.\n".encode("utf-16"))
+    file.write_bytes("Go.\n".encode("utf-16"))
+    for arguments in ([], ["--input", file, "--output", tmp_path / "out2"]):
+        outcome = command("translate", models[1], *arguments)
+        assert (outcome.status, outcome.out) == (2, "")
+        assert "looks like UTF-16; convert it to UTF-8" in outcome.err
+
+
 def test_sentences_as_arguments(command, models, translator):
     sentences = ["Go.", "", "-5 degrees", "i won !", "go\ngo", os.fsdecode(b"\xff go")]
     outcome = command("translate", models[1], "--", *sentences)

@@ -176,9 +176,12 @@ def test_tab_separated_file(file, path_type):
     assert load_corpus(path, reverse=True) == corpus.reverse()
 
 
-def test_columns_after_the_second_are_ignored(file):
-    path = file("Go.\tVa !\tCC-BY 2.0 (France)\nHi.\tSalut !\t\textra\n")
+@pytest.mark.parametrize(("more", "columns"), [("\textra", "3 to 4"), ("", "3")])
+def test_columns_after_the_second_are_ignored_and_said_so_once(more, columns, file, caplog):
+    path = file(f"Go.\tVa !\tCC-BY 2.0 (France)\n\nHi.\tSalut !\t{more}\n")
     assert load_corpus(path).target == ["Va !", "Salut !"]
+    (record,) = caplog.records
+    assert f"{path}: has {columns} columns; the first two are read" in record.getMessage()
 
 
 def test_max_pairs(file):
@@ -258,6 +261,15 @@ def test_utf16(file, encoding):
     marked = PAIRS if encoding == "utf-16" else "\ufeff" + PAIRS
     text = message(file(marked.encode(encoding)), skip_bad_lines=True)
     assert "looks like UTF-16; convert it to UTF-8" in text
+
+
+def test_a_nul_byte_makes_one_line_malformed(file, caplog):
+    path = file(PAIRS * 9 + "No\0.\tNon.\n" + PAIRS)
+    assert f"{path}: line 28 has a NUL byte at position 3; remove it or pass" in message(path)
+    assert load_corpus(path, skip_bad_lines=True).source == SOURCES * 10
+    assert [record.getMessage() for record in caplog.records] == [
+        f"{path}: skipped 1 of 31 lines, which have no tab-separated pair in UTF-8"
+    ]
 
 
 def test_binary_file(file):

@@ -208,13 +208,22 @@ def test_stream_equals_load_corpus(file_format, pairs_file, tmp_path):
     assert len(stream.sha256) == (2 if file_format == "aligned" else 1)
 
 
+def test_columns_are_reported_once(small_shards, tmp_path, caplog):
+    path = tmp_path / "wide.tsv"
+    path.write_bytes(b"Go.\tVa !\tCC-BY\n" * 250 + b"Hi.\tSalut !\n")
+    prepare(PreparationSpec([str(path)], CONFIG), tmp_path / "out")
+    (record,) = caplog.records
+    assert f"{path}: has 2 to 3 columns; the first two are read" in record.getMessage()
+
+
 def damaged_corpora(folder):
     good = b"Go.\tVa !\n" * 30
     yield folder / "bad.tsv", good + b"nothing\n" + good + b"here\n"
     yield folder / "latin.tsv", good + b"Hi\tSalut \xe9\n" + good
     yield folder / "empty.tsv", b""
     yield folder / "blank.tsv", b"\n\n\n"
-    yield folder / "binary.tsv", good + b"\0" + good
+    yield folder / "nul.tsv", good + b"\0" + good
+    yield folder / "binary.tsv", bytes(90) + good
     yield folder / "wide.tsv", "Go.\tVa !\n".encode("utf-16")
     packed = gzip.compress(random.Random(0).randbytes(5000).hex().encode() + b"\ta\n")
     yield folder / "cut.gz", packed[:-100]

@@ -33,6 +33,10 @@ def chapter_lines(lines):
     return [[side.split(" ") for side in line.split("\t")] for line in spaced.split("\n")]
 
 
+def test_a_byte_order_mark_is_no_character():
+    assert words("\ufeffGo .", "Go\ufeff .") == [["go", "."], ["go\ufeff", "."]]
+
+
 @pytest.fixture(scope="module")
 def tokenizer():
     return s2s.WordTokenizer.fit(["go . go . go , i won !", "été"])

@@ -35,6 +35,24 @@ def test_windows_contain_all_lines_once(file, size):
         assert reader.progress == 1
 
 
+@pytest.mark.parametrize("suffix", ["txt", "txt.gz"])
+def test_a_byte_order_mark_is_not_part_of_the_first_line(suffix, tmp_path):
+    path, content = tmp_path / f"lines.{suffix}", b"\xef\xbb\xbfGo.\n\xef\xbb\xbfHi.\n"
+    path.write_bytes(gzip.compress(content) if suffix.endswith("gz") else content)
+    with LineReader(path, 1) as reader:
+        assert all_windows(reader) == [[b"Go."], [b"\xef\xbb\xbfHi."]]
+        assert reader.num_bytes == len(content)  # positions and checksum are those of the file
+        assert reader.checksum == hashlib.sha256(content).hexdigest()
+
+
+@pytest.mark.parametrize("suffix", ["txt", "txt.gz"])
+def test_utf16_is_refused_before_anything_is_read(suffix, tmp_path):
+    path, content = tmp_path / f"lines.{suffix}", "Go.\n".encode("utf-16")
+    path.write_bytes(gzip.compress(content) if suffix.endswith("gz") else content)
+    with pytest.raises(InputError, match=f"{path}: looks like UTF-16"):
+        LineReader(path)
+
+
 def test_skipping_a_prefix(file):
     with LineReader(file, 2) as reader, LineReader(file, 2) as other:
         reader.window()
@@ -83,8 +101,5 @@ def test_unreadable_files(tmp_path):
     with LineReader(file) as reader, pytest.raises(InputError, match=r"lines.gz, line \d+: is cut"):
         all_windows(reader)
     file.write_bytes(b"no gz")
-    with (
-        LineReader(file) as reader,
-        pytest.raises(InputError, match=r"line 1: is cut off or damaged"),
-    ):
-        reader.window()
+    with pytest.raises(InputError, match=r"line 1: is cut off or damaged"):
+        LineReader(file)

@@ -20,6 +20,7 @@ class ChunkStats(NamedTuple):
         pairs: number of pairs that pass the filter, held out or not.
         bad: number of malformed lines.
         first_bad: line numbers and excerpts of the first malformed lines.
+        columns: smallest and largest number of columns of a pair.
         identical: number of pairs dropped because both sides are the same.
     """
 
@@ -29,6 +30,7 @@ class ChunkStats(NamedTuple):
     pairs: int
     bad: int
     first_bad: list[tuple[int, str]]
+    columns: tuple[int, int]
     identical: int
 
 
@@ -60,6 +62,7 @@ class ChunkFiles:
         try:
             stats = json.loads(self.stats.read_text(encoding="utf-8"))
             stats["first_bad"] = [(line, excerpt) for line, excerpt in stats["first_bad"]]
+            stats["columns"] = tuple(stats["columns"])
             return ChunkStats(**stats)
         except (OSError, ValueError, TypeError, KeyError):
             return None

@@ -77,7 +77,7 @@ def filter_chunk(task: FilterTask) -> ChunkStats:
     """Write the pairs of a chunk to its intermediate files, with the hash of each.
 
     Raises:
-        InputError: a line is not UTF-8.
+        InputError: a line is not UTF-8, or has a NUL byte.
     """
     stream, config, files = (
         CorpusReader(task.name),
@@ -142,6 +142,7 @@ def filter_chunk(task: FilterTask) -> ChunkStats:
         pairs=len(hashes),
         bad=bad.count,
         first_bad=bad.examples,
+        columns=bad.columns,
         identical=identical,
     )
     # Written last: its presence marks the chunk as complete.

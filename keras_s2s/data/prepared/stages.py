@@ -77,7 +77,7 @@ class Stages:
             chunks = [chunk for chunk in stats if chunk.corpus == i]
             bad = stream.malformed_lines()
             for chunk in chunks:
-                bad.add(chunk.bad, chunk.first_bad)
+                bad.add(chunk.bad, chunk.first_bad, chunk.columns)
             bad.report(
                 sum(chunk.num_lines for chunk in chunks),
                 sum(chunk.pairs + chunk.identical for chunk in chunks),
