@@ -268,7 +268,9 @@ class Translator(GraphFunctions, SentenceTranslator, keras.Model):
         texts = encode_texts(self._sample_sentences() if sentences is None else sentences)
 
         def complete(version_folder: Path) -> None:
-            write_warmup_requests(version_folder, Path(folder).name, texts[:NUM_WARMUP_SENTENCES])
+            warmup_texts = texts[:NUM_WARMUP_SENTENCES]
+            name = Path(folder).name
+            write_warmup_requests(version_folder, name, warmup_texts, signatures=signatures)
             verify_export(version_folder, self, texts)
             require_contract(version_folder)
 

@@ -157,9 +157,8 @@ def server(request, tmp_path_factory):
     server = Server(tmp_path_factory.mktemp("server"))
     for version in (1, 2):
         server.add(version, exports / str(version))
-        write_warmup_requests(
-            server.model / str(version), MODEL, encode_texts(phrasebook.source[:64])
-        )
+        texts = encode_texts(phrasebook.source[:64])
+        write_warmup_requests(server.model / str(version), MODEL, texts, signatures=["beam"])
     server.configure([1, 2], stable=1, canary=2)
     with server.running():
         for version in (1, 2):
@@ -271,7 +270,7 @@ class TestStartedHere:
         for version in (1, 2):
             read = re.search(rf"Finished reading warmup data .*/{version}/.*read: (\d+)", log)
             assert read, log
-            assert int(read.group(1)) == 6
+            assert int(read.group(1)) == 7
 
     def test_labels_select_versions(self, server, exports):
         for label, version in (("stable", 1), ("canary", 2)):

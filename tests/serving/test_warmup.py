@@ -1,9 +1,11 @@
 """Warm-up requests: records of the official protocol, which the export can run."""
 
 import importlib.util
+import shutil
 
 import pytest
 import tensorflow as tf
+from imitation_server import Models, StatusError, warmup_requests
 
 from keras_s2s.serving.serving_protos import load_serving_api
 from keras_s2s.serving.session import SavedModelSession
@@ -18,11 +20,7 @@ def requests(tmp_path):
     """The warm-up requests, parsed with the official protocol buffers."""
     write_warmup_requests(tmp_path, "en-fr", SENTENCES)
     assert WARMUP_FILE.as_posix() == "assets.extra/tf_serving_warmup_requests"
-    parse = load_serving_api().prediction_log_pb2.PredictionLog.FromString
-    records = tf.data.TFRecordDataset(str(tmp_path / WARMUP_FILE)).as_numpy_iterator()
-    logs = [parse(record) for record in records]
-    assert {log.WhichOneof("log_type") for log in logs} == {"predict_log"}
-    return [log.predict_log.request for log in logs]
+    return warmup_requests(tmp_path)
 
 
 def test_a_request_for_each_signature_and_batch_size(requests):
@@ -46,6 +44,24 @@ def test_texts_are_string_tensors_of_rank_one(requests):
             assert tensor.dtype == tf.string.as_datatype_enum
             assert tf.make_ndarray(tensor).shape == (len(tensor.string_val),)
             assert set(tensor.string_val) <= set(SENTENCES)
+
+
+def test_an_export_warms_up_each_of_its_signatures(exports, attending_export):
+    for folder, others in ((exports / "1", ["beam"]), (attending_export, ["beam", "explain"])):
+        models = Models(folder.parent.name, {}, {})
+        with SavedModelSession(folder) as session:
+            models.load(1, session)
+            assert {signature for signature, _ in models.requests} == session.signatures.keys()
+        assert models.requests[2 * len(BATCH_SIZES) :] == [(name, 1) for name in others]
+
+
+def test_a_version_whose_warm_up_fails_is_not_loaded(exports, tmp_path):
+    shutil.copytree(exports / "1", tmp_path / "1")
+    write_warmup_requests(tmp_path / "1", "en-fr", SENTENCES, signatures=["explain"])
+    models = Models("en-fr", {}, {})
+    with SavedModelSession(tmp_path / "1") as session, pytest.raises(StatusError):
+        models.load(1, session)
+    assert models.versions == {}
 
 
 def test_the_export_runs_each_request(requests, exports):

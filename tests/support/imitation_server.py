@@ -10,13 +10,16 @@ import threading
 from collections.abc import Callable
 from concurrent import futures
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
 from typing import Any
 
 import grpc
 import numpy as np
+import tensorflow as tf
 
 from keras_s2s.serving.serving_protos import load_serving_api
 from keras_s2s.serving.session import SavedModelSession, SessionError
+from keras_s2s.serving.signatures import WARMUP_FILE
 
 api = load_serving_api()
 
@@ -59,6 +62,16 @@ class Models:
         self.faults: list[Callable[[], None]] = []
         self._lock = threading.Lock()
 
+    def load(self, version: int, session: SavedModelSession) -> None:
+        """Add a version after its warm-up; one whose warm-up fails is not added."""
+        loading = Models(self.name, {version: session}, {})
+        for request in warmup_requests(session.path):
+            inputs = {name: list(tensor.string_val) for name, tensor in request.inputs.items()}
+            signature = request.model_spec.signature_name
+            loading.predict(request.model_spec.name, version, None, signature, inputs, {})
+        self.requests += loading.requests
+        self.versions[version] = session
+
     def version(self, name: str, version: int | None, label: str | None) -> int:
         if name != self.name or not self.versions:
             raise StatusError("NOT_FOUND", f"Servable not found for request: Latest({name})")
@@ -100,6 +113,13 @@ class Models:
         if name != self.name or not self.versions:
             raise StatusError("NOT_FOUND", f"Could not find any versions of model {name}")
         return sorted(self.versions, reverse=True)
+
+
+def warmup_requests(folder: Path) -> list[Any]:
+    """The warm-up requests of a version folder."""
+    records = tf.data.TFRecordDataset(str(folder / WARMUP_FILE)).as_numpy_iterator()
+    logs = map(api.prediction_log_pb2.PredictionLog.FromString, records)
+    return [log.predict_log.request for log in logs]
 
 
 def grpc_name(code: int | None) -> str:
