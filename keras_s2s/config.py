@@ -5,6 +5,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from keras_s2s.data import config as data_config
 from keras_s2s.data.config import MAX_LAYER_SIZE, DataConfig
 from keras_s2s.decoding.config import SearchConfig
 from keras_s2s.utils.errors import InputError, did_you_mean
@@ -172,7 +173,10 @@ class TrainingConfig(SearchConfig, ModelConfig, DataConfig):
 
 
 # Values of fields that the runs of earlier versions lack: what those versions did.
-EARLIER_VALUES: Mapping[str, Any] = {"sacrebleu_tokenize": "13a"}
+EARLIER_VALUES: Mapping[str, Any] = {
+    **data_config.EARLIER_VALUES,
+    "sacrebleu_tokenize": "13a",
+}
 
 # Fields that may change when a run is resumed.
 RESUMABLE_FIELDS = ("epochs", "nonfinite", "checkpoint_steps", "keep_checkpoints")

@@ -44,7 +44,7 @@ def test_the_chapter():
     # These have no effect on its training.
     others = {
         *("patience", "beam_size", "length_penalty", "keep_checkpoints", "nonfinite"),
-        "sacrebleu_lowercase",
+        *("sacrebleu_lowercase", "target_normalization"),
     }
     assert PRESETS["chapter"] == TrainingConfig()
     for name, value in dataclasses.asdict(TrainingConfig()).items():
@@ -115,6 +115,14 @@ def test_every_value_is_checked(item):
             "subword_sampling needs bucket_by_length",
         ),
         ({"lowercase": False}, "lowercase off needs tokenizer sentencepiece"),
+        (
+            {
+                "tokenizer": "sentencepiece",
+                "joint_vocabulary": True,
+                "source_normalization": "nfkc",
+            },
+            "joint_vocabulary normalizes both sides by target_normalization nfc",
+        ),
         ({"input_feeding": True}, "input_feeding needs attention luong"),
         ({"coverage_penalty": 0.2}, "coverage_penalty needs attention luong"),
         ({"replace_unknown": True}, "replace_unknown needs attention luong"),

@@ -1,11 +1,13 @@
 """Configuration of the data: tokenization, splits, and what of a corpus is used."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass, fields
 from typing import Any
 
 from keras_s2s.utils.errors import InputError
 from keras_s2s.utils.fields import config_field, validate_fields
 from keras_s2s.utils.renaming import accept_old_names
+from keras_s2s.utils.text import NORMALIZATIONS
 
 # Upper bound of layer sizes; larger ones exceed any machine's memory.
 MAX_LAYER_SIZE = 2**16
@@ -29,6 +31,17 @@ class PreparationConfig:
     )
     joint_vocabulary: bool = config_field(False, "one vocabulary for both sides (sentencepiece)")
     lowercase: bool = config_field(True, "fold case (sentencepiece; words always are)")
+    source_normalization: str | None = config_field(
+        None,
+        "normalization of sources (sentencepiece): nfkc replaces compatibility characters and "
+        "spaces, nfc composes accents only (default: nfkc; with joint_vocabulary, the targets')",
+        choices=NORMALIZATIONS,
+    )
+    target_normalization: str = config_field(
+        "nfc",
+        "normalization of targets (sentencepiece), which answers are written in",
+        choices=NORMALIZATIONS,
+    )
     num_steps: int = config_field(
         10, "maximum number of tokens per sentence; longer ones are truncated", 3, MAX_LAYER_SIZE
     )
@@ -50,6 +63,25 @@ class PreparationConfig:
         ):
             if is_set and self.tokenizer != "sentencepiece":
                 raise InputError(f"{option} needs tokenizer sentencepiece; give that too")
+        source, target = self.source_normalization, self.target_normalization
+        if self.joint_vocabulary and source not in (None, target):
+            raise InputError(
+                f"source_normalization is {source}, and joint_vocabulary normalizes both sides by "
+                f"target_normalization {target}; give the same to both"
+            )
+
+
+# Values of fields that the files of earlier versions lack: what those versions did.
+EARLIER_VALUES: Mapping[str, Any] = {
+    "source_normalization": None,
+    "target_normalization": "nfkc",
+}
+
+# Fields that a tokenizer ignores.
+IGNORED_FIELDS: Mapping[str, tuple[str, ...]] = {
+    "word": ("source_normalization", "target_normalization"),
+    "sentencepiece": (),
+}
 
 
 def preparation_fields(config: PreparationConfig) -> dict[str, Any]:

@@ -1,20 +1,33 @@
 """Vocabularies from a configuration and a corpus."""
 
+import logging
+import unicodedata
 from typing import Any
+
+import tensorflow as tf
 
 from keras_s2s.data.config import PreparationConfig
 from keras_s2s.data.parallel_corpus import ParallelCorpus
 from keras_s2s.tokenizers.sentence_piece_tokenizer import SentencePieceTokenizer
-from keras_s2s.tokenizers.tokenizer import Tokenizer
+from keras_s2s.tokenizers.tokenizer import TOKENIZE_BATCH_SIZE, Tokenizer
 from keras_s2s.tokenizers.word_tokenizer import WordTokenizer
+from keras_s2s.utils.console import log
 
 DEFAULT_SUBWORD_VOCAB_SIZE = 8000
+# Targets that are tokenized and joined again, and the share that has to stay as it is.
+ROUND_TRIP_SENTENCES = 10_000
+MIN_ROUND_TRIP_SHARE = 0.99
+
+_logger = logging.getLogger("keras_s2s")
 
 
 def make_tokenizers(
     config: PreparationConfig, corpus: ParallelCorpus
 ) -> tuple[Tokenizer, Tokenizer]:
-    """Fit the source and target tokenizers; a joint vocabulary gives the same object twice."""
+    """Fit the source and target tokenizers; a joint vocabulary gives the same object twice.
+
+    For subwords, the share of the targets that can be written is logged.
+    """
     sides = corpus.source, corpus.target
     if config.tokenizer == "word":
         source, target = (
@@ -25,8 +38,59 @@ def make_tokenizers(
         "vocab_size": config.vocab_size or DEFAULT_SUBWORD_VOCAB_SIZE,
         "lowercase": config.lowercase,
     }
+    target_normalization = config.target_normalization
     if config.joint_vocabulary:
-        joint = SentencePieceTokenizer.fit([*corpus.source, *corpus.target], **options)
+        joint = SentencePieceTokenizer.fit(
+            [*corpus.source, *corpus.target], normalization=target_normalization, **options
+        )
+        report_round_trip(joint, corpus.target)
         return joint, joint
-    source, target = (SentencePieceTokenizer.fit(side, **options) for side in sides)
+    normalizations = config.source_normalization or "nfkc", target_normalization
+    source, target = (
+        SentencePieceTokenizer.fit(side, normalization=normalization, **options)
+        for side, normalization in zip(sides, normalizations, strict=True)
+    )
+    report_round_trip(target, corpus.target)
     return source, target
+
+
+def round_trip_share(tokenizer: Tokenizer, texts: list[str]) -> float:
+    """Return the share of texts that are the same when tokenized and joined again.
+
+    Differences of case and spacing do not count, nor equivalent forms of a letter and its accents.
+
+    Example:
+
+    >>> texts = ["Go on…", "I go.", "You go."]
+    >>> nfkc, nfc = (
+    ...     SentencePieceTokenizer.fit(texts, vocab_size=40, normalization=name)
+    ...     for name in ("nfkc", "nfc")
+    ... )
+    >>> round(round_trip_share(nfkc, texts), 2), round_trip_share(nfc, texts)
+    (0.67, 1.0)
+    """
+    same = 0
+    for start in range(0, len(texts), TOKENIZE_BATCH_SIZE):
+        batch = texts[start : start + TOKENIZE_BATCH_SIZE]
+        ids = tokenizer.tokenize(tf.constant(batch))
+        written = tokenizer.detokenize(ids.to_tensor(), ids.row_lengths()).numpy().tolist()
+        same += sum(
+            _comparable(text) == _comparable(result.decode())
+            for text, result in zip(batch, written, strict=True)
+        )
+    return same / len(texts) if texts else 1.0
+
+
+def _comparable(text: str) -> str:
+    return "".join(unicodedata.normalize("NFC", text).casefold().split())
+
+
+def report_round_trip(tokenizer: Tokenizer, targets: list[str]) -> None:
+    """Log the share of targets that a model can write, a warning if there are many it cannot."""
+    share = round_trip_share(tokenizer, targets[:: -(-len(targets) // ROUND_TRIP_SENTENCES) or 1])
+    line = f"target vocabulary: {share:.1%} of the sentences can be written as they are, apart from"
+    line += " case and spacing"
+    if share < MIN_ROUND_TRIP_SHARE:
+        _logger.warning("%s; give --target-normalization nfc, or clean the text", line)
+    else:
+        log(line)

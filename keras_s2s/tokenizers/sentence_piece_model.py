@@ -11,6 +11,7 @@ from typing import Any
 
 import sentencepiece
 import tensorflow as tf
+from sentencepiece import sentencepiece_model_pb2
 
 from keras_s2s.tokenizers.tokenizer import (
     BOS,
@@ -25,12 +26,6 @@ from keras_s2s.utils.errors import InputError, one_line
 from keras_s2s.utils.files import sha256_of
 
 MODEL_TYPES = ("unigram", "bpe")
-# SentencePiece's names of the normalization rules, by normalization and lower-casing.
-NORMALIZATIONS = {
-    ("nfkc", True): "nmt_nfkc_cf",
-    ("nfkc", False): "nmt_nfkc",
-    ("none", False): "identity",
-}
 MIN_CHARACTER_COVERAGE = 0.98  # SentencePiece's minimum
 MAX_SENTENCE_BYTES = 4192  # SentencePiece's default
 
@@ -69,7 +64,16 @@ def train_model(texts: Sequence[str | bytes], vocab_size: int, **options: Any) -
         )
     except RuntimeError as error:
         raise InputError(_training_error(str(error), vocab_size)) from error
-    return model.getvalue()
+    return _without_path(model.getvalue())
+
+
+def _without_path(model: bytes) -> bytes:
+    """Return a model without the name of the file that its normalization rules came from."""
+    proto = sentencepiece_model_pb2.ModelProto.FromString(model)
+    if not proto.normalizer_spec.normalization_rule_tsv:
+        return model
+    proto.normalizer_spec.ClearField("normalization_rule_tsv")
+    return bytes(proto.SerializeToString(deterministic=True))
 
 
 def _training_error(message: str, vocab_size: int) -> str:

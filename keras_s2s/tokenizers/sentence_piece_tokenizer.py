@@ -15,10 +15,10 @@ import keras
 import numpy as np
 import tensorflow as tf
 
+from keras_s2s.tokenizers.normalization_rules import trainer_options
 from keras_s2s.tokenizers.sentence_piece_model import (
     MIN_CHARACTER_COVERAGE,
     MODEL_TYPES,
-    NORMALIZATIONS,
     ModelResource,
     clean_texts,
     load_processor,
@@ -37,6 +37,7 @@ from keras_s2s.tokenizers.tokenizer import (
 from keras_s2s.utils.checks import check_int, check_texts
 from keras_s2s.utils.errors import InputError
 from keras_s2s.utils.files import atomic_write
+from keras_s2s.utils.text import NORMALIZATIONS
 
 
 @keras.saving.register_keras_serializable(package="keras_s2s")
@@ -100,10 +101,12 @@ class SentencePieceTokenizer(Tokenizer):
             model_type: `unigram` (Kudo, "Subword Regularization", 2018) or `bpe` (Sennrich,
                 Haddow and Birch, "Neural Machine Translation of Rare Words with Subword Units",
                 2016).
-            lowercase: whether to apply Unicode's simple case folding (ς becomes σ; ß and İ are
-                unchanged).
+            lowercase: whether capitals become small letters. With `nfkc` this is Unicode's simple
+                case folding (ς becomes σ); ß and İ are unchanged.
             normalization: `nfkc` replaces compatibility characters (ﬁ by fi, … by ...) and all
-                kinds of spaces; `none` changes nothing.
+                kinds of spaces, which suits sources. `nfc` composes letters and accents, and keeps
+                all else, which suits targets: what it replaced could not be written. `none`
+                composes nothing.
             character_coverage: fraction of the characters in the texts that get a token; the
                 rarest are unknown.
             byte_fallback: whether an unknown character becomes its UTF-8 bytes instead of
@@ -120,10 +123,9 @@ class SentencePieceTokenizer(Tokenizer):
         """
         if model_type not in MODEL_TYPES:
             raise InputError(f"model_type is {model_type!r}; give {' or '.join(MODEL_TYPES)}")
-        if (normalization, lowercase) not in NORMALIZATIONS:
+        if normalization not in NORMALIZATIONS:
             raise InputError(
-                f"normalization is {normalization!r} and lowercase {lowercase}; give nfkc, or "
-                "none with lowercase=False"
+                f"normalization is {normalization!r}; give one of {', '.join(NORMALIZATIONS)}"
             )
         if not MIN_CHARACTER_COVERAGE <= character_coverage <= 1:
             raise InputError(
@@ -136,14 +138,15 @@ class SentencePieceTokenizer(Tokenizer):
             check_int("max_sentences", max_sentences)
             sample_size = min(max_sentences, len(sentences))
             sentences = random.Random(seed).sample(sentences, sample_size)
-        model = train_model(
-            sentences,
-            vocab_size,
-            model_type=model_type,
-            normalization_rule_name=NORMALIZATIONS[normalization, lowercase],
-            character_coverage=character_coverage,
-            byte_fallback=byte_fallback,
-        )
+        with trainer_options(normalization, lowercase) as options:
+            model = train_model(
+                sentences,
+                vocab_size,
+                model_type=model_type,
+                character_coverage=character_coverage,
+                byte_fallback=byte_fallback,
+                **options,
+            )
         return cls(model)
 
     @classmethod

@@ -14,6 +14,8 @@ from keras_s2s.utils.errors import InputError, printable
 if TYPE_CHECKING:
     import tensorflow as tf
 
+# How subwords are normalized; see `SentencePieceTokenizer.fit`.
+NORMALIZATIONS = "nfkc", "nfc", "none"
 # Sentences per batch when many are buffered on standard input.
 MAX_LINES_PER_READ = 64
 # Bytes at the start of a text that show its encoding, and the share of NUL among them above which

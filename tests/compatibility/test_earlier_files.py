@@ -67,6 +67,7 @@ def test_an_unfinished_run_is_resumed(tmp_path):
 def test_a_prepared_corpus(tmp_path):
     corpus = PreparedCorpus(FILES / "prepared")
     corpus.verify()
+    assert corpus.index.fields["target_normalization"] == "nfkc"
     source, target = corpus.tokenizers()
     pairs = s2s.load_corpus(str(FILES / "pairs.tsv"))
     assert (len(source), len(target)) == (53, 53)

@@ -30,6 +30,7 @@ FITS = {
     "bpe bytes": {"vocab_size": 600, "model_type": "bpe", "byte_fallback": True},
     "cased": {"vocab_size": 500, "lowercase": False},
     "as it is": {"vocab_size": 500, "lowercase": False, "normalization": "none"},
+    "composed": {"vocab_size": 500, "normalization": "nfc"},
 }
 ODD = [
     "",
@@ -39,7 +40,7 @@ ODD = [
     "no-break\u202f!\u00a0spaces\u3000and\u2009thin\u200bones",
     "e\u0301 ﬁn ½ … ² № ª Ǆ ﷺ",
     "▁go ▁ ▁▁",
-    "\ufeffa \u00ad b \u2028 c \x85",
+    "a\ufeff \u00ad b \u2028 c \x85",
     "🙂🙃 漢字 שלום",
     "<eos> <pad><bos>a<unk> <0x41> <s>",
     "x\ufffdy",
@@ -248,8 +249,7 @@ class TestFit:
             ({"vocab_size": 8}, "vocab_size is 8; give 10 or more, one for each character and"),
             ({"vocab_size": 100, "byte_fallback": True}, "give 266 or more"),
             ({"model_type": "word"}, "model_type is 'word'; give unigram or bpe"),
-            ({"normalization": "none"}, "give nfkc, or none with lowercase=False"),
-            ({"normalization": "nfd", "lowercase": False}, "normalization is 'nfd'"),
+            ({"normalization": "nfd"}, "normalization is 'nfd'; give one of nfkc, nfc, none"),
             ({"character_coverage": 0.5}, "character_coverage is 0.5; give 0.98 to 1"),
             ({"max_sentences": 0}, "max_sentences is 0; give 1 or more"),
         ],

@@ -32,13 +32,32 @@ def test_words_by_frequency_and_vocabulary_size(phrasebook):
 def test_separate_and_joint_subwords(phrasebook):
     config = TrainingConfig(tokenizer="sentencepiece", vocab_size=120)
     source, target = make_tokenizers(config, phrasebook)
-    for tokenizer, texts in ((source, phrasebook.source), (target, phrasebook.target)):
+    for tokenizer, texts, normalization in (
+        (source, phrasebook.source, "nfkc"),
+        (target, phrasebook.target, "nfc"),
+    ):
         assert isinstance(tokenizer, SentencePieceTokenizer)
-        expected = SentencePieceTokenizer.fit(texts, vocab_size=120)
+        expected = SentencePieceTokenizer.fit(texts, vocab_size=120, normalization=normalization)
         assert tokenizer.vocabulary == expected.vocabulary
     joint, same = make_tokenizers(dataclasses.replace(config, joint_vocabulary=True), phrasebook)
     assert joint is same
     assert joint.vocabulary not in (source.vocabulary, target.vocabulary)
+
+
+@pytest.mark.parametrize("joint", [False, True])
+def test_targets_are_written_as_they_are(joint, caplog, capsys):
+    corpus = s2s.ParallelCorpus(["Hello, world…", "Yes!"] * 9, ["你好，世界…", "是的！"] * 9)
+    config = TrainingConfig(tokenizer="sentencepiece", vocab_size=60, joint_vocabulary=joint)
+    source, target = make_tokenizers(config, corpus)
+    assert {"，", "！", "…"} <= set("".join(target.vocabulary))
+    assert ("…" in "".join(source.vocabulary)) == joint
+    assert "100.0% of the sentences can be written" in capsys.readouterr().err
+    assert not caplog.records
+    config = dataclasses.replace(config, target_normalization="nfkc")
+    make_tokenizers(config, corpus)
+    (record,) = caplog.records
+    assert "0.0% of the sentences can be written" in record.getMessage()
+    assert "give --target-normalization nfc" in record.getMessage()
 
 
 def test_case(phrasebook):

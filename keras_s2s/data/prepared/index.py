@@ -5,7 +5,7 @@ import os
 from pathlib import Path
 from typing import Any
 
-from keras_s2s.data.config import PreparationConfig, preparation_fields
+from keras_s2s.data.config import EARLIER_VALUES, PreparationConfig, preparation_fields
 from keras_s2s.data.parallel_corpus import ParallelCorpus
 from keras_s2s.utils.errors import InputError
 from keras_s2s.utils.files import sha256_of
@@ -44,6 +44,7 @@ class PreparedIndex:
             if version == FORMAT:  # other versions may have other fields
                 fields = self.content["configuration"]["fields"]
                 # Earlier versions wrote `max_tokens` for `vocab_size`.
+                fields = {**EARLIER_VALUES, **fields}
                 self.fields = preparation_fields(PreparationConfig(**fields))
                 if len(fields) != len(self.fields):
                     raise ValueError("fields of its configuration are missing")

@@ -4,7 +4,7 @@ import json
 from pathlib import Path
 from typing import Any
 
-from keras_s2s.data.config import PreparationConfig
+from keras_s2s.data.config import EARLIER_VALUES, IGNORED_FIELDS, PreparationConfig
 from keras_s2s.data.prepared.corpus import PreparedCorpus
 from keras_s2s.data.prepared.index import (
     HELD_OUT_FILES,
@@ -94,11 +94,13 @@ class OutputFolder:
 
     def _check_same(self, previous: dict[str, Any]) -> None:
         requested = {**self._configuration, **self._configuration["fields"]}
-        previous = {**previous, **with_new_names(PreparationConfig, previous["fields"])}
+        fields = {**EARLIER_VALUES, **with_new_names(PreparationConfig, previous["fields"])}
+        ignored = ("fields", *IGNORED_FIELDS[self._configuration["fields"]["tokenizer"]])
+        previous = {**previous, **fields}
         differences = [
             f"{name} {previous.get(name)} instead of {value}"
             for name, value in requested.items()
-            if name != "fields" and value != previous.get(name)
+            if name not in ignored and value != previous.get(name)
         ]
         if differences:
             raise InputError(
