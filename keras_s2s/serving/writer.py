@@ -4,7 +4,7 @@ import contextlib
 import logging
 import os
 import re
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from pathlib import Path
 
 import keras
@@ -53,15 +53,17 @@ def write_saved_model(
     if destination.exists():
         raise InputError(f"{destination}: this version exists already; give another number")
     remove_stale_temporaries(folder)
-    archive = keras.export.ExportArchive()
-    for layer in tracked:
-        archive.track(layer)
-    for name, (function, specs) in signatures.items():
-        archive.add_endpoint(name, function, input_signature=specs)
+    # Concrete functions, since TensorFlow traces a `tf.function` again to save it.
+    functions = {
+        name: tf.function(function, input_signature=specs, autograph=False).get_concrete_function()
+        for name, (function, specs) in signatures.items()
+    }
     with atomic_write(destination) as temporary:
         try:
             with _quiet_tensorflow():
-                archive.write_out(str(temporary), verbose=False)
+                tf.saved_model.save(
+                    _saved_root(functions.values(), tracked), str(temporary), signatures=functions
+                )
             complete(temporary)
         except DISK_ERRORS as error:
             # TensorFlow's messages name the operation and the file before the reason.
@@ -71,6 +73,23 @@ def write_saved_model(
                 "space or give another folder"
             ) from error
     return destination
+
+
+def _saved_root(
+    functions: Iterable[tf.types.experimental.ConcreteFunction],
+    tracked: Iterable[keras.layers.Layer],
+) -> tf.Module:
+    """Return an object that owns the variables and tables that functions use."""
+    root = tf.Module()
+    variables = (variable for function in functions for variable in function.graph.variables)
+    root.weights = list({variable.ref(): variable for variable in variables}.values())
+    root.tables = [
+        part
+        for layer in tracked
+        for part in tf.train.TrackableView(layer).descendants()
+        if isinstance(part, tf.saved_model.experimental.TrackableResource)
+    ]
+    return root
 
 
 @contextlib.contextmanager

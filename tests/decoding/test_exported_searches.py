@@ -1,6 +1,5 @@
 """All searches in an export, run as by a server: in a session of a fresh process, without XLA."""
 
-import keras
 import numpy as np
 import pytest
 import tensorflow as tf
@@ -8,6 +7,7 @@ from small_models import make_model, sources
 
 import keras_s2s as s2s
 from keras_s2s.serving.session import SavedModelSession
+from keras_s2s.serving.writer import write_saved_model
 
 VOCAB_SIZE, MAX_STEPS = 90, 6
 SOURCE = [
@@ -51,13 +51,10 @@ def named(search):
 def test_served_results_equal_python(variant, tmp_path):
     model = make_model(variant, vocab_size=VOCAB_SIZE, end_bias=3.0)
     functions = searches(model, variant)
-    archive = keras.export.ExportArchive()
-    archive.track(model)
-    for name, search in functions.items():
-        archive.add_endpoint(name, search, input_signature=SOURCE)
-    archive.write_out(str(tmp_path / "1"), verbose=False)
+    signatures = {name: (search, SOURCE) for name, search in functions.items()}
+    folder = write_saved_model(tmp_path, signatures, tracked=[])
     ids, lengths = sources(23, vocab_size=VOCAB_SIZE)
-    with SavedModelSession(tmp_path / "1") as session:
+    with SavedModelSession(folder) as session:
         for name, search in functions.items():
             expected = search(ids, lengths)
             for rows in (len(ids), 1, 0):
