@@ -1,6 +1,7 @@
 """Shared fixtures."""
 
 import fcntl
+import gc
 import os
 import shutil
 import signal
@@ -13,9 +14,20 @@ from typing import NamedTuple
 import keras
 import numpy as np
 import pytest
+import tensorflow as tf
 
 import keras_s2s as s2s
 from keras_s2s.cli.main import main
+
+# Tracing makes many objects that live on: with the default thresholds, collecting garbage takes a
+# tenth of the processor time of the tests.
+gc.freeze()
+gc.set_threshold(100_000, 20, 100)
+
+# Filtering takes time in each call of a Keras layer and of a TensorFlow operation, and a test that
+# fails shall show the whole traceback.
+keras.config.disable_traceback_filtering()
+tf.debugging.disable_traceback_filtering()
 
 
 @pytest.hookimpl(wrapper=True)
