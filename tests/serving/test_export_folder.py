@@ -245,9 +245,7 @@ class TestCompose:
 
 class TestKubernetes:
     def test_flags_equal_those_of_compose(self, service, container):
-        options = flags(container["args"])
-        assert options.pop("enable_grpc_healthcheck_service") == "true"
-        assert options == flags(service["command"])
+        assert flags(container["args"]) == flags(service["command"])
         assert container["command"] == service["entrypoint"]
         assert {"name": "LC_ALL", "value": "C.UTF-8"} in container["env"]
 
@@ -259,7 +257,8 @@ class TestKubernetes:
                 "path": f"/v1/models/{model.name}",
                 "port": "http",
             }
-        assert container["livenessProbe"]["grpc"]["port"] == ports["grpc"]
+        config = parse("monitoring.config", MonitoringConfig()).prometheus_config
+        assert container["livenessProbe"]["httpGet"] == {"path": config.path, "port": "http"}
 
     def test_privileges(self, manifests, container):
         pod = manifests["Deployment", "translation"]["spec"]["template"]["spec"]

@@ -5,9 +5,13 @@ protocol buffers and stubs, the documented REST formats, and `SavedModelSession`
 """
 
 import base64
+import collections
+import contextlib
 import json
+import re
 import threading
-from collections.abc import Callable
+import time
+from collections.abc import Callable, Iterator
 from concurrent import futures
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
@@ -16,6 +20,8 @@ from typing import Any
 import grpc
 import numpy as np
 import tensorflow as tf
+from imitation_metrics import PATH as METRICS_PATH
+from imitation_metrics import Metrics
 
 from keras_s2s.serving.serving_protos import load_serving_api
 from keras_s2s.serving.session import SavedModelSession, SessionError
@@ -32,6 +38,7 @@ HTTP_STATUS = {
     "UNAVAILABLE": 503,
     "DEADLINE_EXCEEDED": 504,
 }
+NUM_REST_THREADS = 8
 DATA_TYPES = {"float32": 1, "int32": 3, "string": 7}
 
 
@@ -46,7 +53,15 @@ class StatusError(Exception):
 class Models:
     """The versions of one model, with fault injection.
 
+    Args:
+        name: name of the model.
+        versions: a session by version.
+        labels: a version by label.
+        batching: whether requests are batched, as with `--enable_batching`: an empty one then
+            waits, without an end, until another request of its signature arrives.
+
     Attributes:
+        metrics: what the metrics page shows.
         requests: signature and number of sentences of each request.
         headers: metadata or HTTP headers of each request.
         faults: called before a request is answered, one per request; they sleep or raise a
@@ -54,13 +69,21 @@ class Models:
     """
 
     def __init__(
-        self, name: str, versions: dict[int, SavedModelSession], labels: dict[str, int]
+        self,
+        name: str,
+        versions: dict[int, SavedModelSession],
+        labels: dict[str, int],
+        batching: bool = False,
     ) -> None:
         self.name, self.versions, self.labels = name, versions, labels
         self.requests: list[tuple[str, int]] = []
         self.headers: list[dict[str, str]] = []
         self.faults: list[Callable[[], None]] = []
+        self.metrics = Metrics()
+        self._batching = batching
         self._lock = threading.Lock()
+        self._arrival = threading.Condition()
+        self._batches: collections.Counter[str] = collections.Counter()
 
     def load(self, version: int, session: SavedModelSession) -> None:
         """Add a version after its warm-up; one whose warm-up fails is not added."""
@@ -101,13 +124,25 @@ class Models:
         self.headers.append(headers)
         if self.faults:
             self.faults.pop(0)()
-        self.requests.append((signature, len(next(iter(inputs.values())))))
+        size = len(next(iter(inputs.values())))
+        self.requests.append((signature, size))
         session = self.versions[self.version(name, version, label)]
+        if self._batching:
+            self._wait_for_batch(signature, size)
         try:
             with self._lock:  # a session is not thread-safe
                 return session.run(signature, **inputs)
         except SessionError as error:
             raise StatusError(grpc_name(error.code), str(error)) from error
+
+    def _wait_for_batch(self, signature: str, size: int) -> None:
+        """Let an empty request wait: a batch of size 0 is never scheduled."""
+        with self._arrival:
+            self._batches[signature] += size > 0
+            self._arrival.notify_all()
+            seen = self._batches[signature]
+            while size == 0 and self._batches[signature] == seen:
+                self._arrival.wait()
 
     def status(self, name: str) -> list[int]:
         if name != self.name or not self.versions:
@@ -135,7 +170,8 @@ class GrpcServices:
 
     def Predict(self, request: Any, context: grpc.ServicerContext) -> Any:
         inputs = {name: list(tensor.string_val) for name, tensor in request.inputs.items()}
-        with aborting(context):
+        name = request.model_spec.name
+        with aborting(context), recording(self._models.metrics, lambda: (name, "Predict"), "GRPC"):
             outputs = self._models.predict(
                 *self._model_spec(request.model_spec),
                 request.model_spec.signature_name or "serving_default",
@@ -186,6 +222,21 @@ class GrpcServices:
             spec.version.value if spec.HasField("version") else None,
             spec.version_label or None,
         )
+
+
+@contextlib.contextmanager
+def recording(
+    metrics: Metrics, names: Callable[[], tuple[str, str]], entrypoint: str
+) -> Iterator[None]:
+    """Record a request of the model and the API that `names` returns."""
+    status, start = "OK", time.monotonic()
+    try:
+        yield
+    except StatusError as error:
+        status = error.code
+        raise
+    finally:
+        metrics.record(*names(), entrypoint, status, time.monotonic() - start)
 
 
 class aborting:
@@ -243,11 +294,17 @@ class RestHandler(BaseHTTPRequestHandler):
     # Do not delay a small response until its header is acknowledged.
     disable_nagle_algorithm = True
     models: Models
+    server: "RestServer"
 
     def log_message(self, *arguments: object) -> None:
         pass
 
     def do_GET(self) -> None:
+        if self.path == METRICS_PATH:
+            with self.server.threads:
+                self._write(200, self.models.metrics.page().encode(), "text/plain")
+            return
+
         def answer() -> dict[str, Any]:
             name, version, label, method = self._model_spec()
             if method == "metadata":
@@ -260,19 +317,22 @@ class RestHandler(BaseHTTPRequestHandler):
                 ]
             }
 
-        self._reply(answer)
+        self._reply("", answer)
 
     def do_POST(self) -> None:
-        body = json.loads(self.rfile.read(int(self.headers["content-length"])))
+        content = self.rfile.read(int(self.headers["content-length"]))
 
         def answer() -> dict[str, Any]:
             name, version, label, method = self._model_spec()
             if method != "predict":
                 raise StatusError("INVALID_ARGUMENT", f"Malformed request: POST {self.path}")
+            body = parse_json(content)
             columns = body["inputs"] if "inputs" in body else as_columns(body["instances"])
             inputs = {
                 name: [
-                    base64.b64decode(text["b64"]) if isinstance(text, dict) else text.encode()
+                    base64.b64decode(text["b64"])
+                    if isinstance(text, dict)
+                    else text.encode(errors="surrogateescape")
                     for text in texts
                 ]
                 for name, texts in columns.items()
@@ -286,11 +346,13 @@ class RestHandler(BaseHTTPRequestHandler):
                 ).items()
             }
             if "inputs" in body:
-                return {"outputs": values}
+                return {"outputs": in_any_order(values)}
             rows = zip(*values.values(), strict=True)
-            return {"predictions": [dict(zip(values, row, strict=True)) for row in rows]}
+            return {
+                "predictions": [in_any_order(dict(zip(values, row, strict=True))) for row in rows]
+            }
 
-        self._reply(answer)
+        self._reply("predict", answer)
 
     def _model_spec(self) -> tuple[str, int | None, str | None, str]:
         path, _, method = self.path.removeprefix("/v1/models/").partition(":")
@@ -325,18 +387,46 @@ class RestHandler(BaseHTTPRequestHandler):
             "metadata": {"signature_def": {"signature_def": signatures}},
         }
 
-    def _reply(self, answer: Callable[[], dict[str, Any]]) -> None:
-        try:
-            status, content = 200, answer()
-        except StatusError as error:
-            status, content = HTTP_STATUS[error.code], {"error": str(error)}
-        # Indented, as the server writes it.
-        encoded = json.dumps(content, indent=1, ensure_ascii=False).encode()
+    def _reply(self, api: str, answer: Callable[[], dict[str, Any]]) -> None:
+        def names() -> tuple[str, str]:
+            return self._model_spec()[0], api
+
+        with self.server.threads:
+            try:
+                with recording(self.models.metrics, names, "REST"):
+                    status, content = 200, answer()
+            except StatusError as error:
+                status, content = HTTP_STATUS[error.code], {"error": str(error)}
+            # Indented, as the server writes it.
+            encoded = json.dumps(content, indent=1, ensure_ascii=False).encode()
+            self._write(status, encoded, "application/json")
+
+    def _write(self, status: int, content: bytes, content_type: str) -> None:
         self.send_response(status)
-        self.send_header("content-type", "application/json")
-        self.send_header("content-length", str(len(encoded)))
+        self.send_header("content-type", content_type)
+        self.send_header("content-length", str(len(content)))
         self.end_headers()
-        self.wfile.write(encoded)
+        self.wfile.write(content)
+
+
+def parse_json(content: bytes) -> dict[str, Any]:
+    """Parse a request as the server does, which passes on bytes that are not UTF-8."""
+    lone = re.search(rb"\\u[dD][89aAbB][0-9a-fA-F]{2}(?!\\u[dD][c-fC-F])", content)
+    if lone:
+        message = "JSON Parse error: The surrogate pair in string is invalid. at offset: "
+        raise StatusError("INVALID_ARGUMENT", f"{message}{lone.start()}")
+    try:
+        body = json.loads(content.decode(errors="surrogateescape"))
+    except ValueError as error:
+        raise StatusError("INVALID_ARGUMENT", f"JSON Parse error: {error}") from error
+    if body.get("instances") == []:
+        raise StatusError("INVALID_ARGUMENT", "JSON Value: {} No values in 'instances' array")
+    return body
+
+
+def in_any_order(values: dict[str, Any]) -> dict[str, Any]:
+    """Reverse the order of keys, which is that of a hash table in the server."""
+    return dict(reversed(values.items()))
 
 
 def as_columns(instances: list[Any]) -> dict[str, list[Any]]:
@@ -350,6 +440,11 @@ class RestServer(ThreadingHTTPServer):
 
     daemon_threads = True
     block_on_close = False
+
+    def __init__(self, *arguments: Any) -> None:
+        super().__init__(*arguments)
+        # Four for each of two processors, shared by all requests.
+        self.threads = threading.BoundedSemaphore(NUM_REST_THREADS)
 
     def handle_error(self, request: object, client_address: object) -> None:
         """Ignore disconnected clients."""
