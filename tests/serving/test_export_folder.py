@@ -282,6 +282,31 @@ class TestKubernetes:
             mount["name"] for mount in mounted.values()
         }
 
+    def test_models_are_copied_to_the_volume_that_the_server_reads(
+        self, manifests, container, guide
+    ):
+        text = (EXPORT / "kubernetes" / "models.yaml").read_text(encoding="utf-8")
+        claim, copier = yaml.safe_load_all(text)
+        pod = manifests["Deployment", "translation"]["spec"]["template"]["spec"]
+        [volume] = [volume for volume in pod["volumes"] if volume["name"] == "models"]
+        assert volume["persistentVolumeClaim"]["claimName"] == claim["metadata"]["name"]
+        assert copier["spec"]["volumes"] == [
+            {"name": "models", "persistentVolumeClaim": {"claimName": claim["metadata"]["name"]}}
+        ]
+        # The server's pods, at least two of them, may run on different nodes.
+        assert claim["spec"]["accessModes"] == ["ReadWriteMany"]
+        security = copier["spec"]["securityContext"]
+        assert security["runAsUser"] == security["fsGroup"] == pod["securityContext"]["runAsUser"]
+        [copying] = copier["spec"]["containers"]
+        assert copying["image"] == container["image"]
+        assert copying["securityContext"] == container["securityContext"]
+        [destination] = re.findall(
+            r"^kubectl cp models/en-fr copy-models:(\S+)$", guide, re.MULTILINE
+        )
+        assert destination == "/models/en-fr"
+        assert copying["volumeMounts"] == [{"name": "models", "mountPath": "/models"}]
+        assert copier["metadata"]["labels"] != {"app.kubernetes.io/name": "translation"}
+
     def test_selectors_match_the_pods(self, manifests):
         labels = {"app.kubernetes.io/name": "translation"}
         deployment = manifests["Deployment", "translation"]["spec"]
@@ -311,9 +336,8 @@ def test_renaming_the_model(tmp_path):
     subprocess.run(command.replace("NAME", "de-en"), shell=True, cwd=folder, check=True)
     files = [folder / "models.config", folder / "docker-compose.yml", *folder.glob("*/*.yaml")]
     for file in files:
-        text = file.read_text(encoding="utf-8")
-        assert "en-fr" not in text
-        assert "de-en" in text
+        before = (EXPORT / file.relative_to(folder)).read_text(encoding="utf-8")
+        assert file.read_text(encoding="utf-8") == before.replace("en-fr", "de-en")
 
 
 def test_the_notebook_has_the_same_configuration(model):
