@@ -31,13 +31,20 @@ class Chunk(NamedTuple):
         first_line: 1-based number of the first line.
         num_lines: number of lines.
         texts: the lines of the file, or of both aligned files.
-        sha256: checksum of the texts.
     """
 
     first_line: int
     num_lines: int
     texts: tuple[bytes, ...]
-    sha256: str
+
+    @property
+    def sha256(self) -> str:
+        """Checksum of the texts, computed where it is needed."""
+        digest = hashlib.sha256()
+        for text in self.texts:
+            digest.update(b"%d " % len(text))
+            digest.update(text)
+        return digest.hexdigest()
 
 
 class CorpusReader:
@@ -110,11 +117,7 @@ class CorpusReader:
                     check_same_length((self._files[0], self._files[1]), first, second)
                 if not line_counts[0]:
                     break
-                digest = hashlib.sha256()
-                for text in texts:
-                    digest.update(b"%d " % len(text))
-                    digest.update(text)
-                yield Chunk(first_line, line_counts[0], tuple(texts), digest.hexdigest())
+                yield Chunk(first_line, line_counts[0], tuple(texts))
                 first_line += line_counts[0]
         self.sha256 = tuple(digest.hexdigest() for digest in digests)
 

@@ -84,8 +84,9 @@ def filter_chunk(task: FilterTask) -> ChunkStats:
         task.config,
         ChunkFiles(task.work, task.chunk_index),
     )
+    sha256 = task.chunk.sha256
     stats = files.read_stats()
-    if stats and (stats.corpus, stats.sha256) == (task.corpus, task.chunk.sha256):
+    if stats and (stats.corpus, stats.sha256) == (task.corpus, sha256):
         return stats
     bad = stream.malformed_lines()
     identical = 0
@@ -137,7 +138,7 @@ def filter_chunk(task: FilterTask) -> ChunkStats:
         np.savez(temporary, allow_pickle=False, **arrays)
     stats = ChunkStats(
         corpus=task.corpus,
-        sha256=task.chunk.sha256,
+        sha256=sha256,
         num_lines=task.chunk.num_lines,
         pairs=len(hashes),
         bad=bad.count,
