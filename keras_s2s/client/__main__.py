@@ -11,6 +11,7 @@ import argparse
 import io
 import os
 import sys
+import traceback
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import cast
@@ -19,7 +20,7 @@ from keras_s2s.client.translation_client import TranslationClient, read_answers
 from keras_s2s.client.transport import Credentials
 from keras_s2s.utils.argument_parser import CommandParser, float_value, int_value
 from keras_s2s.utils.console import print_error
-from keras_s2s.utils.errors import InputError, ServerError
+from keras_s2s.utils.errors import InputError, ServerError, escape_controls
 from keras_s2s.utils.text import available_lines
 
 __all__ = ["TranslationClient", "main", "read_answers"]
@@ -47,6 +48,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
         # The reader closed the pipe; keep Python from reporting it again at exit.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 0
+    except OSError as error:
+        return print_error(f"{error.filename or 'input or output'}: {error.strerror or error}")
+    except Exception:
+        traceback.print_exc()
+        return 2  # a defect; 1 would mean that answers differ
 
 
 def _run_command(options: argparse.Namespace) -> int:
@@ -71,27 +77,32 @@ def _run_command(options: argparse.Namespace) -> int:
     ) as client:
         if options.status:
             for status in client.status():
-                print(*status[:2], *filter(None, status[2:]))
+                _print_line(" ".join(map(str, filter(None, status))))
         if answers:
             return _report_check(client.check(answers), len(answers))
         if options.sentences or not options.status:
             for sentences in _batches(options.sentences):
                 translations, scores = client.translate(sentences, return_scores=True)
                 for translation, score in zip(translations, scores, strict=True):
-                    line = f"{translation}\t{score:.6f}" if options.with_scores else translation
-                    sys.stdout.buffer.write(line.encode("utf-8") + b"\n")
+                    _print_line(translation, *([f"{score:.6f}"] if options.with_scores else []))
                 sys.stdout.buffer.flush()
     return 0
+
+
+def _print_line(*columns: str) -> None:
+    """Print texts of a server as one line, with a tab between them."""
+    line = "\t".join(map(escape_controls, columns))
+    sys.stdout.buffer.write(line.encode("utf-8") + b"\n")
 
 
 def _report_check(differences: list[str], count: int) -> int:
     """Print the result of a check and return the exit status."""
     for difference in differences:
-        print(difference)
+        _print_line(difference)
     if differences:
-        print(f"{len(differences)} of {count} answers differ from the verification record")
+        _print_line(f"{len(differences)} of {count} answers differ from the verification record")
         return 1
-    print(f"all {count} answers match the verification record")
+    _print_line(f"all {count} answers match the verification record")
     return 0
 
 

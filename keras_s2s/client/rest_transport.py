@@ -1,4 +1,4 @@
-"""REST transport for TensorFlow Serving, on `http.client`."""
+"""REST transport for TensorFlow Serving, on Python's standard library."""
 
 import base64
 import http.client
@@ -8,17 +8,25 @@ import time
 import urllib.parse
 from typing import Any
 
+from keras_s2s.client.answers import is_text
+from keras_s2s.client.http_connection import DeadlineConnection
 from keras_s2s.client.transport import (
+    MAX_MESSAGE_BYTES,
     Credentials,
     ModelSpec,
     Transport,
     VersionStatus,
     format_metadata,
     host_and_port,
+    shown_address,
 )
 from keras_s2s.utils.errors import InputError, ServerError
 
 PORT = 8501
+
+# Bytes of a response for each text of a request, and of any response; parsed, it may take 30 times
+# as much memory. Attention weights are the largest outputs: 300 kB for 100 tokens on both sides.
+BYTES_PER_TEXT, MAX_BYTES = 512 << 10, 24 << 20
 
 # The server's own mapping, and statuses of gateways in front of it.
 HTTP_STATUS_TO_CODE = {
@@ -59,61 +67,61 @@ class RestTransport(Transport):
     protocol = "REST"
 
     def __init__(self, address: str, credentials: Credentials) -> None:
-        self._credentials = credentials
+        self.credentials = credentials
         scheme = "https" if credentials.tls else "http"
         url = urllib.parse.urlsplit(address if "://" in address else f"{scheme}://{address}")
         if url.scheme not in ("http", "https") or url.query or url.fragment or url.username:
             raise InputError(
-                f"{address}: is not an address for REST; give HOST:PORT or http(s)://…"
+                f"{shown_address(address)}: is not an address for REST; give HOST:PORT or "
+                "http(s)://…"
             )
         if url.scheme == "http" and credentials.tls:
             raise InputError(
-                f"{address}: certificates and tokens need TLS; give an address with https://"
+                f"{shown_address(address)}: certificates and tokens need TLS; give an address with "
+                "https://"
             )
         self._host, self._port = host_and_port(address, url.netloc, PORT)
         self._path = url.path.rstrip("/")
         self.address = f"{url.scheme}://{self._host}:{self._port}{self._path}"
         self._ssl_context = credentials.ssl_context() if url.scheme == "https" else None
         # Shared by threads: pop and append are atomic, and a popped connection is exclusive.
-        self._idle: list[http.client.HTTPConnection] = []
+        self._idle: list[DeadlineConnection] = []
 
     def predict(
         self, model: ModelSpec, signature: str, inputs: dict[str, list[bytes]], timeout: float
     ) -> dict[str, list[Any]]:
         columns = {name: [_json_text(text) for text in texts] for name, texts in inputs.items()}
         body = json.dumps({"signature_name": signature, "inputs": columns}).encode("ascii")
-        response = self._call("POST", f"{_model_path(model)}:predict", body, timeout)
-        outputs = response.get("outputs")
-        if not isinstance(outputs, dict) or not all(
-            isinstance(column, list) for column in outputs.values()
-        ):
-            raise self.error("INTERNAL", "the response has no outputs by name")
-        return outputs
+        num_texts = len(next(iter(inputs.values())))
+        limit = min(MAX_MESSAGE_BYTES + num_texts * BYTES_PER_TEXT, MAX_BYTES)
+        response = self._call("POST", f"{_model_path(model)}:predict", body, timeout, limit)
+        return response.get("outputs", {})
 
     def status(self, model: ModelSpec, timeout: float) -> list[VersionStatus]:
         response = self._call("GET", _model_path(ModelSpec(model.name)), None, timeout)
-        return sorted(
-            (
-                VersionStatus(
-                    int(entry["version"]),
-                    entry["state"],
-                    entry.get("status", {}).get("error_message", ""),
-                )
-                for entry in response.get("model_version_status", [])
-            ),
-            reverse=True,
-        )
+        with self.expected_format("status"):
+            return sorted(
+                (
+                    VersionStatus(
+                        int(entry["version"]),
+                        _text(entry["state"]),
+                        _text(entry.get("status", {}).get("error_message", "")),
+                    )
+                    for entry in response["model_version_status"]
+                ),
+                reverse=True,
+            )
 
     def metadata(self, model: ModelSpec, timeout: float) -> dict[str, Any]:
         response = self._call("GET", f"{_model_path(model)}/metadata", None, timeout)
-        try:
+        with self.expected_format("metadata"):
             return format_metadata(
                 int(response["model_spec"]["version"]),
                 {
                     name: {
                         side: {
                             tensor: {
-                                "dtype": DATA_TYPES.get(info["dtype"], info["dtype"]),
+                                "dtype": DATA_TYPES.get(info["dtype"], _text(info["dtype"])),
                                 "shape": None
                                 if info["tensor_shape"].get("unknown_rank")
                                 else [int(axis["size"]) for axis in info["tensor_shape"]["dim"]],
@@ -127,24 +135,29 @@ class RestTransport(Transport):
                     ].items()
                 },
             )
-        except (KeyError, TypeError, ValueError) as error:
-            raise self.error("INTERNAL", "the metadata has an unknown format") from error
 
     def close(self) -> None:
         while self._idle:
             self._idle.pop().close()
 
-    def _call(self, method: str, path: str, body: bytes | None, timeout: float) -> dict[str, Any]:
-        """Return the JSON object of a response."""
-        status, content = self._exchange(method, self._path + path, body, timeout)
+    def _call(
+        self,
+        method: str,
+        path: str,
+        body: bytes | None,
+        timeout: float,
+        limit: int = MAX_MESSAGE_BYTES,
+    ) -> dict[str, Any]:
+        """Return the JSON object of a response of at most `limit` bytes."""
+        status, content = self._exchange(method, self._path + path, body, timeout, limit)
         try:
             parsed = json.loads(content)
-        except ValueError:
+        except (ValueError, RecursionError):
             parsed = None
         if status != 200:
             # Not always JSON: a gateway may respond, and the server does not escape quotes.
             error = parsed.get("error") if isinstance(parsed, dict) else None
-            message = str(error or content.decode("utf-8", errors="replace"))[:1000]
+            message = str(error or content[:4000].decode("utf-8", errors="replace"))
             code = HTTP_STATUS_TO_CODE.get(status)
             if code is None or not message.strip():
                 message = f"HTTP status {status} {message}"
@@ -154,19 +167,16 @@ class RestTransport(Transport):
         return parsed
 
     def _exchange(
-        self, method: str, path: str, body: bytes | None, timeout: float
+        self, method: str, path: str, body: bytes | None, timeout: float, limit: int
     ) -> tuple[int, bytes]:
         """Return status and content of the response."""
-        headers = {"content-type": "application/json", **self._credentials.authorization()}
+        headers = {"content-type": "application/json", **self.credentials.authorization()}
         deadline = time.monotonic() + timeout
         while True:
-            is_reused = True
+            connection, is_reused = self._connection()
+            connection.deadline = deadline
             try:
-                connection = self._idle.pop()
-            except IndexError:
-                connection, is_reused = self._connect(), False
-            try:
-                return self._send(connection, method, path, body, headers, deadline)
+                return self._send(connection, method, path, body, headers, limit)
             except (OSError, http.client.HTTPException) as error:
                 connection.close()
                 if is_reused and isinstance(error, ConnectionError | ssl.SSLError):
@@ -176,36 +186,36 @@ class RestTransport(Transport):
                 connection.close()
                 raise
 
-    def _connect(self) -> http.client.HTTPConnection:
-        host = self._host.strip("[]")
-        if self._ssl_context is None:
-            return http.client.HTTPConnection(host, self._port)
-        return http.client.HTTPSConnection(host, self._port, context=self._ssl_context)
+    def _connection(self) -> tuple[DeadlineConnection, bool]:
+        """Return a connection, and whether it has been used before."""
+        while True:
+            try:
+                connection = self._idle.pop()
+            except IndexError:
+                host = self._host.strip("[]")
+                return DeadlineConnection(host, self._port, self._ssl_context), False
+            if not connection.is_stale():
+                return connection, True
+            connection.close()
 
     def _send(
         self,
-        connection: http.client.HTTPConnection,
+        connection: DeadlineConnection,
         method: str,
         path: str,
         body: bytes | None,
         headers: dict[str, str],
-        deadline: float,
+        limit: int,
     ) -> tuple[int, bytes]:
-        connection.timeout = _remaining(deadline)
-        if connection.sock is not None:
-            connection.sock.settimeout(connection.timeout)
         connection.request(method, path, body, headers)
-        socket = connection.sock
-        socket.settimeout(_remaining(deadline))
-        response = connection.getresponse()
         content = bytearray()
-        while response.length != 0 and not response.isclosed():
-            # The deadline covers the whole response, however slowly it arrives.
-            socket.settimeout(_remaining(deadline))
-            content += response.read1(1 << 16)
-        if response.length:
-            raise ConnectionResetError("the response was cut off")
-        response.close()
+        with connection.getresponse() as response:
+            while response.length != 0 and not response.isclosed():
+                content += response.read1(1 << 16)
+                if len(content) + (response.length or 0) > limit:
+                    raise self.error("OUT_OF_RANGE", f"the response has more than {limit} bytes")
+            if response.length:
+                raise ConnectionResetError("the response was cut off")
         if connection.sock is not None:
             self._idle.append(connection)
         return response.status, bytes(content)
@@ -216,18 +226,13 @@ class RestTransport(Transport):
             return self.error("DEADLINE_EXCEEDED", f"no response within {timeout:g} s")
         if isinstance(error, ssl.SSLError):
             return self.error("UNAUTHENTICATED", f"TLS: {error.reason or error}")
+        if isinstance(error, http.client.IncompleteRead):
+            return self.error("UNAVAILABLE", "the response was cut off")
         if isinstance(error, http.client.RemoteDisconnected):
             return self.error("UNAVAILABLE", "the connection was closed without a response")
         if isinstance(error, OSError):
             return self.error("UNAVAILABLE", error.strerror or str(error))
         return self.error("UNIMPLEMENTED", "the response is not HTTP")
-
-
-def _remaining(deadline: float) -> float:
-    remaining = deadline - time.monotonic()
-    if remaining <= 0:
-        raise TimeoutError
-    return remaining
 
 
 def _model_path(model: ModelSpec) -> str:
@@ -246,3 +251,9 @@ def _json_text(text: bytes) -> str | dict[str, str]:
     except UnicodeDecodeError:
         decoded = "\0"
     return {"b64": base64.b64encode(text).decode("ascii")} if "\0" in decoded else decoded
+
+
+def _text(value: Any) -> str:
+    if not is_text(value):
+        raise ValueError(value)
+    return value

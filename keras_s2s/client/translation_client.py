@@ -8,6 +8,13 @@ from collections.abc import Callable, Collection, Iterable, Sequence
 from pathlib import Path
 from typing import Any, Literal, TypeVar, overload
 
+from keras_s2s.client.answers import (
+    InvalidAnswerError,
+    check_outputs,
+    is_float32,
+    is_int32,
+    is_text,
+)
 from keras_s2s.client.grpc_transport import GrpcTransport
 from keras_s2s.client.rest_transport import RestTransport
 from keras_s2s.client.transport import (
@@ -38,6 +45,9 @@ INITIAL_BACKOFF, MAX_BACKOFF = 0.2, 5.0  # seconds
 
 Result = TypeVar("Result")
 
+# What a verification record has for each text.
+_ANSWER = {"text": is_text, "translation": is_text, "score": is_float32, "num_tokens": is_int32}
+
 
 class TranslationClient:
     """A client that translates with a model in TensorFlow Serving.
@@ -50,7 +60,8 @@ class TranslationClient:
         version: model version; the highest loaded one when neither this nor a label is given.
         version_label: a label of the server's configuration, such as `"stable"`, instead.
         protocol: `"grpc"` or `"rest"`.
-        timeout: seconds per request; each retry gets the full timeout.
+        timeout: seconds for a whole request, from the name lookup to the last byte; each retry
+            gets the full timeout.
         retries: maximum number of retries, with exponential backoff.
         retryable: the status codes after which a request is retried.
         credentials: TLS certificates and token; by default none.
@@ -95,8 +106,12 @@ class TranslationClient:
         self.model = ModelSpec(model_name, version, version_label)
         self.timeout, self.retries, self.batch_size = timeout, retries, batch_size
         self.retryable = frozenset(retryable)
-        transport = GrpcTransport if protocol == "grpc" else RestTransport
-        self._transport: Transport = transport(address, credentials or Credentials())
+        credentials = credentials or Credentials()
+        self._transport: Transport = (
+            GrpcTransport(address, credentials, batch_size)
+            if protocol == "grpc"
+            else RestTransport(address, credentials)
+        )
         self._closed = False
 
     @overload
@@ -262,14 +277,14 @@ class TranslationClient:
                     self._transport.predict, self.model, signature, batch, self.timeout
                 )
             )
+            try:
+                response = check_outputs(signature, len(batch["text"]), response)
+            except InvalidAnswerError as error:
+                raise self._transport.error(
+                    "INTERNAL",
+                    f"signature {signature} of {self.model.name} {error}; it is not a translator's",
+                ) from error
             for name, column in outputs.items():
-                if len(response.get(name, ())) != len(batch["text"]):
-                    raise self._transport.error(
-                        "INTERNAL",
-                        f"signature {signature} of {self.model.name} returned "
-                        f"{len(response.get(name, ()))} of output {name!r} for "
-                        f"{len(batch['text'])} sentences; it is not a translator's",
-                    )
                 column += response[name]
         return outputs
 
@@ -311,6 +326,12 @@ def read_answers(folder: str | os.PathLike[str]) -> list[dict[str, Any]]:
         raise InputError(f"{path}: cannot be read ({error.strerror}); check its mode") from error
     if record is None:
         raise InputError(f"{path}: no such file; give the folder of an exported version")
-    if not record.get("answers"):
+    answers = record.get("answers")
+    if not answers or not isinstance(answers, list):
         raise InputError(f"{path}: has no answers to compare with; export the model again")
-    return record["answers"]
+    for number, answer in enumerate(answers, 1):
+        if not isinstance(answer, dict) or not all(
+            is_valid(answer.get(name)) for name, is_valid in _ANSWER.items()
+        ):
+            raise InputError(f"{path}: answer {number} is damaged; export the model again")
+    return answers

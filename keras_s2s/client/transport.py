@@ -6,13 +6,15 @@ REST needs only Python.
 
 import abc
 import contextlib
+import re
 import ssl
 import urllib.parse
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, NamedTuple
 
 from keras_s2s.serving.session_worker import is_signature
-from keras_s2s.utils.errors import InputError, ServerError, one_line
+from keras_s2s.utils.errors import InputError, ServerError, one_line, printable
 
 ADVICE = {
     "UNAVAILABLE": "check that it runs, is not overloaded, and that the port is the one for {}",
@@ -22,8 +24,13 @@ ADVICE = {
     "UNAUTHENTICATED": "check the certificates and the token",
     "PERMISSION_DENIED": "check the certificates and the token",
     "UNIMPLEMENTED": "check that the port is the one for {}",
+    "OUT_OF_RANGE": "give smaller batches, or check that the model is a translator",
 }
 OTHER_ADVICE = "correct the request, or see the server's log"
+
+# Bytes of a message that is not about texts, and characters of a server's message that are shown.
+MAX_MESSAGE_BYTES = 4 << 20
+MAX_MESSAGE_LENGTH = 1000
 
 
 class ModelSpec(NamedTuple):
@@ -83,9 +90,11 @@ class Credentials:
             )
         self.tls = tls or any(path is not None for path in (ca, cert, token_file))
         self.ca, self.cert, self.key, self.token_file = ca, cert, key, token_file
+        self._token = ""
         for path in (ca, cert, key, token_file):
             if path is not None:
                 _read(path)
+        self.authorization()
         if self.tls:
             self.ssl_context()  # gRPC does not report invalid files
 
@@ -110,11 +119,24 @@ class Credentials:
         )
 
     def authorization(self) -> dict[str, str]:
-        """Return the authorization header, if there is a token."""
+        """Return the authorization header, if there is a token.
+
+        Raises:
+            InputError: the file is not a token; the message does not repeat it.
+        """
         if self.token_file is None:
             return {}
-        token = _read(self.token_file).decode("ascii", errors="replace").strip()
-        return {"authorization": f"Bearer {token}"}
+        token = _read(self.token_file).strip()
+        if not re.fullmatch(rb"[!-~]+", token):
+            raise InputError(
+                f"{self.token_file}: is not a token; give a file with one word of ASCII characters"
+            )
+        self._token = token.decode("ascii")
+        return {"authorization": f"Bearer {self._token}"}
+
+    def without_token(self, message: str) -> str:
+        """Return a message without the token, which a server or proxy may have repeated in it."""
+        return message.replace(self._token, "(token)") if self._token else message
 
 
 def _read(path: str | Path) -> bytes:
@@ -132,10 +154,12 @@ class Transport(abc.ABC):
     Attributes:
         protocol: `"gRPC"` or `"REST"`, for messages.
         address: the server's address, for messages.
+        credentials: certificates and token.
     """
 
     protocol: str
     address: str
+    credentials: Credentials
 
     @abc.abstractmethod
     def predict(
@@ -150,7 +174,7 @@ class Transport(abc.ABC):
             timeout: seconds for the whole request.
 
         Returns:
-            Nested lists for each output, in its shape. Strings are `str`.
+            Nested lists for each output, in its shape, unchecked. Strings are `str`.
         """
 
     @abc.abstractmethod
@@ -168,7 +192,16 @@ class Transport(abc.ABC):
     def error(self, code: str, message: str) -> ServerError:
         """Return an error whose message has address, problem, status code and advice."""
         advice = ADVICE.get(code, OTHER_ADVICE).format(self.protocol)
-        return ServerError(f"{self.address}: {one_line(message)} ({code}); {advice}", code)
+        message = one_line(self.credentials.without_token(message), MAX_MESSAGE_LENGTH)
+        return ServerError(f"{self.address}: {printable(message)} ({code}); {advice}", code)
+
+    @contextlib.contextmanager
+    def expected_format(self, content: str) -> Iterator[None]:
+        """Raise a `ServerError` if the content of a message is not what is read from it."""
+        try:
+            yield
+        except (AttributeError, ArithmeticError, LookupError, TypeError, ValueError) as error:
+            raise self.error("INTERNAL", f"the {content} has an unknown format") from error
 
 
 def host_and_port(address: str, location: str, default_port: int) -> tuple[str, int]:
@@ -176,11 +209,24 @@ def host_and_port(address: str, location: str, default_port: int) -> tuple[str, 
     with contextlib.suppress(ValueError):
         url = urllib.parse.urlsplit(f"//{location}")
         if url.hostname and not url.path and not url.username:
+            url.hostname.encode("idna")  # as the system's name lookup does
             host = f"[{url.hostname}]" if ":" in url.hostname else url.hostname
             return host, default_port if url.port is None else url.port
     raise InputError(
-        f"{address!r} is not an address; give HOST:PORT, such as localhost:{default_port}"
+        f"{shown_address(address)!r} is not an address; give HOST:PORT, such as "
+        f"localhost:{default_port}"
     )
+
+
+def shown_address(address: str) -> str:
+    """Return an address for a message, without the password that it may hold.
+
+    Example:
+
+    >>> shown_address("https://me:secret@gateway/tf?key=secret")
+    'https://gateway/tf'
+    """
+    return re.sub(r"[^/]*@|[?#].*", "", address)
 
 
 def format_metadata(version: int, signatures: dict[str, Any]) -> dict[str, Any]:

@@ -1,7 +1,11 @@
 """Exceptions with one-line messages for users, and helpers for the messages."""
 
 import difflib
+import unicodedata
 from collections.abc import Iterable
+
+# Controls, line and paragraph separators, and surrogates, which cannot be written.
+_CONTROL_CATEGORIES = ("Cc", "Zl", "Zp", "Cs")
 
 
 class InputError(ValueError):
@@ -88,3 +92,18 @@ def printable(text: object, keep: str = "") -> str:
     'two\\\\nlines.tsv'
     """
     return "".join(c if c.isprintable() or c in keep else ascii(c)[1:-1] for c in str(text))
+
+
+def escape_controls(text: str) -> str:
+    """Return a text with control characters and line breaks of any kind escaped.
+
+    Unlike `printable`, it keeps what languages need: no-break spaces, joiners, direction marks.
+
+    Example:
+
+    >>> escape_controls("non\u00a0!\tva\x1b[2J\u2028")
+    'non\xa0!\\tva\\x1b[2J\\u2028'
+    """
+    return "".join(
+        ascii(c)[1:-1] if unicodedata.category(c) in _CONTROL_CATEGORIES else c for c in text
+    )

@@ -6,7 +6,6 @@ protocol; `test_tfserving.py` tests against a real server if there is one.
 
 import json
 import os
-import re
 import shutil
 import socket
 import subprocess
@@ -331,90 +330,8 @@ def test_addresses():
     assert shown("https://gateway:443/tf/", "rest") == "https://gateway:443/tf"
 
 
-def read_request(connection):
-    """Read a whole HTTP request: closing a socket with unread data resets the connection."""
-    request = b""
-    while chunk := connection.recv(1 << 16):
-        request += chunk
-        head, end, body = request.partition(b"\r\n\r\n")
-        length = re.search(rb"content-length: (\d+)", head, re.IGNORECASE)
-        if end and (length is None or len(body) >= int(length[1])):
-            return
-
-
 class TestRest:
-    """Persistent connections, and responses that are not TF Serving's."""
-
-    @pytest.fixture
-    def answering(self):
-        """Return a function that starts a server with a fixed response."""
-        listeners = []
-
-        def start(*chunks, pause=0.0):
-            listener = socket.create_server(("127.0.0.1", 0))
-            listeners.append(listener)
-
-            def serve():
-                while True:
-                    try:
-                        connection, _ = listener.accept()
-                    except OSError:
-                        return
-                    with connection:
-                        read_request(connection)
-                        for chunk in chunks:
-                            try:
-                                connection.sendall(chunk)
-                            except OSError:
-                                break
-                            time.sleep(pause)
-
-            threading.Thread(target=serve, daemon=True).start()
-            return f"127.0.0.1:{listener.getsockname()[1]}"
-
-        yield start
-        for listener in listeners:
-            listener.close()
-
-    @staticmethod
-    def refusal(address, **options):
-        with (
-            TranslationClient(address, "en-fr", protocol="rest", **options) as client,
-            pytest.raises(ServerError) as caught,
-        ):
-            client.translate(["Go."])
-        return caught.value
-
-    def test_an_error_page_of_a_gateway(self, answering):
-        page = b"<html>\n<h1>Bad Gateway</h1>\n</html>"
-        head = f"HTTP/1.1 502 Bad Gateway\r\nContent-Length: {len(page)}\r\n\r\n".encode()
-        error = self.refusal(answering(head, page))
-        assert error.code == "UNKNOWN"
-        assert "HTTP status 502 <html> <h1>Bad Gateway</h1> </html> (UNKNOWN)" in str(error)
-
-    @pytest.mark.parametrize("content", [b"[1]", b"{}", b'{"outputs": [1]}', b"not JSON"])
-    def test_an_invalid_response(self, answering, content):
-        head = f"HTTP/1.1 200 OK\r\nContent-Length: {len(content)}\r\n\r\n".encode()
-        assert self.refusal(answering(head, content)).code == "INTERNAL"
-
-    def test_no_response(self, answering):
-        assert self.refusal(answering(), retries=0).code == "UNAVAILABLE"
-
-    def test_a_truncated_response(self, answering):
-        start = b'HTTP/1.1 200 OK\r\nContent-Length: 1000\r\n\r\n{"outputs": '
-        assert self.refusal(answering(start), retries=0).code == "UNAVAILABLE"
-
-    def test_a_port_of_another_protocol(self, answering):
-        error = self.refusal(answering(b"\x00\x00\x12\x04\x00\x00\x00\x00\x00"))
-        assert error.code == "UNIMPLEMENTED"
-        assert "port is the one for REST" in str(error)
-
-    def test_the_deadline_covers_a_slow_response(self, answering):
-        head = b"HTTP/1.1 200 OK\r\nContent-Length: 100\r\n\r\n"
-        started = time.monotonic()
-        error = self.refusal(answering(head, *[b" "] * 30, pause=0.1), timeout=0.5)
-        assert time.monotonic() - started < 1.5
-        assert error.code == "DEADLINE_EXCEEDED"
+    """Persistent connections."""
 
     def test_a_stale_connection_is_replaced(self, models, backoffs):
         server, address = start_rest(models)
