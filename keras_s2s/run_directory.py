@@ -1,5 +1,6 @@
 """The run directory: the files of a training run."""
 
+import contextlib
 import csv
 import json
 import os
@@ -12,6 +13,7 @@ from typing import Any
 from keras_s2s.config import EARLIER_VALUES, TrainingConfig
 from keras_s2s.utils.errors import InputError
 from keras_s2s.utils.files import atomic_write, check_output_folder, write_json
+from keras_s2s.utils.folder_lock import lock_folder
 from keras_s2s.utils.renaming import with_new_names
 
 # A folder's own configuration and hooks are programs of whoever made it: none of them is run.
@@ -80,6 +82,13 @@ class RunDirectory:
     def exists(self) -> bool:
         """Return whether the folder holds a run."""
         return self.record.is_file()
+
+    def lock(self) -> contextlib.AbstractContextManager[None]:
+        """Return a context in which no other process can train in the folder.
+
+        Entering it raises an `InputError` if another process does.
+        """
+        return lock_folder(self.path, "--run-dir")
 
     def check_free(self, overwrite: bool) -> None:
         """Check that a new run can be written here; write nothing.

@@ -1,6 +1,7 @@
 """Write a SavedModel as a numbered version folder."""
 
 import contextlib
+import errno
 import logging
 import os
 import re
@@ -12,7 +13,7 @@ import tensorflow as tf
 
 from keras_s2s.utils.checks import MAX_VERSION, check_int
 from keras_s2s.utils.errors import InputError
-from keras_s2s.utils.files import atomic_write, remove_stale_temporaries
+from keras_s2s.utils.files import remove_stale_temporaries, temporary_beside
 
 DISK_ERRORS = (OSError, tf.errors.ResourceExhaustedError, tf.errors.PermissionDeniedError)
 
@@ -27,6 +28,9 @@ def write_saved_model(
     complete: Callable[[Path], None] = lambda folder: None,
 ) -> Path:
     """Write a version of a SavedModel atomically.
+
+    Of two processes that write to the same folder, each without a number, the one that finishes
+    later takes the next number.
 
     Args:
         folder: the model's folder, which a server watches; created if missing.
@@ -45,26 +49,29 @@ def write_saved_model(
         InputError: the version exists or is out of range, or the folder is not writable.
     """
     folder = Path(folder)
-    if version is None:
-        version = max(versions(folder), default=0) + 1
-    if check_int("version", version) > MAX_VERSION:
-        raise InputError(f"version is {version}; give {MAX_VERSION} or less, as servers require")
-    destination = folder / str(version)
+    number = _next_version(folder) if version is None else check_int("version", version)
+    if number > MAX_VERSION:
+        raise InputError(f"version is {number}; give {MAX_VERSION} or less, as servers require")
+    destination = folder / str(number)
     if destination.exists():
-        raise InputError(f"{destination}: this version exists already; give another number")
+        raise _exists(destination)
     remove_stale_temporaries(folder)
     # Concrete functions, since TensorFlow traces a `tf.function` again to save it.
     functions = {
         name: tf.function(function, input_signature=specs, autograph=False).get_concrete_function()
         for name, (function, specs) in signatures.items()
     }
-    with atomic_write(destination) as temporary:
+    with temporary_beside(destination) as temporary:
         try:
             with _quiet_tensorflow():
                 tf.saved_model.save(
                     _saved_root(functions.values(), tracked), str(temporary), signatures=functions
                 )
             complete(temporary)
+            while not _rename(temporary, destination):
+                if version is not None:
+                    raise _exists(destination)
+                destination = folder / str(_next_version(folder))
         except DISK_ERRORS as error:
             # TensorFlow's messages name the operation and the file before the reason.
             reason = str(error).split(";")[-1].strip()
@@ -90,6 +97,25 @@ def _saved_root(
         if isinstance(part, tf.saved_model.experimental.TrackableResource)
     ]
     return root
+
+
+def _next_version(folder: Path) -> int:
+    return max(versions(folder), default=0) + 1
+
+
+def _exists(destination: Path) -> InputError:
+    return InputError(f"{destination}: this version exists already; give another number")
+
+
+def _rename(temporary: Path, destination: Path) -> bool:
+    """Rename a folder; return False if another process has written one of that name meanwhile."""
+    try:
+        os.rename(temporary, destination)
+    except OSError as error:
+        if error.errno not in (errno.EEXIST, errno.ENOTEMPTY, errno.ENOTDIR):
+            raise
+        return False
+    return True
 
 
 @contextlib.contextmanager

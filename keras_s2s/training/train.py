@@ -75,13 +75,16 @@ def train(
     run = RunDirectory(run_dir)
     if distribution is None:
         distribution = DistributionConfig()
-    if distribution.is_chief():
-        run.check_free(overwrite)
-    seed = check_seed(seed)
-    config = resolve_precision(config)
-    pairs = corpus.load(config.max_pairs)
-    config = resolve_tokenization(config, pairs)
-    with start_workers(distribution) as workers, _writable_run(run, workers) as output:
+    with contextlib.ExitStack() as stack:
+        if distribution.is_chief():
+            stack.enter_context(run.lock())
+            run.check_free(overwrite)
+        seed = check_seed(seed)
+        config = resolve_precision(config)
+        pairs = corpus.load(config.max_pairs)
+        config = resolve_tokenization(config, pairs)
+        workers = stack.enter_context(start_workers(distribution))
+        output = stack.enter_context(_writable_run(run, workers))
         fingerprint = pairs.fingerprint()
         job = _prepare_job(pairs, fingerprint, config, seed, workers)
         output.clear()
@@ -124,6 +127,26 @@ def resume(
         InputError: there is no run or no intact checkpoint, or the corpus has changed.
     """
     run = RunDirectory(run_dir)
+    record = run.read_record()
+    options = {
+        "epochs": epochs,
+        "nonfinite": nonfinite,
+        "checkpoint_steps": checkpoint_steps,
+        "keep_checkpoints": keep_checkpoints,
+    }
+    with contextlib.ExitStack() as stack:
+        if _writes_run(distribution or DistributionConfig.from_record(record)):
+            stack.enter_context(run.lock())
+        return _resume(run, corpus, options, distribution)
+
+
+def _resume(
+    run: RunDirectory,
+    corpus: str | None,
+    options: dict[str, Any],
+    distribution: DistributionConfig | None,
+) -> Translator:
+    epochs = options["epochs"]
     record, config = run.read_record(), run.read_config()
     spec, fingerprint, seed = read_run(run, record)
     if corpus is not None:
@@ -131,12 +154,6 @@ def resume(
     if epochs is not None:
         check_int("epochs", epochs)
     is_extended = epochs is not None and epochs > config.epochs
-    options: dict[str, Any] = {
-        "epochs": epochs,
-        "nonfinite": nonfinite,
-        "checkpoint_steps": checkpoint_steps,
-        "keep_checkpoints": keep_checkpoints,
-    }
     config = dataclasses.replace(
         config, **{name: value for name, value in options.items() if value is not None}
     )
@@ -181,6 +198,14 @@ def resume(
         record["devices"] = distribution_record(distribution, workers)
         output.write_record(record)
         return _fit(run, output, job, record, state, workers)
+
+
+def _writes_run(distribution: DistributionConfig) -> bool:
+    """Return whether this process is the one that writes; without a cluster there is no other."""
+    try:
+        return distribution.is_chief()
+    except InputError:
+        return True
 
 
 @contextlib.contextmanager

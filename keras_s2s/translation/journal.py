@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import fcntl
 import hashlib
 import json
 import os
@@ -12,6 +11,7 @@ from typing import Any, NamedTuple
 
 from keras_s2s.utils.errors import InputError
 from keras_s2s.utils.files import check_writable, fsync, remove_stale_temporaries, write_json
+from keras_s2s.utils.folder_lock import lock_folder
 
 _BLOCK_BYTES = 1 << 20
 
@@ -119,7 +119,7 @@ class ResumableOutput:
         self._journal = self.folder / "journal.json"
         self._output, self._failed = self.folder / "output.txt", self.folder / "failed.tsv"
         self._files: list[AppendFile] = []
-        self._lock: int | None = None
+        self._lock = contextlib.ExitStack()
 
     def check_free(self, overwrite: bool) -> None:
         """Check that the output can be written; write nothing.
@@ -139,18 +139,7 @@ class ResumableOutput:
             )
 
     def __enter__(self) -> ResumableOutput:
-        self.folder.mkdir(parents=True, exist_ok=True)
-        self._lock = os.open(self.folder, os.O_RDONLY)
-        try:
-            fcntl.flock(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            os.close(self._lock)
-            raise InputError(
-                f"{self.folder}: another process is writing there; wait for it, or give another "
-                "--output"
-            ) from None
-        except OSError:  # the file system has no locks
-            pass
+        self._lock.enter_context(lock_folder(self.folder, "--output"))
         return self
 
     def __exit__(self, *error: object) -> None:
@@ -158,8 +147,7 @@ class ResumableOutput:
             # Unwritten content lies past the prefix in the journal.
             with contextlib.suppress(OSError):
                 file.close()
-        if self._lock is not None:
-            os.close(self._lock)
+        self._lock.close()
 
     def read_journal(self) -> Journal | None:
         """Return the journal; None if there is no progress.

@@ -46,6 +46,22 @@ def atomic_write(path: str | os.PathLike[str]) -> Iterator[Path]:
     'hello'
     """
     path = Path(path)
+    with temporary_beside(path) as temporary:
+        yield temporary
+        try:
+            os.replace(temporary, path)
+        except OSError as error:
+            if not os.path.lexists(temporary):  # the block wrote nothing: a defect
+                raise
+            raise InputError(
+                f"{path}: cannot be replaced ({error.strerror}); move it away or choose "
+                "another name"
+            ) from error
+
+
+@contextlib.contextmanager
+def temporary_beside(path: Path) -> Iterator[Path]:
+    """Yield a temporary path from which the block can rename to `path`; see `atomic_write`."""
     # Innermost first; callbacks run in reverse order of registration.
     new_folders = [folder for folder in path.parents if not os.path.exists(folder)]
     with contextlib.ExitStack() as on_failure:
@@ -66,17 +82,7 @@ def atomic_write(path: str | os.PathLike[str]) -> Iterator[Path]:
             # Without locks in the file system, leftovers of killed processes stay.
             with contextlib.suppress(OSError):
                 fcntl.flock(lock, fcntl.LOCK_EX)
-            temporary = workspace / path.name
-            yield temporary
-            try:
-                os.replace(temporary, path)
-            except OSError as error:
-                if not os.path.lexists(temporary):  # the block wrote nothing: a defect
-                    raise
-                raise InputError(
-                    f"{path}: cannot be replaced ({error.strerror}); move it away or choose "
-                    "another name"
-                ) from error
+            yield workspace / path.name
         finally:
             shutil.rmtree(workspace, ignore_errors=True)
             os.close(lock)

@@ -23,6 +23,7 @@ from keras_s2s.data.prepared import prepare as prepare_module
 from keras_s2s.data.prepared.corpus import PreparedCorpus
 from keras_s2s.data.prepared.spec import PreparationSpec
 from keras_s2s.utils.errors import InputError
+from keras_s2s.utils.folder_lock import lock_folder
 from keras_s2s.utils.signals import Interrupted
 
 # Without worker processes, each of which would import TensorFlow.
@@ -406,6 +407,13 @@ def test_damaged_shards_are_detected(complete_folder, tmp_path):
             PreparedCorpus(folder).verify()
         path.write_bytes(content)
     PreparedCorpus(folder).verify()
+
+
+def test_a_folder_has_one_writer(book_file, tmp_path):
+    spec = PreparationSpec([str(book_file)], CONFIG)
+    with lock_folder(tmp_path, "--output"), pytest.raises(InputError, match="is writing there"):
+        prepare(spec, tmp_path)
+    assert os.listdir(tmp_path) == []
 
 
 def test_folder_with_other_content_is_refused(book_file, tmp_path):

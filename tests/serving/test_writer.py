@@ -149,6 +149,29 @@ def test_exported_translator_reports_invalid_folders(tmp_path):
         s2s.ExportedTranslator(tmp_path / "nowhere")
 
 
+@pytest.mark.parametrize("version", [None, 1])
+def test_another_process_writes_the_same_version_meanwhile(version, tmp_path):
+    def complete(folder):
+        (tmp_path / "1").mkdir()
+        (tmp_path / "1" / "saved_model.pb").write_bytes(b"of the other")
+
+    def write():
+        text = tf.TensorSpec([None], tf.string, name="text")
+        function = lambda text: {"text": text}  # noqa: E731
+        return write_saved_model(
+            tmp_path, {"serving_default": (function, [text])}, [], version, complete
+        )
+
+    if version is None:
+        assert write() == tmp_path / "2"
+        assert (tmp_path / "2" / "saved_model.pb").is_file()
+    else:
+        with pytest.raises(s2s.InputError, match="1: this version exists already"):
+            write()
+    assert (tmp_path / "1" / "saved_model.pb").read_bytes() == b"of the other"
+    assert versions(tmp_path) == ([1, 2] if version is None else [1])
+
+
 class TestVerification:
     """Verification rejects exports that a server would not run or would answer differently."""
 

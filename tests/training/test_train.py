@@ -12,7 +12,7 @@ import tensorflow as tf
 from run_files import assert_equal_runs, history_of, weights_of
 
 import keras_s2s as s2s
-from keras_s2s.run_directory import git_revision
+from keras_s2s.run_directory import RunDirectory, git_revision
 from keras_s2s.training.checkpoint_callbacks import CheckpointCallback
 from keras_s2s.training.checkpoints import CheckpointFolder
 from keras_s2s.training.data_source import CorpusSpec
@@ -235,6 +235,21 @@ def test_a_moved_corpus(finished_run, pairs_file, tmp_path):
     assert len(history_of(finished_run)) == 3
     assert record_of(finished_run)["corpus"]["corpus"] == str(moved)
     assert record_of(finished_run)["recipe"]["epochs"] == 3
+
+
+def test_a_run_directory_has_one_writer(corpus, finished_run, tmp_path):
+    before = contents(finished_run)
+    with RunDirectory(finished_run).lock():
+        for call in (
+            lambda: s2s.train(corpus, finished_run, CONFIG, overwrite=True),
+            lambda: s2s.resume(finished_run, epochs=3),
+        ):
+            with pytest.raises(s2s.InputError, match=r"is writing there; .*--run-dir"):
+                call()
+    assert contents(finished_run) == before
+    with pytest.raises(s2s.InputError, match="nowhere"):
+        s2s.train("nowhere.tsv", tmp_path / "new", CONFIG)
+    assert not (tmp_path / "new").exists()
 
 
 def test_overwrite(command, finished_run, pairs_file, tiny):

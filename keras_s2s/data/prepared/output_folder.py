@@ -46,7 +46,7 @@ class OutputFolder:
         self.previous_index: dict[str, Any] | None = None
 
     def open(self, overwrite: bool) -> None:
-        """Create the folder, or check that it holds the same corpus, complete or interrupted.
+        """Start in an empty folder, or check that it holds the same corpus, maybe interrupted.
 
         Raises:
             InputError: it holds something else.
@@ -64,7 +64,7 @@ class OutputFolder:
             if index.is_file():
                 self.previous_index = PreparedIndex(self.path).content
             remove_stale_temporaries(self.path)
-        self._existed, self._is_new = self.path.exists(), not is_ours or overwrite
+        self._is_new = not is_ours or overwrite
         self.work.mkdir(parents=True, exist_ok=True)
         remove_stale_temporaries(self.work)
         write_json(started, self._configuration)
@@ -73,8 +73,6 @@ class OutputFolder:
         """Remove what a failed preparation has written, unless an earlier one started it."""
         if self._is_new:
             self._clear()
-            if not self._existed:
-                self.path.rmdir()
 
     def is_intact(self) -> bool:
         """Return whether all files match their checksums."""

@@ -21,6 +21,7 @@ from keras_s2s.data.prepared.tokenization import TextChunk
 from keras_s2s.utils.console import log
 from keras_s2s.utils.errors import InputError
 from keras_s2s.utils.files import remove_folder, sha256_of, write_json
+from keras_s2s.utils.folder_lock import lock_folder
 from keras_s2s.utils.process_pool import ProcessPool
 from keras_s2s.utils.signals import GracefulShutdown
 
@@ -54,19 +55,20 @@ def prepare(
         raise InputError(f"processes is {processes}; give 1 or more")
     streams = [CorpusReader(name) for name in spec.corpora]
     folder = OutputFolder(Path(output), spec)
-    folder.open(overwrite)
-    with GracefulShutdown("the chunks in progress") as shutdown:
-        try:
-            with ProcessPool(processes or len(os.sched_getaffinity(0))) as pool:
-                return _run(Stages(spec, streams, folder, pool, shutdown))
-        except KeyboardInterrupt as error:
-            error.args = (f"{output} keeps what is complete; run the same command to resume",)
-            raise
-        except InputError as error:
-            # After the death of a worker process, the complete chunks can be resumed.
-            if not isinstance(error.__cause__, concurrent.futures.BrokenExecutor):
-                folder.discard()
-            raise
+    with lock_folder(folder.path, "--output"):
+        folder.open(overwrite)
+        with GracefulShutdown("the chunks in progress") as shutdown:
+            try:
+                with ProcessPool(processes or len(os.sched_getaffinity(0))) as pool:
+                    return _run(Stages(spec, streams, folder, pool, shutdown))
+            except KeyboardInterrupt as error:
+                error.args = (f"{output} keeps what is complete; run the same command to resume",)
+                raise
+            except InputError as error:
+                # After the death of a worker process, the complete chunks can be resumed.
+                if not isinstance(error.__cause__, concurrent.futures.BrokenExecutor):
+                    folder.discard()
+                raise
 
 
 def _run(stages: Stages) -> dict[str, Any]:
