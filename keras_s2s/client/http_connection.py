@@ -88,7 +88,7 @@ class DeadlineConnection(http.client.HTTPConnection):
         def look_up() -> None:
             try:
                 outcome.put(socket.getaddrinfo(self.host, self.port, type=socket.SOCK_STREAM))
-            except OSError as error:
+            except Exception as error:
                 outcome.put(error)
 
         threading.Thread(target=look_up, daemon=True).start()
@@ -96,7 +96,7 @@ class DeadlineConnection(http.client.HTTPConnection):
             found = outcome.get(timeout=self.remaining())
         except queue.Empty:
             raise TimeoutError from None
-        if isinstance(found, OSError):
+        if isinstance(found, Exception):
             raise found
         return found
 
