@@ -65,6 +65,8 @@ def _holder(folder: os.stat_result) -> str:
         for line in Path("/proc/locks").read_text(encoding="ascii").splitlines():
             fields = line.split()  # 1: FLOCK ADVISORY WRITE 4711 fd:01:5242 0 EOF
             if fields[1] == "FLOCK" and fields[5] == f"{device}:{folder.st_ino}":
-                command = Path("/proc", fields[4], "cmdline").read_bytes().replace(b"\0", b" ")
-                return f"process {fields[4]} ({one_line(os.fsdecode(command), 100)})"
+                words = os.fsdecode(Path("/proc", fields[4], "cmdline").read_bytes()).split("\0")
+                # Not the folders of Python and of the command.
+                command = " ".join([*map(os.path.basename, words[:2]), *words[2:]])
+                return f"process {fields[4]} ({one_line(command, 100)})"
     return "another process"
