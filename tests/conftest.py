@@ -88,22 +88,26 @@ def phrasebook():
 
 
 @pytest.fixture(scope="session")
-def translator(phrasebook):
+def translator(phrasebook, build_once):
     """A translator trained on the phrasebook until its translations differ."""
-    keras.utils.set_random_seed(0)
-    source = s2s.WordTokenizer.fit(phrasebook.source, min_freq=2)
-    target = s2s.WordTokenizer.fit(phrasebook.target, min_freq=2)
-    data = s2s.make_dataset(phrasebook, source, target, num_steps=10, shuffle=True, seed=0)
-    sizes = {"embed_size": 32, "num_hiddens": 32, "num_layers": 2}
-    model = s2s.Seq2Seq(
-        s2s.Seq2SeqEncoder(len(source), **sizes), s2s.Seq2SeqDecoder(len(target), **sizes)
-    )
-    model.compile(
-        keras.optimizers.Adam(0.005, global_clipnorm=1.0),
-        steps_per_execution=int(data.cardinality()),
-    )
-    model.fit(data, epochs=40, verbose=0)
-    return s2s.Translator(model, source, target, num_steps=10)
+
+    def build(folder):
+        keras.utils.set_random_seed(0)
+        source = s2s.WordTokenizer.fit(phrasebook.source, min_freq=2)
+        target = s2s.WordTokenizer.fit(phrasebook.target, min_freq=2)
+        data = s2s.make_dataset(phrasebook, source, target, num_steps=10, shuffle=True, seed=0)
+        sizes = {"embed_size": 32, "num_hiddens": 32, "num_layers": 2}
+        model = s2s.Seq2Seq(
+            s2s.Seq2SeqEncoder(len(source), **sizes), s2s.Seq2SeqDecoder(len(target), **sizes)
+        )
+        model.compile(
+            keras.optimizers.Adam(0.005, global_clipnorm=1.0),
+            steps_per_execution=int(data.cardinality()),
+        )
+        model.fit(data, epochs=40, verbose=0)
+        s2s.Translator(model, source, target, num_steps=10).save(folder / "translator.keras")
+
+    return s2s.Translator.load(build_once("translator", build) / "translator.keras")
 
 
 @pytest.fixture(scope="session")

@@ -202,8 +202,12 @@ def test_adam_is_fused_in_place(make_model):
 # One step
 
 
-@pytest.mark.parametrize("variant", OPTIONS)
-@BOTH_CODE_PATHS
+# Of the other variants, a test below compares the training under XLA with the usual one.
+@pytest.mark.parametrize(
+    ("variant", "code_path"),
+    [*((variant, "usual") for variant in OPTIONS), ("plain", "xla")],
+    indirect=["code_path"],
+)
 @pytest.mark.usefixtures("code_path")
 def test_the_step_of_every_variant_is_the_gradient(make_variant, batches, variant):
     model = make_variant(variant)

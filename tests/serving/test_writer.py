@@ -110,17 +110,21 @@ def test_saved_model_cli(export, translator):
         assert repr(answer.encode()) in ran
 
 
-def test_versions_count_up_and_are_never_overwritten(translator, tmp_path, monkeypatch):
-    monkeypatch.setattr("keras_s2s.translation.translator.NUM_SAMPLES", 5)
+def test_versions_count_up_and_are_never_overwritten(tmp_path):
+    def export(**options):
+        text = tf.TensorSpec([None], tf.string, name="text")
+        signatures = {"serving_default": (lambda text: {"translation": text}, [text])}
+        return write_saved_model(folder, signatures, tracked=[], **options)
+
     folder = tmp_path / "en-fr"
-    assert translator.export(folder, version=3).name == "3"
-    assert translator.export(folder).name == "4"
+    assert export(version=3).name == "3"
+    assert export().name == "4"
     assert versions(folder) == [3, 4]
     before = (folder / "3" / "saved_model.pb").read_bytes()
     with pytest.raises(s2s.InputError, match=r"3: this version exists already"):
-        translator.export(folder, version=3)
+        export(version=3)
     with pytest.raises(s2s.InputError, match="1 or more"):
-        translator.export(folder, version=0)
+        export(version=0)
     assert (folder / "3" / "saved_model.pb").read_bytes() == before
     assert sorted(path.name for path in folder.iterdir()) == ["3", "4"]
 
