@@ -2,7 +2,6 @@
 
 import contextlib
 import csv
-import json
 import os
 import shutil
 import subprocess
@@ -12,7 +11,7 @@ from typing import Any
 
 from keras_s2s.config import EARLIER_VALUES, TrainingConfig
 from keras_s2s.utils.errors import InputError
-from keras_s2s.utils.files import atomic_write, check_output_folder, write_json
+from keras_s2s.utils.files import atomic_write, check_output_folder, parse_json, write_json
 from keras_s2s.utils.folder_lock import lock_folder
 from keras_s2s.utils.renaming import with_new_names
 
@@ -120,7 +119,7 @@ class RunDirectory:
             InputError: it is missing or damaged.
         """
         try:
-            record = json.loads(self.record.read_text(encoding="utf-8"))
+            record = parse_json(self.record.read_text(encoding="utf-8"))
         except (FileNotFoundError, NotADirectoryError) as error:
             raise InputError(
                 f"{self.path}: holds no run (no {self.record.name} in it); give the --run-dir of "

@@ -71,7 +71,7 @@ def test_damaged_records(run, tmp_path):
         RunDirectory(tmp_path).read_record()
     with pytest.raises(InputError, match="holds no run"):
         RunDirectory(run.record).read_record()
-    for text in ("", "{", "[]", "null", "\0"):
+    for text in ("", "{", "[]", "null", "\0", "[" * 100_000):
         run.record.write_text(text, encoding="utf-8")
         with pytest.raises(InputError, match=r"run\.json: cannot be read, or is damaged"):
             run.read_record()

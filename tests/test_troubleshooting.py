@@ -9,11 +9,14 @@ import shutil
 import subprocess
 import sys
 import tarfile
+import tempfile
 import zipfile
 from pathlib import Path
 
 import pytest
+import tensorflow as tf
 from pages import ROOT, tokens
+from small_saved_models import answer, save
 
 import keras_s2s as s2s
 from keras_s2s.cli.main import main
@@ -56,6 +59,12 @@ def zip_of(content):
     with zipfile.ZipFile(buffer, "w") as archive:
         archive.writestr("fra.txt", content)
     return buffer.getvalue()
+
+
+def write_file(text, file):
+    """A signature that writes a file."""
+    with tf.control_dependencies([tf.io.write_file(file, "written")]):
+        return {name: tf.identity(output) for name, output in answer(text).items()}
 
 
 FILES = {
@@ -106,7 +115,9 @@ COMMANDS = [
     ("train few.tsv --run-dir new", "no word of the"),
     ("inspect full", "no saved_model.pb"),
     ("inspect cut", "is damaged or no"),
-    ("translate cut Go.", "no SavedModel that can be loaded"),
+    ("translate cut Go.", "is damaged or no"),
+    ("translate INCOMPLETE Go.", "no SavedModel that can be loaded"),
+    ("translate WRITER Go.", "not run, since a SavedModel is a program .*WriteFile"),
     ("train fra-eng --run-dir new", "is not the .* of the catalog"),
 ]
 CLIENT = [
@@ -128,12 +139,18 @@ def run_main(trained_run, exported_run, pairs_file, tiny, tmp_path_factory):
     shutil.rmtree(folder / "copy" / "checkpoints")
     for variables in (folder / "damaged" / "checkpoints").glob("*/variables.npz"):
         variables.write_bytes(b"")
+    shutil.copytree(exported_run, folder / "incomplete")
+    for variables in (folder / "incomplete" / "variables").iterdir():
+        variables.unlink()
+    save(folder / "writer", lambda text: write_file(text, str(folder / "written")))
     paths = {
         "RUN": trained_run,
         "EXPORT": exported_run,
         "PAIRS": pairs_file,
         "COPY": folder / "copy",
         "DAMAGED": folder / "damaged",
+        "INCOMPLETE": folder / "incomplete",
+        "WRITER": folder / "writer",
         "TINY": shlex.join(tiny),
     }
 
@@ -179,6 +196,11 @@ def test_a_download_that_fails(run_main, monkeypatch):
     for name in ("http_proxy", "https_proxy"):
         monkeypatch.setenv(name, "http://127.0.0.1:9")
     check_error(run_main("train fra-eng --run-dir new"), "cannot be downloaded")
+
+
+def test_a_full_folder_for_temporary_files(run_main, monkeypatch, tmp_path):
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path / "missing"))
+    check_error(run_main("translate RUN Go."), "cannot be unpacked in")
 
 
 def test_a_gradient_that_is_not_finite(run_main, monkeypatch):

@@ -17,6 +17,7 @@ from keras_s2s.cli.options import (
     add_command,
     add_corpus_options,
     add_json_option,
+    add_trust_option,
 )
 from keras_s2s.data.parallel_corpus import ParallelCorpus, load_corpus
 from keras_s2s.data.prepared.index import PreparedIndex, is_prepared
@@ -61,13 +62,14 @@ def add_evaluate(subparsers: "Subparsers[CommandParser]") -> None:
         "separated by tabs",
     )
     add_json_option(parser)
+    add_trust_option(parser)
     add_corpus_options(parser)
 
 
 def evaluate(options: argparse.Namespace) -> None:
     """Run `keras-s2s evaluate`."""
     corpus = _evaluation_corpus(options)
-    models = [load_model(path) for path in options.models]
+    models = [load_model(path, trust=options.trust) for path in options.models]
     from keras_s2s import evaluation
 
     arguments = {

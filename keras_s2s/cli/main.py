@@ -7,7 +7,7 @@ from collections.abc import Sequence
 
 from keras_s2s.cli.parser import parse
 from keras_s2s.utils.console import one_line_warnings, print_error
-from keras_s2s.utils.errors import ExportError, InputError, WorkerLost
+from keras_s2s.utils.errors import ExportError, InputError, WorkerLost, one_line
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -42,7 +42,20 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except OSError as error:
         # A full disk or a missing permission is not a bug.
         return print_error(f"{error.filename or 'input or output'}: {error.strerror or error}")
+    except Exception as error:
+        if not _is_out_of_memory(error):
+            raise
+        detail = f" ({one_line(error, 200)})" if str(error) else ""
+        return print_error(f"there is not enough memory{detail}; give smaller sizes or batches")
     return 0
+
+
+def _is_out_of_memory(error: Exception) -> bool:
+    """Return whether Python or TensorFlow, if it is loaded, could not allocate memory."""
+    tensorflow = sys.modules.get("tensorflow")
+    return isinstance(error, MemoryError) or (
+        tensorflow is not None and isinstance(error, tensorflow.errors.ResourceExhaustedError)
+    )
 
 
 if __name__ == "__main__":

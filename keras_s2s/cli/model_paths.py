@@ -45,14 +45,19 @@ def find_model(path: str) -> Path:
     return folder
 
 
-def load_model(path: str) -> Any:
-    """Load the translator that MODEL refers to."""
+def load_model(path: str, *, trust: bool = False) -> Any:
+    """Load the translator that MODEL refers to.
+
+    Args:
+        path: the argument of the command.
+        trust: as for `ExportedTranslator`.
+    """
     file = find_model(path)
     import_tensorflow()
     if is_export(file):
         from keras_s2s.translation.exported_translator import ExportedTranslator
 
-        return ExportedTranslator(file)
+        return ExportedTranslator(file, trust=trust)
     from keras_s2s.translation.translator import Translator
 
     return Translator.load(file)

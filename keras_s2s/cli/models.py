@@ -10,7 +10,7 @@ import shlex
 from pathlib import Path
 
 from keras_s2s.cli.model_paths import is_export, load_model
-from keras_s2s.cli.options import Subparsers, add_command, add_json_option
+from keras_s2s.cli.options import Subparsers, add_command, add_json_option, add_trust_option
 from keras_s2s.run_directory import RunDirectory
 from keras_s2s.utils.argument_parser import CommandParser, int_value
 from keras_s2s.utils.checks import MAX_VERSION
@@ -72,6 +72,7 @@ def add_inspect(subparsers: "Subparsers[CommandParser]") -> None:
     parser.add_argument(
         "folder", metavar="EXPORTED_VERSION_DIR", help="the folder that holds saved_model.pb"
     )
+    add_trust_option(parser)
     add_json_option(parser)
 
 
@@ -84,6 +85,6 @@ def inspect(options: argparse.Namespace) -> int:
         )
     from keras_s2s.serving.contract import inspect_export
 
-    inspection = inspect_export(options.folder)
+    inspection = inspect_export(options.folder, trust=options.trust)
     print(json.dumps(inspection.as_dict()) if options.json else inspection.report())
     return 0 if inspection.passed else 1

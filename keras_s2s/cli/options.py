@@ -85,6 +85,16 @@ def add_corpus_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--skip-bad-lines", action="store_true", help="skip malformed lines")
 
 
+def add_trust_option(parser: argparse.ArgumentParser) -> None:
+    """Add the option to run exports that hold more than the allowed ops."""
+    parser.add_argument(
+        "--trust",
+        action="store_true",
+        help="run an export whatever its ops, which can read and write any file; by default one "
+        "that holds others than this program's exports is refused",
+    )
+
+
 def add_json_option(parser: argparse.ArgumentParser) -> None:
     """Add the option for machine-readable results."""
     parser.add_argument("--json", action="store_true", help="print one JSON object")

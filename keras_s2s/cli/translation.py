@@ -4,6 +4,7 @@ TensorFlow is imported only when a command needs it, so that `--help` is fast.
 """
 
 import argparse
+import functools
 import importlib.util
 import io
 import os
@@ -12,8 +13,8 @@ import sys
 from collections.abc import Iterator
 from typing import cast
 
-from keras_s2s.cli.model_paths import MODEL_HELP, find_model, load_model
-from keras_s2s.cli.options import Subparsers, add_command, add_output_options
+from keras_s2s.cli.model_paths import MODEL_HELP, find_model, is_export, load_model
+from keras_s2s.cli.options import Subparsers, add_command, add_output_options, add_trust_option
 from keras_s2s.translation import file_translation
 from keras_s2s.translation.line_reader import WINDOW_LINES
 from keras_s2s.translation.output_format import OutputOptions
@@ -48,6 +49,7 @@ def add_translate(subparsers: "Subparsers[CommandParser]") -> None:
         action="store_true",
         help="replace the output file, and partial output of another input or model",
     )
+    add_trust_option(parser)
 
 
 def translate(options: argparse.Namespace) -> int:
@@ -62,7 +64,7 @@ def translate(options: argparse.Namespace) -> int:
             f"{name} is a file, and its name is translated here; translate its lines with "
             f"--input {shlex.quote(name)} --output FILE"
         )
-    model = load_model(options.model)
+    model = load_model(options.model, trust=options.trust)
     output = sys.stdout.buffer
     index = 0
     for sentences in _sentence_batches(options.sentences):
@@ -93,7 +95,7 @@ def _translate_file(options: argparse.Namespace, output_options: OutputOptions) 
         raise InputError("sentences and --input exclude each other; give one of them")
     model_file = find_model(options.model)
     result = file_translation.translate_file(
-        lambda: load_model(options.model),
+        lambda: load_model(options.model, trust=options.trust),
         sha256_of_model(model_file),
         options.input,
         options.output,
@@ -148,6 +150,7 @@ def add_translate_shards(subparsers: "Subparsers[CommandParser]") -> None:
         help="Apache Beam pipeline options as one argument, such as '--runner=FlinkRunner "
         "--flink_master=host:8081' (default: this process)",
     )
+    add_trust_option(parser)
     add_output_options(parser)
 
 
@@ -158,7 +161,12 @@ def translate_shards(options: argparse.Namespace) -> int:
     output_options, folder = _output_options(options), ShardFolder(options.output_dir)
     folder.check_free()
     sources = find_sources(options.input)
-    model_checksum = sha256_of_model(find_model(options.model))
+    model = find_model(options.model)
+    if is_export(model) and not options.trust:
+        from keras_s2s.serving.allowed_ops import require_safe
+
+        require_safe(model)
+    model_checksum = sha256_of_model(model)
     if importlib.util.find_spec("apache_beam") is None:
         raise InputError(
             "translate-shards needs Apache Beam; install it with: "
@@ -178,7 +186,10 @@ def translate_shards(options: argparse.Namespace) -> int:
         from keras_s2s.translation import beam_pipeline
 
         handler = beam_pipeline.SliceModelHandler(
-            load_model, options.model, output_options, str(folder.path)
+            functools.partial(load_model, trust=options.trust),
+            options.model,
+            output_options,
+            str(folder.path),
         )
         beam_pipeline.run_pipeline(missing, handler, shlex.split(options.pipeline_options))
         if missing := folder.pending(shards):
@@ -218,6 +229,7 @@ def add_web(subparsers: "Subparsers[CommandParser]") -> None:
         default=7860,
         help="port to listen on; 0 for any free one (default: %(default)s)",
     )
+    add_trust_option(parser)
 
 
 def web(options: argparse.Namespace) -> None:
@@ -235,7 +247,10 @@ def web(options: argparse.Namespace) -> None:
     served = {path: connect(path) for path in paths if is_url(path)}
     with server.listen(options.host, options.port) as listener:
         with spinner("loading and warming up"):
-            models = [served.get(path) or LocalModel(path, load_model(path)) for path in paths]
+            models = [
+                served.get(path) or LocalModel(path, load_model(path, trust=options.trust))
+                for path in paths
+            ]
             for model in models:
                 if isinstance(model, LocalModel):
                     model.translate("")

@@ -1,6 +1,7 @@
 """Text from plain, zip and gzip files, without extracting anything to disk."""
 
 import contextlib
+import errno
 import gzip
 import io
 import os
@@ -212,5 +213,8 @@ def _report_corruption(name: str) -> Iterator[None]:
         yield
     except InputError:  # a ValueError with its own message
         raise
-    except _CORRUPTION_ERRORS as error:
+    except (*_CORRUPTION_ERRORS, OSError) as error:
+        # zipfile seeks to where a damaged header points; other errors are the disk's.
+        if isinstance(error, OSError) and error.errno not in (None, errno.EINVAL):
+            raise
         raise InputError(f"{name}: is cut off or damaged; get it again") from error

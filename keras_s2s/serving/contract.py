@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+from keras_s2s.serving.allowed_ops import check_safety, unsafe_parts
 from keras_s2s.serving.graph_checks import (
     check_folder,
     check_graph,
@@ -30,23 +31,28 @@ METHODS = tuple(f"tensorflow/serving/{name}" for name in ("predict", "classify",
 
 def require_contract(folder: str | os.PathLike[str]) -> None:
     """Raise an `ExportError` for the first check of the contract that an export fails."""
-    for check in inspect_export(folder).checks:
+    for check in inspect_export(folder, trust=True).checks:
         if check.verdict == "failed":
             raise ExportError(f"the export breaks the contract: {check.name} - {check.reason}")
 
 
 def inspect_export(
-    folder: str | os.PathLike[str], libraries: str | os.PathLike[str] | None = None
+    folder: str | os.PathLike[str],
+    libraries: str | os.PathLike[str] | None = None,
+    *,
+    trust: bool = False,
 ) -> Inspection:
     """Read any SavedModel and check it against the serving contract.
 
-    The files are read without TensorFlow, and loaded in a separate process as TF Serving loads
-    them. A model with the signatures of the contract also runs a few sentences.
+    The files are read without TensorFlow. A model of allowed ops is loaded in a separate process as
+    TF Serving loads it, without write access where the system offers that; with the signatures of
+    the contract it also runs a few sentences.
 
     Args:
         folder: the version folder, with `saved_model.pb` in it.
         libraries: folder of the `tensorflow` package whose C++ libraries to check with, for
             example of an older TensorFlow; by default the installed one.
+        trust: load and run the model whatever its ops. Ops can read and write any file.
 
     Returns:
         An `Inspection`; its `passed` tells whether the model follows the contract.
@@ -74,15 +80,17 @@ def inspect_export(
         for name in REQUIRED_SIGNATURES
         if name not in model.signatures or _differences(model, name)
     ]
+    unsafe = unsafe_parts(model)
     checks = [
         _check_tag(model),
         *_check_signatures(model),
         _check_rows(model),
         _check_outputs(model),
+        check_safety(unsafe, trust),
         *check_graph(model, core),
         *check_folder(model),
         _check_record(model, record),
-        *check_runtime(model, record, nonconforming, libraries),
+        *check_runtime(model, record, nonconforming, [] if trust else unsafe, libraries),
     ]
     meta, graph = model.meta_graph.meta_info_def, model.meta_graph.graph_def
     used, restored = model.used_resources(VARIABLE_OPS), model.restored_resources(VARIABLE_OPS)
@@ -232,8 +240,18 @@ def _check_record(model: SavedModel, record: dict[str, Any] | None) -> Check:
         [
             name
             for name, checksum in sorted(checksums.items())
-            if not (model.folder / name).is_file() or sha256_of(model.folder / name) != checksum
+            if not _has_checksum(model.folder, name, checksum)
         ],
         ": changed since the export was verified",
         "all files are as they were verified",
     )
+
+
+def _has_checksum(folder: Path, name: str, checksum: Any) -> bool:
+    """Return whether a file below a folder has a checksum; names outside of it are not opened."""
+    if os.path.isabs(name) or ".." in Path(name).parts:
+        return False
+    try:
+        return sha256_of(folder / name) == checksum
+    except (OSError, ValueError):  # missing, a folder, no name of a file
+        return False

@@ -36,6 +36,7 @@ def check_runtime(
     model: SavedModel,
     record: dict[str, Any] | None,
     nonconforming: list[str],
+    unsafe: list[str],
     libraries: str | os.PathLike[str] | None = None,
 ) -> list[Check]:
     """Load a model as a server does and, if its signatures conform, run sentences through it.
@@ -45,11 +46,15 @@ def check_runtime(
         record: the record of `verify_export`, if there is one.
         nonconforming: required signatures that are missing or break the contract; if there are
             any, nothing is run.
+        unsafe: what speaks against loading the model at all; if there is anything, it is not.
         libraries: as for `SavedModelSession`.
 
     Returns:
         Two checks, `loading` and `answers`.
     """
+    if unsafe:
+        reason = f"not loaded, since it is not safe to run ({unsafe[0]}); --trust runs it"
+        return [Check(name, "not applicable", reason) for name in ("loading", "answers")]
     try:
         op_libraries = required_op_libraries(model)
         if op_libraries and libraries is not None:
@@ -57,10 +62,12 @@ def check_runtime(
     except SessionError as error:
         return [Check(name, "not applicable", str(error)) for name in ("loading", "answers")]
     try:
-        with SavedModelSession(model.folder, libraries, op_libraries) as session:
+        with SavedModelSession(model.folder, libraries, op_libraries, read_only=True) as session:
             loading = (
                 f"TensorFlow {session.tensorflow_version} loads it without Python, as a server does"
             )
+            if session.read_only:
+                loading += ", in a process that cannot change files"
             return [
                 Check("loading", "passed", loading),
                 _check_answers(model, record, nonconforming, session),

@@ -86,6 +86,7 @@ class SavedModel:
         signatures: a `Signature` by name.
         signature_protos: a `SignatureDef` by name.
         functions: a `FunctionDef` by name.
+        graph_nodes: a `NodeDef` of the graph itself by name.
         asset_nodes: names of the nodes that hold the paths of assets.
 
     Raises:
@@ -118,13 +119,13 @@ class SavedModel:
         graph = self.meta_graph.graph_def
         self.functions = {function.signature.name: function for function in graph.library.function}
         self.asset_nodes = {
-            _node_name(asset.tensor_info.name) for asset in self.meta_graph.asset_file_def
+            node_name(asset.tensor_info.name) for asset in self.meta_graph.asset_file_def
         }
-        self._nodes = {node.name: node for node in graph.node}
+        self.graph_nodes = {node.name: node for node in graph.node}
 
     def nodes(self) -> Iterator[Node]:
         """Yield all nodes, in the graph and in its functions."""
-        for node in self._nodes.values():
+        for node in self.graph_nodes.values():
             yield Node("", node)
         for name, function in self.functions.items():
             for node in function.node_def:
@@ -135,30 +136,39 @@ class SavedModel:
         names = (node.proto.op for node in self.nodes())
         return Counter(name for name in names if name not in self.functions)
 
-    def ancestors(self, tensors: Iterable[str]) -> Iterator[Node]:
-        """Yield all nodes needed to compute some tensors, including those of called functions."""
-        pending = [
-            Node("", self._nodes[name]) for name in map(_node_name, tensors) if name in self._nodes
+    def ancestors(self, tensors: Iterable[str], functions: Iterable[str] = ()) -> Iterator[Node]:
+        """Yield all nodes needed to compute some tensors, including those of called functions.
+
+        Args:
+            tensors: names in the graph; others are ignored.
+            functions: names of functions, all nodes of which count.
+        """
+        names = dict.fromkeys(name for name in map(node_name, tensors) if name in self.graph_nodes)
+        seen_nodes, seen_functions = set(names), set(functions)
+        pending = [Node("", self.graph_nodes[name]) for name in names]
+        pending += [
+            Node(function, inner)
+            for function in seen_functions
+            for inner in self.functions[function].node_def
         ]
-        seen = {node.path for node in pending}
         while pending:
             node = pending.pop()
             yield node
-            inputs = map(_node_name, node.proto.input) if not node.function else ()
-            parents = [Node("", self._nodes[name]) for name in inputs if name in self._nodes]
-            for function in self._called_functions(node.proto):
+            if not node.function:
+                for name in map(node_name, node.proto.input):
+                    if name in self.graph_nodes and name not in seen_nodes:
+                        seen_nodes.add(name)
+                        pending.append(Node("", self.graph_nodes[name]))
+            for function in self.called_functions(node.proto):
                 # All of a function counts, whichever of its results are used.
-                if function not in seen:
-                    seen.add(function)
-                    parents += [
+                if function not in seen_functions:
+                    seen_functions.add(function)
+                    pending += [
                         Node(function, inner) for inner in self.functions[function].node_def
                     ]
-            for parent in parents:
-                if parent.path not in seen:
-                    seen.add(parent.path)
-                    pending.append(parent)
 
-    def _called_functions(self, node: Any) -> Iterator[str]:
+    def called_functions(self, node: Any) -> Iterator[str]:
+        """Yield the functions that a `NodeDef` calls, by its op or its attributes."""
         names = [node.op]
         for value in node.attr.values():
             names += [value.func.name, *(function.name for function in value.list.func)]
@@ -170,7 +180,7 @@ class SavedModel:
             tensor
             for signature in self.signature_protos.values()
             for info in signature.outputs.values()
-            for tensor in _tensors(info)
+            for tensor in tensor_names(info)
         )
         return _resources(self.ancestors(outputs), ops)
 
@@ -181,16 +191,18 @@ class SavedModel:
     def initialized_resources(self, ops: frozenset[str]) -> dict[Resource, Node]:
         """Return those initialized when a server loads the model, or where they are used."""
         resources = self.restored_resources(ops)
-        resources |= _resources(self.ancestors(self._init_ops()), ops)
+        resources |= _resources(self.ancestors(self.init_ops()), ops)
         for node in self.nodes():
             if node.function and node.proto.op in _INITIALIZING_OPS:
-                target = _node_name(node.proto.input[0])
+                if not node.proto.input:
+                    continue  # damaged; loading reports it
+                target = node_name(node.proto.input[0])
                 body = self.functions[node.function].node_def
                 nodes = (Node(node.function, inner) for inner in body if inner.name == target)
                 resources |= _resources(nodes, ops)
         return resources
 
-    def _init_ops(self) -> list[str]:
+    def init_ops(self) -> list[str]:
         """Return the ops run after loading, under the keys of TensorFlow 2 and 1."""
         graph = self.meta_graph
         names = [
@@ -278,12 +290,12 @@ def _read(folder: Path) -> Any:
     return saved
 
 
-def _node_name(tensor: str) -> str:
+def node_name(tensor: str) -> str:
     """Return the node of a tensor such as `while/exit:3` or a control input such as `^init`."""
     return tensor.removeprefix("^").partition(":")[0]
 
 
-def _tensors(info: Any) -> list[str]:
+def tensor_names(info: Any) -> list[str]:
     """Return the tensors of one entry of a signature."""
     sparse = info.coo_sparse
     names = [sparse.values_tensor_name, sparse.indices_tensor_name, sparse.dense_shape_tensor_name]

@@ -63,7 +63,8 @@ class Signature(NamedTuple):
 class SavedModelSession:
     """A SavedModel loaded by TensorFlow's C++ runtime in a fresh process, as TF Serving loads it.
 
-    A context manager; not thread-safe.
+    A context manager; not thread-safe. Whatever ops the model has are run: for a model of unknown
+    origin, look at `inspect_export` first.
 
     Args:
         path: the version folder, with `saved_model.pb` in it.
@@ -74,9 +75,12 @@ class SavedModelSession:
             killed.
         intra_op_threads: threads per op; 0 means one per core.
         inter_op_threads: ops run in parallel; 0 means one per core.
+        read_only: forbid the process to change files and to open TCP connections, where the system
+            offers it (Linux with Landlock).
 
     Attributes:
         signatures: a `Signature` by name.
+        read_only: whether the process is forbidden to change files.
         tensorflow_version: version of the C++ libraries.
 
     Raises:
@@ -93,6 +97,7 @@ class SavedModelSession:
 
     signatures: dict[str, Signature]
     tensorflow_version: str
+    read_only: bool
 
     def __init__(
         self,
@@ -103,6 +108,7 @@ class SavedModelSession:
         *,
         intra_op_threads: int = 0,
         inter_op_threads: int = 0,
+        read_only: bool = False,
     ) -> None:
         self.path = Path(path)
         self.timeout = timeout
@@ -111,6 +117,8 @@ class SavedModelSession:
         options += [f"--inter-op-threads={inter_op_threads}"]
         if libraries is not None:
             options += [f"--libraries={os.fspath(libraries)}"]
+        if read_only:
+            options += ["--read-only"]
         self._log = tempfile.TemporaryFile()  # noqa: SIM115 (lives as long as the process)
         self._log_start = 0
         self._process = subprocess.Popen(
@@ -128,6 +136,7 @@ class SavedModelSession:
         # Start-up messages do not explain a later crash.
         self._log_start = os.fstat(self._log.fileno()).st_size
         self.tensorflow_version = loaded["tensorflow_version"]
+        self.read_only = loaded["read_only"]
         self.signatures = {
             name: Signature(_specs(signature["inputs"]), _specs(signature["outputs"]))
             for name, signature in loaded["signatures"].items()

@@ -10,7 +10,7 @@ Each line is a JSON object. The first line written describes the model:
 
     {"ready": true,
      "signatures": {NAME: {"inputs": {NAME: {"dtype": …, "shape": …}}, "outputs": …}},
-     "tensorflow_version": "2.21.0", "python_tensorflow": false}
+     "tensorflow_version": "2.21.0", "python_tensorflow": false, "read_only": false}
 
 Then each request read from stdin gets a response on stdout, until stdin is closed:
 
@@ -125,6 +125,46 @@ PROTOTYPES: dict[str, tuple[Any, list[Any]]] = {
 }
 
 
+# System calls of Linux's Landlock, the same on all architectures; prctl's PR_SET_NO_NEW_PRIVS.
+LANDLOCK_CREATE_RULESET, LANDLOCK_RESTRICT_SELF, NO_NEW_PRIVILEGES = 444, 446, 38
+# Access rights by the Landlock version that introduced them: writing, removing and making files;
+# moving files; truncating them; TCP connections, in the second field.
+LANDLOCK_RIGHTS = {1: (0b1_1111_1111_0010, 0), 2: (1 << 13, 0), 3: (1 << 14, 0), 4: (0, 0b11)}
+
+
+def forbid_writing() -> bool:
+    """Forbid this process to change files from now on, and to use TCP where Landlock can.
+
+    Open files stay writable. Call it before there are other threads.
+
+    Returns:
+        Whether the system can do this: a Linux with Landlock, since 5.13.
+    """
+    if not sys.platform.startswith("linux"):
+        return False
+    libc = ctypes.CDLL(None, use_errno=True)
+    libc.syscall.restype = ctypes.c_long
+    version = libc.syscall(LANDLOCK_CREATE_RULESET, None, ctypes.c_size_t(0), 1)
+    if version < 1:
+        return False
+    files = connections = 0
+    for introduced, (file_rights, tcp_rights) in LANDLOCK_RIGHTS.items():
+        if introduced <= version:
+            files, connections = files | file_rights, connections | tcp_rights
+    attributes = (
+        struct.pack("=QQ", files, connections) if version >= 4 else struct.pack("=Q", files)
+    )
+    ruleset = libc.syscall(LANDLOCK_CREATE_RULESET, attributes, ctypes.c_size_t(len(attributes)), 0)
+    if ruleset < 0:
+        return False
+    try:
+        if libc.prctl(NO_NEW_PRIVILEGES, 1, 0, 0, 0):
+            return False
+        return libc.syscall(LANDLOCK_RESTRICT_SELF, ctypes.c_int(ruleset), 0) == 0
+    finally:
+        os.close(ruleset)
+
+
 class StatusError(Exception):
     """A TensorFlow status other than OK."""
 
@@ -203,6 +243,7 @@ class Session:
     """A loaded SavedModel."""
 
     def __init__(self, options: argparse.Namespace) -> None:
+        self.read_only = options.read_only and forbid_writing()
         self.tensorflow = load_tensorflow(options.libraries or tensorflow_folder())
         for library in options.op_library:
             self._call("TF_LoadLibrary", os.fsencode(library))
@@ -248,6 +289,7 @@ class Session:
             },
             "tensorflow_version": self.tensorflow.TF_Version().decode(),
             "python_tensorflow": "tensorflow.python" in sys.modules,
+            "read_only": self.read_only,
         }
 
     def run(self, request: dict[str, Any]) -> dict[str, Any]:
@@ -393,6 +435,9 @@ def main() -> None:
     )
     parser.add_argument(
         "--op-library", action="append", default=[], help="op library to load before the model"
+    )
+    parser.add_argument(
+        "--read-only", action="store_true", help="forbid writing files, where the system can"
     )
     parser.add_argument("--intra-op-threads", type=int, default=0)
     parser.add_argument("--inter-op-threads", type=int, default=0)

@@ -3,10 +3,11 @@
 Importable without TensorFlow and NumPy: the client uses it on machines that have neither.
 """
 
-import json
 import os
 from pathlib import Path
 from typing import Any, NamedTuple
+
+from keras_s2s.utils.files import parse_json
 
 SERVING_DEFAULT, SCORE, BEAM, EXPLAIN = "serving_default", "score", "beam", "explain"
 REQUIRED_SIGNATURES = (SERVING_DEFAULT, SCORE)
@@ -74,7 +75,7 @@ def read_verification_record(folder: str | os.PathLike[str]) -> dict[str, Any] |
     if not file.is_file():
         return None
     try:
-        record = json.loads(file.read_bytes())
+        record = parse_json(file.read_bytes())
     except ValueError:
         return {}
     return record if isinstance(record, dict) else {}

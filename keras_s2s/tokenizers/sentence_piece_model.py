@@ -105,13 +105,15 @@ def load_processor(model: bytes, name: str) -> sentencepiece.SentencePieceProces
     """
     try:
         processor = sentencepiece.SentencePieceProcessor(model_proto=model)
-    except RuntimeError as error:
+        pieces = processor.id_to_piece(list(range(processor.vocab_size())))
+    # UnicodeDecodeError: a piece is not UTF-8.
+    except (RuntimeError, UnicodeDecodeError) as error:
         raise InputError(f"{name}: not a SentencePiece model, or damaged; give another") from error
     # WORKAROUND(sentencepiece<=0.2.3): it accepts an empty model and fails later.
     if not model:
         raise InputError(f"{name}: not a SentencePiece model; it is empty; give another")
     ids = processor.pad_id(), processor.bos_id(), processor.eos_id(), processor.unk_id()
-    if ids != (PAD, BOS, EOS, UNK) or processor.id_to_piece(list(ids)) != list(SPECIAL_TOKENS):
+    if ids != (PAD, BOS, EOS, UNK) or pieces[: len(ids)] != list(SPECIAL_TOKENS):
         raise InputError(
             f"{name}: its first pieces are not the special tokens {' '.join(SPECIAL_TOKENS)}; "
             "train one with SentencePieceTokenizer.fit"

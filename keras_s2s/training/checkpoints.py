@@ -13,7 +13,7 @@ import numpy as np
 from keras_s2s.data.batching import DataPosition
 from keras_s2s.utils.console import log
 from keras_s2s.utils.errors import InputError, one_line
-from keras_s2s.utils.files import atomic_write, fsync, remove_folder, sha256_of
+from keras_s2s.utils.files import atomic_write, fsync, parse_json, remove_folder, sha256_of
 
 VARIABLES = "variables.npz"
 STATE = "state.json"
@@ -218,7 +218,7 @@ def _write(folder: Path, model: keras.Model, state: TrainingState) -> None:
 
 def _read(folder: Path, model: keras.Model) -> TrainingState:
     try:
-        content = json.loads((folder / STATE).read_text(encoding="utf-8"))
+        content = parse_json((folder / STATE).read_text(encoding="utf-8"))
         best_weights: list[np.ndarray] = []
         if content["best_weights"]:
             with np.load(folder / BEST_WEIGHTS) as arrays:

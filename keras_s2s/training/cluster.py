@@ -4,7 +4,6 @@ Free of TensorFlow: `keras-s2s --help` lists `STRATEGIES`.
 """
 
 import contextlib
-import json
 import os
 import socket
 from collections.abc import Iterator, Mapping
@@ -12,6 +11,7 @@ from dataclasses import dataclass, fields
 from typing import Any, NamedTuple
 
 from keras_s2s.utils.errors import InputError
+from keras_s2s.utils.files import parse_json
 from keras_s2s.utils.renaming import accept_old_names, with_new_names
 
 STRATEGIES = ("none", "mirrored", "multiworker")
@@ -122,7 +122,7 @@ def read_cluster(environment: Mapping[str, str]) -> Cluster:
             f"example to {EXAMPLE}"
         )
     try:
-        config = json.loads(text)
+        config = parse_json(text)
     except ValueError as error:
         raise _invalid(f"is not valid JSON ({error})") from error
     cluster, task = (

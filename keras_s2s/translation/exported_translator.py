@@ -1,14 +1,13 @@
 """Translation by an exported SavedModel in Python."""
 
-import contextlib
 import os
 from collections.abc import Callable
-from pathlib import Path
 
 import tensorflow as tf
 
+from keras_s2s.serving.allowed_ops import require_safe
 from keras_s2s.serving.graph_checks import min_server_version
-from keras_s2s.serving.saved_model import SavedModel, check_version_folder
+from keras_s2s.serving.saved_model import SavedModel
 from keras_s2s.serving.signatures import BEAM, EXPLAIN, REQUIRED_SIGNATURES, SCORE, SERVING_DEFAULT
 from keras_s2s.translation.base import SentenceTranslator
 from keras_s2s.translation.graph_functions import Outputs
@@ -20,21 +19,27 @@ class ExportedTranslator(SentenceTranslator):
 
     Args:
         folder: the version folder, which contains `saved_model.pb`.
+        trust: load it whatever its ops. A SavedModel is a program, and ops that no export of this
+            package has can read and write any file.
 
     Attributes:
         beam_size: of the signature `beam`; None without one.
 
     Raises:
-        InputError: there is no SavedModel, or one without the signatures of a translator.
+        InputError: there is no SavedModel, one without the signatures of a translator, or one that
+            is not trusted and could read or write files.
     """
 
-    def __init__(self, folder: str | os.PathLike[str]) -> None:
-        check_version_folder(Path(folder))
-        _register_ops(folder)
+    def __init__(self, folder: str | os.PathLike[str], *, trust: bool = False) -> None:
+        model = SavedModel(folder) if trust else require_safe(folder)
+        if min_server_version(model):
+            import tensorflow_text  # noqa: F401 (registers its ops)
         try:
             # Signatures hold no references to their variables, so keep the object.
             self._loaded = tf.saved_model.load(str(folder))
-        except (OSError, ValueError, tf.errors.OpError) as error:
+        except (MemoryError, tf.errors.ResourceExhaustedError):
+            raise
+        except Exception as error:  # of a damaged graph, the loader raises any
             raise InputError(
                 f"{folder}: no SavedModel that can be loaded ({first_line(error)}); export it again"
             ) from error
@@ -47,7 +52,7 @@ class ExportedTranslator(SentenceTranslator):
                 "give an export of keras-s2s"
             )
         self._greedy_fn = self._text_fn(SERVING_DEFAULT)
-        self._score_fn = lambda text, reference: signatures[SCORE](text=text, reference=reference)
+        self._score_fn = lambda text, reference: self._run(SCORE, text=text, reference=reference)
         self._explain_fn = self._text_fn(EXPLAIN) if EXPLAIN in signatures else None
         self.beam_size: int | None = None
         if BEAM in signatures:
@@ -63,12 +68,13 @@ class ExportedTranslator(SentenceTranslator):
         return self._text_fn(BEAM)
 
     def _text_fn(self, name: str) -> Callable[[tf.Tensor], Outputs]:
-        # Signatures accept keyword arguments only.
-        return lambda text: self._signatures[name](text=text)
+        return lambda text: self._run(name, text=text)
 
-
-def _register_ops(folder: str | os.PathLike[str]) -> None:
-    """Register the ops of TensorFlow Text if a SavedModel needs them."""
-    with contextlib.suppress(InputError):  # loading reports the same defect
-        if min_server_version(SavedModel(folder)):
-            import tensorflow_text  # noqa: F401
+    def _run(self, name: str, **inputs: tf.Tensor) -> Outputs:
+        try:
+            # Signatures accept keyword arguments only.
+            return self._signatures[name](**inputs)
+        except (tf.errors.InvalidArgumentError, tf.errors.FailedPreconditionError) as error:
+            raise InputError(
+                f"{self._folder}: fails when it runs ({first_line(error)}); export it again"
+            ) from error

@@ -4,13 +4,18 @@ from __future__ import annotations
 
 import contextlib
 import hashlib
-import json
 import os
 from pathlib import Path
 from typing import Any, NamedTuple
 
 from keras_s2s.utils.errors import InputError
-from keras_s2s.utils.files import check_writable, fsync, remove_stale_temporaries, write_json
+from keras_s2s.utils.files import (
+    check_writable,
+    fsync,
+    parse_json,
+    remove_stale_temporaries,
+    write_json,
+)
 from keras_s2s.utils.folder_lock import lock_folder
 
 _BLOCK_BYTES = 1 << 20
@@ -156,7 +161,7 @@ class ResumableOutput:
             InputError: it is damaged.
         """
         try:
-            content = json.loads(self._journal.read_text(encoding="utf-8"))
+            content = parse_json(self._journal.read_text(encoding="utf-8"))
             prefixes = {
                 name: VerifiedPrefix(*content[name]) for name in ("source", "output", "failed")
             }

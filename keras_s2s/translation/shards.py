@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import glob
-import json
 import os
 import shutil
 from collections.abc import Iterable, Sequence
@@ -18,6 +17,7 @@ from keras_s2s.utils.files import (
     atomic_write,
     check_output_folder,
     fsync,
+    parse_json,
     remove_stale_temporaries,
     sha256_of,
     write_json,
@@ -91,7 +91,7 @@ class ShardFolder:
         plan = {"settings": settings, "shards": [list(item[1:]) for item in slices]}
         if self._plan.is_file():
             try:
-                previous = json.loads(self._plan.read_text(encoding="utf-8"))
+                previous = parse_json(self._plan.read_text(encoding="utf-8"))
             except (OSError, ValueError):
                 previous = None
             if previous == plan:

@@ -5,7 +5,6 @@ import functools
 import operator
 import os
 import tempfile
-import zipfile
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
@@ -16,6 +15,7 @@ import tensorflow as tf
 
 # Registers the class with Keras, for files that contain such a tokenizer.
 import keras_s2s.tokenizers.sentence_piece_tokenizer  # noqa: F401
+from keras_s2s.data.config import MAX_LAYER_SIZE
 from keras_s2s.decoding.config import SearchConfig, search_options
 from keras_s2s.models.mixed_precision import is_half_precision, to_full_precision
 from keras_s2s.models.seq2seq import Seq2Seq
@@ -28,8 +28,9 @@ from keras_s2s.tokenizers.tokenizer import SPECIAL_TOKENS, Tokenizer
 from keras_s2s.tokenizers.word_tokenizer import WordTokenizer
 from keras_s2s.translation.base import SentenceTranslator
 from keras_s2s.translation.graph_functions import GraphFunctions, Outputs
-from keras_s2s.utils.checks import check_int, check_type
-from keras_s2s.utils.errors import InputError, first_line
+from keras_s2s.translation.model_file import NOT_A_TRANSLATOR, load_model_file
+from keras_s2s.utils.checks import check_number, check_type
+from keras_s2s.utils.errors import InputError
 from keras_s2s.utils.files import atomic_write
 from keras_s2s.utils.text import encode_texts, string_tensor
 
@@ -111,7 +112,7 @@ class Translator(GraphFunctions, SentenceTranslator, keras.Model):
                     f"the {side} tokenizer has {len(tokenizer)} tokens and the model "
                     f"{layer.vocab_size}; give the tokenizer that the model was trained with"
                 )
-        check_int("num_steps", num_steps)
+        check_number("num_steps", num_steps, ge=1, le=MAX_LAYER_SIZE)
         self.search_config = SearchConfig(
             beam_size, length_penalty, coverage_penalty, bool(replace_unknown)
         )
@@ -207,27 +208,21 @@ class Translator(GraphFunctions, SentenceTranslator, keras.Model):
             InputError: no such file, or it holds no translator.
         """
         path = Path(filepath)
-        if not path.is_file():
-            raise InputError(f"{path}: no such file; check the name")
-        not_a_translator = f"{path}: not a translator saved by keras_s2s"
-        if path.suffix != ".keras":
-            raise InputError(
-                f"{not_a_translator}; give model.keras of a run, or another .keras file"
-            )
-        if not zipfile.is_zipfile(path):
-            raise InputError(
-                f"{not_a_translator}: not a zip archive, or truncated; give model.keras of a run"
-            )
-        try:
-            loaded = keras.saving.load_model(path, compile=False)
-        except Exception as error:
-            raise InputError(
-                f"{not_a_translator}, or damaged ({first_line(error)}); give model.keras of a run"
-            ) from error
+        loaded = load_model_file(path)
         if not isinstance(loaded, Translator):
             raise InputError(
-                f"{not_a_translator}: it holds a {type(loaded).__name__}; give model.keras of a run"
+                f"{path}: {NOT_A_TRANSLATOR}: it holds a {type(loaded).__name__}; give model.keras "
+                "of a run"
             )
+        for side, tokenizer, layer in (
+            ("source", loaded.source_tokenizer, loaded.model.encoder),
+            ("target", loaded.target_tokenizer, loaded.model.decoder),
+        ):
+            if len(tokenizer) != layer.vocab_size:
+                raise InputError(
+                    f"{path}: its {side} vocabulary has {len(tokenizer)} tokens, and its model "
+                    f"{layer.vocab_size}; it is damaged, so get it again"
+                )
         return loaded
 
     def export(

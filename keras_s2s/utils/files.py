@@ -128,6 +128,18 @@ def write_json(path: Path, content: Any, indent: int | None = 1, synchronize: bo
             fsync(temporary)
 
 
+def parse_json(content: str | bytes) -> Any:
+    """Parse JSON of any origin.
+
+    Raises:
+        ValueError: it is not JSON, or nested too deeply.
+    """
+    try:
+        return json.loads(content)
+    except RecursionError:
+        raise ValueError("it is nested too deeply") from None
+
+
 def fsync(path: Path) -> None:
     """Flush a file, or the entries of a folder, to stable storage."""
     descriptor = os.open(path, os.O_RDONLY)

@@ -9,7 +9,7 @@ import zipfile
 import pytest
 
 from keras_s2s.data import compressed_files as archives
-from keras_s2s.data.compressed_files import read_bytes, unpack
+from keras_s2s.data.compressed_files import open_unpacked, read_bytes, unpack
 from keras_s2s.utils.errors import InputError
 
 PAIRS = "Go.\tVa !\nHi.\tSalut !\nRun!\tCours !\n"
@@ -204,6 +204,23 @@ def test_decompression_bomb_with_a_forged_header():
     directory = content.index(b"PK\x01\x02")
     content[directory + 24 : directory + 28] = (1000).to_bytes(4, "little")
     assert "cut off or damaged" in message(bytes(content), "pairs.zip")
+
+
+def test_headers_that_point_outside_of_the_archive(tmp_path):
+    """zipfile seeks to a negative position, which is an OSError without a name."""
+    file, rng = tmp_path / "pairs.zip", random.Random(0)
+    whole = zipped({"pairs.txt": PAIRS, "_about": "about"})
+    refused = 0
+    for _ in range(2000):
+        damaged = bytearray(whole)
+        damaged[rng.randrange(len(whole))] ^= 1 << rng.randrange(8)
+        file.write_bytes(damaged)
+        try:
+            with open_unpacked(file) as stream:
+                stream.read()
+        except InputError:
+            refused += 1
+    assert refused > 200
 
 
 def test_repetitive_text_within_the_limit_is_read():

@@ -9,7 +9,7 @@ from pathlib import Path
 import keras
 import pytest
 import tensorflow as tf
-from tensorflow.core.protobuf import saved_model_pb2
+from small_saved_models import REFERENCE, TEXT, answer, change, save
 
 import keras_s2s as s2s
 from keras_s2s.serving.contract import inspect_export
@@ -17,56 +17,15 @@ from keras_s2s.serving.graph_checks import TEXT_OPS, check_folder
 from keras_s2s.serving.saved_model import TABLE_OPS, VARIABLE_OPS, SavedModel
 from keras_s2s.serving.session import SessionError, TensorSpec, registered_ops
 from keras_s2s.serving.writer import write_saved_model
+from keras_s2s.utils.files import sha256_of
 
-TEXT = tf.TensorSpec([None], tf.string, name="text")
-REFERENCE = tf.TensorSpec([None], tf.string, name="reference")
 OPTIONAL = {"signature beam", "signature explain", "warm-up"}
 
 
 def failures(folder):
     """Return the reasons of the failed checks, by name."""
-    checks = inspect_export(folder).checks
+    checks = inspect_export(folder, trust=True).checks
     return {check.name: check.reason for check in checks if check.verdict == "failed"}
-
-
-def answer(text):
-    """The smallest `serving_default` that follows the contract: it echoes its input."""
-    length = tf.strings.length(text)
-    return {
-        "translation": tf.strings.unicode_transcode(text, "UTF-8", "UTF-8"),
-        "score": -tf.cast(length, tf.float32),
-        "num_tokens": length,
-    }
-
-
-def score(text, reference):
-    length = tf.strings.length(reference)
-    return {"score": -tf.cast(length, tf.float32), "num_tokens": length}
-
-
-def save(folder, answer=answer, score=score, tracked=(), **others):
-    """Write a SavedModel with plain TensorFlow; `others` are further signatures of a text."""
-    module = tf.Module()
-    module.tracked = list(tracked)
-    module.serving_default = tf.function(answer, input_signature=[TEXT])
-    signatures = {"serving_default": module.serving_default}
-    if score is not None:
-        module.score = tf.function(score, input_signature=[TEXT, REFERENCE])
-        signatures["score"] = module.score
-    for name, function in others.items():
-        setattr(module, name, tf.function(function, input_signature=[TEXT]))
-        signatures[name] = getattr(module, name)
-    tf.saved_model.save(module, folder, signatures=signatures)
-    return folder
-
-
-def change(folder, edit):
-    """Edit `saved_model.pb`."""
-    file = folder / "saved_model.pb"
-    saved = saved_model_pb2.SavedModel.FromString(file.read_bytes())
-    edit(saved.meta_graphs[0])
-    file.write_bytes(saved.SerializeToString())
-    return folder
 
 
 @pytest.fixture(scope="module")
@@ -478,8 +437,15 @@ class TestFolder:
         assert failed["proof"].startswith("assets/target_vocabulary.txt: changed since")
         assert "gets another answer than when the export was verified" in failed["answers"]
 
+    def test_names_outside_of_the_folder_are_not_opened(self, copy):
+        (copy.parent / "secret").write_bytes(b"secret")
+        (copy / "assets.extra" / "proof.json").write_text(
+            json.dumps({"sha256": {"../secret": sha256_of(b"secret"), "a\0": "", "a" * 300: ""}})
+        )
+        assert "../secret" in failures(copy)["proof"]
+
     def test_a_damaged_record(self, copy):
-        for content in (b"{", b"[1]"):
+        for content in (b"{", b"[1]", b"[" * 100_000):
             (copy / "assets.extra" / "proof.json").write_bytes(content)
             assert failures(copy).keys() == {"proof"}
 

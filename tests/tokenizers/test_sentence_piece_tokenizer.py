@@ -349,6 +349,7 @@ class TestFiles:
             b"": "not a SentencePiece model; it is empty",
             b"hello": "not a SentencePiece model, or damaged",
             whole[: len(whole) // 2]: "not a SentencePiece model, or damaged",
+            whole.replace("▁".encode(), b"\xff\xff\xff"): "not a SentencePiece model, or damaged",
             others.with_suffix(".model").read_bytes(): "its first pieces are not the special",
         }.items():
             path.write_bytes(content)

@@ -1,11 +1,12 @@
 """Intermediate files of a chunk: written by the first pass, read by the second."""
 
-import json
 from collections.abc import Iterator
 from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
+
+from keras_s2s.utils.files import parse_json
 
 TRAIN, VALID, TEST = range(3)
 
@@ -60,7 +61,7 @@ class ChunkFiles:
     def read_stats(self) -> ChunkStats | None:
         """Return the statistics, or None where the chunk is not complete."""
         try:
-            stats = json.loads(self.stats.read_text(encoding="utf-8"))
+            stats = parse_json(self.stats.read_text(encoding="utf-8"))
             stats["first_bad"] = [(line, excerpt) for line, excerpt in stats["first_bad"]]
             stats["columns"] = tuple(stats["columns"])
             return ChunkStats(**stats)

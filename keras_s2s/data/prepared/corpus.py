@@ -17,11 +17,12 @@ from keras_s2s.data.batching import (
     prefetch,
     shuffled_batches,
 )
-from keras_s2s.data.prepared.index import VOCABULARY_STEMS, PreparedIndex
+from keras_s2s.data.prepared.index import MAX_WEIGHT, VOCABULARY_STEMS, PreparedIndex
 from keras_s2s.data.prepared.shards import Block, ShardInfo, concatenate, read_block
 from keras_s2s.tokenizers.sentence_piece_tokenizer import SentencePieceTokenizer
 from keras_s2s.tokenizers.tokenizer import BOS, EOS, PAD, Tokenizer
 from keras_s2s.tokenizers.word_tokenizer import WordTokenizer
+from keras_s2s.utils.checks import check_number
 from keras_s2s.utils.errors import InputError
 
 # Size of the shuffle window: pairs, and ids with padding, at most.
@@ -52,13 +53,25 @@ class PreparedCorpus:
         content = self.index.content
         try:
             self.num_steps: int = self.index.fields["num_steps"]
-            self._shards = [ShardInfo(**shard) for shard in content["shards"]]
-            self._weights = [float(corpus["weight"]) for corpus in content["corpora"]]
-            self._num_pairs = [int(corpus["train_pairs"]) for corpus in content["corpora"]]
+            self._shards = [ShardInfo.from_json(shard) for shard in content["shards"]]
+            corpora = content["corpora"]
+            self._weights = [
+                check_number("a weight", corpus["weight"], float, gt=0, le=MAX_WEIGHT)
+                for corpus in corpora
+            ]
+            self._num_pairs = [0] * len(corpora)
+            for shard in self._shards:
+                self._num_pairs[shard.corpus] += shard.num_pairs
+            if self._num_pairs != [corpus["train_pairs"] for corpus in corpora]:
+                raise ValueError("its numbers of pairs are not those of its shards")
             self._id_dtype: str = content["id_type"]
+            if self._id_dtype not in ("uint16", "uint32"):
+                raise ValueError(f"its id_type is {self._id_dtype!r:.40}")
             self._target_lengths = np.array(content["target_lengths"], np.int64)
+            if self._target_lengths.ndim != 2 or len(self._target_lengths) != len(corpora):
+                raise ValueError("target_lengths has no counts for each corpus")
             self._blocks = _block_table(self._shards)
-        except (ValueError, KeyError, TypeError) as error:
+        except (ValueError, KeyError, TypeError, IndexError, OverflowError) as error:
             raise self.index.damage_error(error) from error
 
     def fingerprint(self) -> str:

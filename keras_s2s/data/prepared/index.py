@@ -1,6 +1,5 @@
 """The index of a prepared corpus, and the files of its folder other than the shards."""
 
-import json
 import os
 from pathlib import Path
 from typing import Any
@@ -8,7 +7,7 @@ from typing import Any
 from keras_s2s.data.config import EARLIER_VALUES, PreparationConfig, preparation_fields
 from keras_s2s.data.parallel_corpus import ParallelCorpus
 from keras_s2s.utils.errors import InputError
-from keras_s2s.utils.files import sha256_of
+from keras_s2s.utils.files import parse_json, sha256_of
 
 INDEX = "index.json"
 FORMAT = 1
@@ -17,6 +16,8 @@ HELD_OUT_FILES = "valid.tsv", "test.tsv"
 # Stems of the vocabulary files: one per side, or one for both.
 VOCABULARY_STEMS = ("source", "target", "both")
 
+# Passes over a corpus in an epoch.
+MAX_WEIGHT = 1000
 REPAIR_HINT = "run the command that prepared it again, which rewrites only damaged files"
 
 
@@ -37,7 +38,7 @@ class PreparedIndex:
     def __init__(self, path: str | os.PathLike[str]) -> None:
         self.path = Path(path)
         try:
-            self.content: dict[str, Any] = json.loads(
+            self.content: dict[str, Any] = parse_json(
                 (self.path / INDEX).read_text(encoding="utf-8")
             )
             version = self.content["format"]
@@ -48,6 +49,9 @@ class PreparedIndex:
                 self.fields = preparation_fields(PreparationConfig(**fields))
                 if len(fields) != len(self.fields):
                     raise ValueError("fields of its configuration are missing")
+                for name in (*self.content["files"], *_shard_names(self.content)):
+                    if Path(name).name != name:
+                        raise ValueError(f"{name!r} is no file of its folder")
         except OSError as error:
             raise InputError(
                 f"{self.path}: no prepared corpus (no readable {INDEX}); make one with "
@@ -55,7 +59,8 @@ class PreparedIndex:
             ) from error
         except KeyError as error:
             raise self.damage_error(f"no {error}") from error
-        except (ValueError, TypeError) as error:
+        # AttributeError: a list in place of an object.
+        except (ValueError, TypeError, AttributeError) as error:
             raise self.damage_error(error) from error
         if version != FORMAT:
             raise InputError(
@@ -86,14 +91,26 @@ class PreparedIndex:
 
     def held_out(self, split: str) -> ParallelCorpus:
         """Return the pairs stored as text for the split `valid` or `test`."""
-        lines = (self.path / f"{split}.tsv").read_bytes().decode().split("\n")[:-1]
-        pairs = [line.split("\t") for line in lines]
-        sources, targets = ([pair[side] for pair in pairs] for side in (0, 1))
+        file = self.path / f"{split}.tsv"
+        try:
+            lines = file.read_bytes().decode().split("\n")[:-1]
+            pairs = [line.split("\t") for line in lines]
+            sources, targets = ([pair[side] for pair in pairs] for side in (0, 1))
+        except (OSError, UnicodeDecodeError, IndexError) as error:
+            raise InputError(f"{file}: is damaged or missing; {REPAIR_HINT}") from error
         return ParallelCorpus(sources, targets, str(self.path))
 
     def samples(self) -> list[str]:
         """Return a sample of distinct training sources."""
-        return (self.path / SAMPLES).read_bytes().decode().split("\n")[:-1]
+        try:
+            return (self.path / SAMPLES).read_bytes().decode().split("\n")[:-1]
+        except (OSError, UnicodeDecodeError) as error:
+            file = self.path / SAMPLES
+            raise InputError(f"{file}: is damaged or missing; {REPAIR_HINT}") from error
+
+
+def _shard_names(content: dict[str, Any]) -> list[str]:
+    return [shard["file"] for shard in content["shards"]]
 
 
 def is_prepared(name: str) -> bool:

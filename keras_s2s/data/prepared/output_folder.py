@@ -1,6 +1,5 @@
 """The folder that a corpus is prepared in."""
 
-import json
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +16,7 @@ from keras_s2s.data.prepared.spec import PreparationSpec
 from keras_s2s.utils.errors import InputError
 from keras_s2s.utils.files import (
     check_output_folder,
+    parse_json,
     remove_folder,
     remove_stale_temporaries,
     write_json,
@@ -57,12 +57,12 @@ class OutputFolder:
         if overwrite and is_ours:
             self._clear()
         elif is_ours:
-            previous = (
-                self._read(index)["configuration"] if index.is_file() else self._read(started)
-            )
-            self._check_same(previous)
             if index.is_file():
                 self.previous_index = PreparedIndex(self.path).content
+                previous = self.previous_index["configuration"]
+            else:
+                previous = self._read(started)
+            self._check_same(previous)
             remove_stale_temporaries(self.path)
         self._is_new = not is_ours or overwrite
         self.work.mkdir(parents=True, exist_ok=True)
@@ -84,8 +84,11 @@ class OutputFolder:
 
     def _read(self, file: Path) -> Any:
         try:
-            return json.loads(file.read_text(encoding="utf-8"))
-        except (OSError, ValueError) as error:
+            content = parse_json(file.read_text(encoding="utf-8"))
+            if not isinstance(content, dict) or not isinstance(content["fields"], dict):
+                raise ValueError("no fields in it")
+            return content
+        except (OSError, ValueError, KeyError) as error:
             raise InputError(
                 f"{file}: is damaged ({error}); pass --overwrite to prepare the corpus again"
             ) from error

@@ -7,12 +7,14 @@ little-endian bytes, as `tf.io.decode_raw` reads them.
 """
 
 import dataclasses
+import os
 import zlib
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
 import tensorflow as tf
+from google.protobuf.message import DecodeError
 
 from keras_s2s.data.prepared.index import REPAIR_HINT
 from keras_s2s.utils.errors import InputError
@@ -91,6 +93,29 @@ class ShardInfo:
     length_ratio: int = 0
     cut: int = 0
 
+    @classmethod
+    def from_json(cls, content: Any) -> "ShardInfo":
+        """Return the shard of an entry of the index.
+
+        Raises:
+            ValueError: a value has another type, or does not fit the others.
+            TypeError: a field is missing, or unknown.
+        """
+        shard = cls(**content)
+        for field in dataclasses.fields(cls):
+            value = getattr(shard, field.name)
+            if field.type is str:
+                valid = isinstance(value, str)
+            elif field.type is int:
+                valid = _is_count(value)
+            else:
+                valid = isinstance(value, list) and all(map(_is_count, value))
+            if not valid:
+                raise ValueError(f"{field.name} of a shard is {value!r:.40}")
+        if len({len(shard.block_pairs), len(shard.block_bytes), len(shard.block_crc32)}) > 1:
+            raise ValueError(f"its lists of the blocks of {shard.file} differ in length")
+        return shard
+
     @property
     def num_pairs(self) -> int:
         """Number of pairs."""
@@ -129,6 +154,10 @@ class ShardInfo:
         return np.cumsum(sizes) - sizes + _RECORD_HEADER_BYTES
 
 
+def _is_count(value: Any) -> bool:
+    return type(value) is int and 0 <= value < 2**48
+
+
 def write_shard(path: Path, corpus: int, pairs: Block, id_dtype: str) -> ShardInfo:
     """Write a shard atomically.
 
@@ -162,13 +191,20 @@ def read_block(file: Path, offset: int, size: int, crc32: int, id_dtype: str) ->
     """
     try:
         with open(file, "rb", buffering=0) as opened:
+            # Reading allocates the size first.
+            is_inside = offset + size <= os.fstat(opened.fileno()).st_size
             opened.seek(offset)
-            content = opened.read(size) or b""
+            content = (opened.read(size) if is_inside else None) or b""
     except OSError as error:
         raise InputError(f"{file}: cannot be read ({error.strerror}); {REPAIR_HINT}") from error
     if len(content) != size or zlib.crc32(content) != crc32:
         raise InputError(f"{file}: is damaged in the block at byte {offset}; {REPAIR_HINT}")
-    return _parse(content, id_dtype)
+    try:
+        return _parse(content, id_dtype)
+    except (DecodeError, IndexError, ValueError) as error:  # written by something else
+        raise InputError(
+            f"{file}: holds no pairs in the block at byte {offset}; {REPAIR_HINT}"
+        ) from error
 
 
 def _dtypes(id_dtype: str) -> dict[str, Any]:
@@ -190,9 +226,15 @@ def _serialize(block: Block, id_dtype: str) -> bytes:
 
 def _parse(content: bytes, id_dtype: str) -> Block:
     features = tf.train.Example.FromString(content).features.feature
-    return Block(
+    block = Block(
         *(
             np.frombuffer(features[name].bytes_list.value[0], dtype)
             for name, dtype in _dtypes(id_dtype).items()
         )
     )
+    if len(block.source_lengths) != len(block.target_lengths) or any(
+        int(lengths.sum()) != len(ids)
+        for lengths, ids in ((block[0], block[2]), (block[1], block[3]))
+    ):
+        raise ValueError("lengths that do not fit the ids")
+    return block

@@ -7,6 +7,7 @@ from typing import Any, ClassVar
 
 from keras_s2s.data.config import DataConfig, preparation_fields
 from keras_s2s.data.prepared.filtering import FilterConfig
+from keras_s2s.data.prepared.index import MAX_WEIGHT
 from keras_s2s.utils.errors import InputError
 
 
@@ -49,8 +50,8 @@ class PreparationSpec:
                 f"{len(self.weights)} weights for {len(self.corpora)} corpora; give one for each"
             )
         for weight in self.weights or ():
-            if not 0 < weight <= 1000:
-                raise InputError(f"a weight is {weight}; give more than 0 and at most 1000")
+            if not 0 < weight <= MAX_WEIGHT:
+                raise InputError(f"a weight is {weight}; give more than 0 and at most {MAX_WEIGHT}")
         ratio = self.max_length_ratio
         if ratio is not None and not (ratio >= 1 and math.isfinite(ratio)):
             raise InputError(f"max_length_ratio is {ratio}; give 1 or more, 9 is usual")

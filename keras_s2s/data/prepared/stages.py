@@ -1,7 +1,6 @@
 """The stages of preparing corpora, each in parallel over chunks and resumable."""
 
 import dataclasses
-import json
 import time
 from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
@@ -27,7 +26,7 @@ from keras_s2s.data.prepared.tokenization import (
 )
 from keras_s2s.utils.console import log, progress_bar
 from keras_s2s.utils.errors import InputError
-from keras_s2s.utils.files import atomic_write, sha256_of, write_json
+from keras_s2s.utils.files import atomic_write, parse_json, sha256_of, write_json
 from keras_s2s.utils.process_pool import ProcessPool
 from keras_s2s.utils.signals import GracefulShutdown
 
@@ -203,7 +202,7 @@ class Stages:
             entry = (
                 previous["shards"][chunk.chunk_index] if previous else _read_json(_info_file(chunk))
             )
-            shard = None if entry is None else ShardInfo(**entry)
+            shard = None if entry is None else _shard_info(entry)
             if shard is not None and shard.is_intact(folder.path):
                 shards[chunk.chunk_index] = shard
             else:
@@ -257,6 +256,14 @@ def _show_progress(description: str, unit: str, amounts: Iterable[int]) -> None:
         log(f"{description}: {total:,} {unit} in {seconds:.1f} s, {total / seconds:,.0f} {unit}/s")
 
 
+def _shard_info(entry: Any) -> ShardInfo | None:
+    """Return the shard of an entry, or None where the entry is damaged."""
+    try:
+        return ShardInfo.from_json(entry)
+    except (ValueError, TypeError):
+        return None
+
+
 def _info_file(chunk: TextChunk) -> Path:
     return chunk.work / f"shard-{chunk.chunk_index:05}.json"
 
@@ -264,6 +271,6 @@ def _info_file(chunk: TextChunk) -> Path:
 def _read_json(file: Path) -> Any:
     """Return the content of a file, or None where it is missing or damaged."""
     try:
-        return json.loads(file.read_text(encoding="utf-8"))
+        return parse_json(file.read_text(encoding="utf-8"))
     except (OSError, ValueError):
         return None
