@@ -44,7 +44,7 @@ def test_the_chapter():
     # These have no effect on its training.
     others = {
         *("patience", "beam_size", "length_penalty", "keep_checkpoints", "nonfinite"),
-        *("sacrebleu_lowercase", "target_normalization"),
+        *("sacrebleu_lowercase", "target_normalization", "vocabulary_pairs"),
     }
     assert PRESETS["chapter"] == TrainingConfig()
     for name, value in dataclasses.asdict(TrainingConfig()).items():

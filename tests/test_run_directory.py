@@ -27,9 +27,10 @@ def test_reading_back(run):
     assert run.exists()
     assert run.read_record()["note"] == "à suivre"
     assert "à suivre" in run.record.read_text(encoding="utf-8")
-    # A record without them is of a version that used these.
+    # A record that lacks a field is of a version that knew one value.
     earlier = {"sacrebleu_tokenize": "13a", "target_normalization": "nfkc"}
-    assert run.read_config() == TrainingConfig(epochs=5, **earlier)
+    expected = TrainingConfig(epochs=5, vocabulary_pairs="all", **earlier)
+    assert run.read_config() == expected
     assert run.read_history() == [{"epoch": "1", "loss": "2.5"}, {"epoch": "2", "loss": "2.25"}]
 
 

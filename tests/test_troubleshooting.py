@@ -94,6 +94,10 @@ COMMANDS = [
     ("train tar.tar.gz --run-dir new", "a tar"),
     ("train a.en,a.fr --run-dir new", "has 2 lines but"),
     ("train PAIRS --run-dir new --num-steps 3 --drop-long", "no pair has at most"),
+    (
+        "train PAIRS --run-dir new TINY --valid-fraction 0.2 --early-stopping loss",
+        "too few validation pairs for",
+    ),
     ("train good.tsv --run-dir new --attention luon", "is not known"),
     ("train full --run-dir new", "is a folder"),
     ("train a.en, --run-dir new", "two files"),

@@ -82,6 +82,7 @@ def prepare(options: argparse.Namespace) -> None:
     from keras_s2s.data.prepared.prepare import prepare as prepare_corpora
     from keras_s2s.data.prepared.spec import PreparationSpec
     from keras_s2s.data.prepared.statistics import format_statistics
+    from keras_s2s.data.text_counts import log_counts, sum_recorded
 
     filters = ("keep_identical", "keep_duplicates", "max_length_ratio")
     spec = PreparationSpec(
@@ -100,9 +101,14 @@ def prepare(options: argparse.Namespace) -> None:
     for corpus in index["corpora"]:
         for line in format_statistics(corpus):
             print(line)
-    source_size, target_size = index["vocabularies"]
+    counts = sum_recorded(corpus.get("counts") for corpus in index["corpora"])
+    log_counts(config, training=counts)
+    sizes = []
+    for side, size in zip(("source", "target"), index["vocabularies"], strict=True):
+        share = "" if counts is None else f" ({counts.unknown_share(side):.1%} of tokens unknown)"
+        sizes.append(f"{size:,}{share}")
     log(
-        f"vocabulary sizes {source_size:,} and {target_size:,}, {len(index['shards'])} shards; "
+        f"vocabulary sizes {' and '.join(sizes)}, {len(index['shards'])} shards; "
         f"try: keras-s2s train {shlex.quote(options.output)} --run-dir DIR"
     )
 

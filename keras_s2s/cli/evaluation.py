@@ -103,7 +103,8 @@ def evaluate(options: argparse.Namespace) -> None:
 
 def _scorer_options(options: argparse.Namespace) -> dict[str, Any]:
     """Return the options of BLEU and chrF: those given, else those of the runs."""
-    configs = [run.read_config() for path in options.models if (run := RunDirectory(path)).exists()]
+    runs = [run for path in options.models if (run := RunDirectory(path)).exists()]
+    configs = [run.read_config() for run in runs if run.read_record().get("recipe")]
     chosen: dict[str, Any] = {"tokenize": None, "lowercase": True}
     for name in chosen:
         field = f"sacrebleu_{name}"
@@ -146,6 +147,11 @@ def _print_scores(result: dict[str, Any]) -> None:
         f"{result['nats_per_token']:.4f} nats per token, perplexity {result['perplexity']:.3f} "
         f"({result['num_pairs']} pairs, {result['num_tokens']} tokens)"
     )
+    if result["unknown_target"] is not None:
+        print(
+            f"unknown tokens: {result['unknown_source']:.1%} of the sources, "
+            f"{result['unknown_target']:.1%} of the references"
+        )
     print(
         f"{result['sentences_per_second']:,.0f} sentences/s "
         f"({result['num_sentences']} distinct sentences)"

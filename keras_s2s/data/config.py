@@ -46,6 +46,11 @@ class PreparationConfig:
         10, "maximum number of tokens per sentence; longer ones are truncated", 3, MAX_LAYER_SIZE
     )
     drop_long: bool = config_field(False, "drop pairs instead of truncating them")
+    vocabulary_pairs: str = config_field(
+        "kept",
+        "pairs to learn the vocabularies from: kept, or all, with those that drop_long drops",
+        choices=("kept", "all"),
+    )
     valid_fraction: float = config_field(0.0, "fraction of the sources for validation", lt=1)
     test_fraction: float = config_field(0.0, "fraction of the sources for testing", lt=1)
     split_seed: int = config_field(0, "random seed of the split into training and held-out pairs")
@@ -75,6 +80,7 @@ class PreparationConfig:
 EARLIER_VALUES: Mapping[str, Any] = {
     "source_normalization": None,
     "target_normalization": "nfkc",
+    "vocabulary_pairs": "all",
 }
 
 # Fields that a tokenizer ignores.

@@ -7,6 +7,7 @@ import tensorflow as tf
 
 from keras_s2s.data.batching import DataPosition, TokenizedBatchSource, bucket_batches, prefetch
 from keras_s2s.data.parallel_corpus import ParallelCorpus
+from keras_s2s.data.text_counts import TextCounts, count_batch, find_long, sum_counts
 from keras_s2s.tokenizers.tokenizer import TOKENIZE_BATCH_SIZE, Tokenizer
 from keras_s2s.utils.checks import check_int, check_type
 from keras_s2s.utils.errors import InputError
@@ -75,6 +76,9 @@ def make_dataset(
 class TokenizedPairs:
     """The pairs of a corpus as ids; see `make_dataset` for the arguments.
 
+    Attributes:
+        counts: pairs that are too long, and unknown tokens.
+
     Raises:
         InputError: an argument is invalid, or no pair is left.
     """
@@ -94,6 +98,7 @@ class TokenizedPairs:
         self._corpus = corpus
         self._tokenizers = source_tokenizer, target_tokenizer
         self._num_steps = num_steps
+        self.counts = TextCounts()
         self._pairs, self._indices = self._tokenize(drop_long)
 
     def __len__(self) -> int:
@@ -152,7 +157,7 @@ class TokenizedPairs:
     def _tokenize(self, drop_long: bool) -> tuple[TokenizedBatchSource, np.ndarray]:
         """Return the tokenized pairs and their indices in the corpus."""
         corpus, num_steps = self._corpus, self._num_steps
-        chunks = []
+        chunks, counts = [], []
         for start in range(0, len(corpus), TOKENIZE_BATCH_SIZE):
             rows = slice(start, start + TOKENIZE_BATCH_SIZE)
             source, target = (
@@ -161,11 +166,17 @@ class TokenizedPairs:
                     self._tokenizers, (corpus.source, corpus.target), strict=True
                 )
             )
-            columns = [*self._pad(source, target), tf.range(len(corpus))[rows]]
-            if drop_long:
-                fits = (source.row_lengths() <= num_steps) & (target.row_lengths() <= num_steps - 2)
-                columns = [tf.boolean_mask(column, fits) for column in columns]
+            indices = tf.range(len(corpus))[rows]
+            long = find_long(source, target, num_steps)
+            if drop_long and long.either.any():
+                source, target, indices = (
+                    tf.ragged.boolean_mask(column, ~long.either)
+                    for column in (source, target, indices)
+                )
+            counts.append(count_batch(long, source[:, :num_steps], target[:, : num_steps - 2]))
+            columns = [*self._pad(source, target), indices]
             chunks.append([column.numpy() for column in columns])
+        self.counts = sum_counts(counts)
         arrays = [np.concatenate(column) for column in zip(*chunks, strict=True)]
         if not arrays or not len(arrays[0]):
             raise InputError(

@@ -4,10 +4,12 @@ import logging
 import unicodedata
 from typing import Any
 
+import numpy as np
 import tensorflow as tf
 
 from keras_s2s.data.config import PreparationConfig
 from keras_s2s.data.parallel_corpus import ParallelCorpus
+from keras_s2s.data.text_counts import find_long
 from keras_s2s.tokenizers.sentence_piece_tokenizer import SentencePieceTokenizer
 from keras_s2s.tokenizers.tokenizer import TOKENIZE_BATCH_SIZE, Tokenizer
 from keras_s2s.tokenizers.word_tokenizer import WordTokenizer
@@ -26,8 +28,40 @@ def make_tokenizers(
 ) -> tuple[Tokenizer, Tokenizer]:
     """Fit the source and target tokenizers; a joint vocabulary gives the same object twice.
 
-    For subwords, the share of the targets that can be written is logged.
+    With `drop_long`, they are fitted again without the pairs that the first ones find too long. For
+    subwords, the share of the targets that can be written is logged.
     """
+    tokenizers = _fit(config, corpus)
+    if config.drop_long and config.vocabulary_pairs == "kept":
+        kept = without_long_pairs(corpus, *tokenizers, config.num_steps)
+        # With none left, the data reports it.
+        if 0 < len(kept) < len(corpus):
+            corpus, tokenizers = kept, _fit(config, kept)
+    if config.tokenizer == "sentencepiece":
+        report_round_trip(tokenizers[1], corpus.target)
+    return tokenizers
+
+
+def without_long_pairs(
+    corpus: ParallelCorpus, source: Tokenizer, target: Tokenizer, num_steps: int
+) -> ParallelCorpus:
+    """Return the pairs of a corpus that do not have too many tokens for the model."""
+    sides: tuple[list[str], list[str]] = ([], [])
+    for start in range(0, len(corpus), TOKENIZE_BATCH_SIZE):
+        texts = [
+            side[start : start + TOKENIZE_BATCH_SIZE] for side in (corpus.source, corpus.target)
+        ]
+        source_ids, target_ids = (
+            tokenizer.tokenize(tf.constant(side))
+            for tokenizer, side in zip((source, target), texts, strict=True)
+        )
+        kept = np.flatnonzero(~find_long(source_ids, target_ids, num_steps).either).tolist()
+        for side, batch in zip(sides, texts, strict=True):
+            side.extend(batch[i] for i in kept)
+    return ParallelCorpus(*sides, name=corpus.name)
+
+
+def _fit(config: PreparationConfig, corpus: ParallelCorpus) -> tuple[Tokenizer, Tokenizer]:
     sides = corpus.source, corpus.target
     if config.tokenizer == "word":
         source, target = (
@@ -43,14 +77,12 @@ def make_tokenizers(
         joint = SentencePieceTokenizer.fit(
             [*corpus.source, *corpus.target], normalization=target_normalization, **options
         )
-        report_round_trip(joint, corpus.target)
         return joint, joint
     normalizations = config.source_normalization or "nfkc", target_normalization
     source, target = (
         SentencePieceTokenizer.fit(side, normalization=normalization, **options)
         for side, normalization in zip(sides, normalizations, strict=True)
     )
-    report_round_trip(target, corpus.target)
     return source, target
 
 

@@ -12,6 +12,7 @@ import numpy as np
 from sacrebleu.metrics.base import Metric
 
 from keras_s2s.data.parallel_corpus import ParallelCorpus
+from keras_s2s.data.text_counts import unknown_share
 from keras_s2s.evaluation.metrics import (
     default_tokenization,
     make_metrics,
@@ -22,6 +23,7 @@ from keras_s2s.evaluation.metrics import (
 from keras_s2s.evaluation.significance import paired_bootstrap
 from keras_s2s.serving.signatures import ScoredPair
 from keras_s2s.translation.base import SentenceTranslator
+from keras_s2s.translation.translator import Translator
 from keras_s2s.utils.checks import check_int, check_seed, check_type
 from keras_s2s.utils.console import progress_bar
 from keras_s2s.utils.errors import InputError
@@ -65,8 +67,9 @@ def evaluate(
         the `score` and `num_sentences` for sources of `1-5`, `6-10`, `11-15` and `>15` words,
         without empty buckets; `nats_per_token` and `perplexity` of the references, each truncated
         to the maximum length of a translation, with the end of the sentence as a token;
-        `sentences_per_second`, the throughput of translation; `num_pairs`, `num_sentences` and
-        `num_tokens`.
+        `unknown_source` and `unknown_target`, the shares of the tokens of the pairs that are
+        `<unk>`, None for an export; `sentences_per_second`, the throughput of translation;
+        `num_pairs`, `num_sentences` and `num_tokens`.
 
     Raises:
         InputError: the corpus is empty, sacreBLEU has no such tokenizer, or the file cannot be
@@ -195,6 +198,7 @@ def _evaluate_all(
             statistics, scores = score_texts(metrics, sources, translations, references)
             scores |= {
                 **_score_references(translator, corpus, batch_size),
+                **_unknown_shares(translator, corpus),
                 "num_pairs": len(corpus),
                 "num_sentences": len(sources),
                 "sentences_per_second": len(sources) / seconds,
@@ -267,6 +271,17 @@ def _score_references(
         "nats_per_token": nats_per_token,
         "perplexity": math.exp(min(nats_per_token, 700.0)),
         "num_tokens": num_tokens,
+    }
+
+
+def _unknown_shares(
+    translator: SentenceTranslator, corpus: ParallelCorpus
+) -> dict[str, float | None]:
+    if not isinstance(translator, Translator):
+        return {"unknown_source": None, "unknown_target": None}
+    return {
+        "unknown_source": unknown_share(translator.source_tokenizer, corpus.source),
+        "unknown_target": unknown_share(translator.target_tokenizer, corpus.target),
     }
 
 

@@ -101,6 +101,9 @@ def _summary(record: Mapping[str, Any], rows: Sequence[Mapping[str, str]]) -> li
     if "train_pairs" in sizes:
         reverse = ", reversed" if corpus.get("reverse") else ""
         facts.append(f"{sizes['train_pairs']:,} pairs of {corpus.get('corpus')}{reverse}")
+    if "train_unknown_target" in sizes:
+        shares = [f"{sizes[f'train_unknown_{side}']:.1%}" for side in ("source", "target")]
+        facts.append(f"unknown tokens {' of the source, '.join(shares)} of the target")
     if "parameters" in sizes:
         facts.append(f"{sizes['parameters']:,} parameters")
     times = [_format_time(str(record[name])) for name in ("started", "finished") if name in record]

@@ -15,6 +15,7 @@ from keras_s2s.data.dataset import TokenizedPairs
 from keras_s2s.data.parallel_corpus import ParallelCorpus, load_corpus
 from keras_s2s.data.prepared.corpus import PreparedCorpus
 from keras_s2s.data.prepared.index import is_prepared
+from keras_s2s.data.text_counts import TextCounts
 from keras_s2s.data.vocabulary import make_tokenizers
 from keras_s2s.evaluation.metrics import default_tokenization, make_metrics
 from keras_s2s.tokenizers.tokenizer import SPECIAL_TOKENS, Tokenizer
@@ -59,12 +60,17 @@ class CorpusSpec(NamedTuple):
 CorpusChoice = CorpusSpec  # earlier name
 
 
-def resolve_tokenization(config: TrainingConfig, corpus: Corpus) -> TrainingConfig:
+def resolve_for_corpus(config: TrainingConfig, corpus: Corpus) -> TrainingConfig:
     """Set `sacrebleu_tokenize`, unless it is given, to what suits the targets of a corpus.
+
+    The fields that an earlier version did not record with a prepared corpus get the values that it
+    had for them.
 
     Raises:
         InputError: sacreBLEU lacks a package or file for it.
     """
+    if isinstance(corpus, PreparedCorpus):
+        config = dataclasses.replace(config, **corpus.index.earlier_fields)
     tokenize = config.sacrebleu_tokenize
     if tokenize is None:
         targets = (
@@ -87,6 +93,7 @@ class TrainingData:
         samples: some source sentences.
         valid: validation pairs; at most those that a prepared corpus keeps as text.
         num_test: number of test pairs.
+        counts: of the training pairs; None in a corpus that an earlier version prepared.
         num_pairs: training pairs per epoch.
         target_tokens: tokens predicted per epoch.
         num_batches: batches per epoch.
@@ -100,6 +107,7 @@ class TrainingData:
     samples: list[str]
     valid: ParallelCorpus
     num_test: int
+    counts: TextCounts | None
     num_pairs: int
     target_tokens: int
     num_batches: int
@@ -128,6 +136,7 @@ def make_training_data(corpus: Corpus, config: TrainingConfig, seed: int) -> Tra
             samples=_sample(corpus.index.samples(), seed),
             valid=corpus.index.held_out("valid"),
             num_test=len(corpus.index.held_out("test")),
+            counts=corpus.counts,
             num_pairs=len(corpus),
             target_tokens=corpus.target_tokens,
             num_batches=corpus.num_batches(config.batch_size, config.batch_tokens),
@@ -160,6 +169,7 @@ def make_training_data(corpus: Corpus, config: TrainingConfig, seed: int) -> Tra
         samples=_sample(list(dict.fromkeys(splits.train.source)), seed),
         valid=splits.valid,
         num_test=len(splits.test),
+        counts=pairs.counts,
         num_pairs=len(pairs),
         target_tokens=pairs.target_tokens,
         num_batches=num_batches,

@@ -1,12 +1,15 @@
 """The model, data and callbacks of a run, rebuilt from its configuration and seed."""
 
 import importlib.util
+from collections.abc import Mapping
+from typing import Any
 
 import keras
 
 from keras_s2s.config import TrainingConfig
 from keras_s2s.data.batching import DataPosition
 from keras_s2s.data.dataset import TokenizedPairs
+from keras_s2s.data.text_counts import TextCounts
 from keras_s2s.decoding.config import search_options
 from keras_s2s.models.mixed_precision import to_full_precision
 from keras_s2s.models.seq2seq import Seq2Seq
@@ -16,10 +19,14 @@ from keras_s2s.training.callbacks import ValidationScores
 from keras_s2s.training.data_source import Corpus, make_training_data
 from keras_s2s.training.distribution import SyncLogsFromChief, Workers
 from keras_s2s.translation.translator import Translator
+from keras_s2s.utils.errors import InputError
 
 MAX_STEPS_PER_EXECUTION = 32
 # Sentences translated after each epoch.
 MAX_VALIDATION_SENTENCES = 1000
+# Early stopping and the plateau schedule would decide by chance with fewer. Runs of earlier
+# versions may have fewer, so `resume` does not check.
+MIN_VALIDATION_PAIRS = 10
 
 
 class TrainingJob:
@@ -36,11 +43,13 @@ class TrainingJob:
         self.validation_pairs = data.valid
         self.steps_per_execution = _steps_per_execution(self.num_batches)
         self.validation_data, num_valid = None, 0
+        self.counts = {"train": data.counts}
         if len(data.valid):
             pairs = TokenizedPairs(
                 data.valid, self.source, self.target, config.num_steps, config.drop_long
             )
             num_valid = len(pairs)
+            self.counts["valid"] = pairs.counts
             self.validation_data = pairs.batches(
                 config.batch_size, bucket_by_length=config.bucket_by_length
             )
@@ -58,7 +67,32 @@ class TrainingJob:
             "target_vocabulary": len(self.target),
             "parameters": self.model.count_params(),
             "target_tokens_an_epoch": data.target_tokens,
+            **_counted_sizes(self.counts),
         }
+
+    def check_validation(self, corpus: str) -> None:
+        """Check that there are pairs enough for the decisions that depend on validation.
+
+        Args:
+            corpus: its name, for the message.
+
+        Raises:
+            InputError: there are fewer than `MIN_VALIDATION_PAIRS`.
+        """
+        config, num_pairs = self.config, self.sizes["valid_pairs"]
+        decisions = {
+            f"early_stopping {config.early_stopping}": config.early_stopping != "none",
+            "lr_schedule plateau": config.lr_schedule == "plateau",
+        }
+        if num_pairs < MIN_VALIDATION_PAIRS and any(decisions.values()):
+            dropped = len(self.validation_pairs) - num_pairs
+            reason = f", after {dropped:,} too long ones were dropped" if dropped else ""
+            raise InputError(
+                f"{corpus}: too few validation pairs for "
+                f"{' and '.join(name for name, is_set in decisions.items() if is_set)}: "
+                f"{num_pairs}{reason}; have {MIN_VALIDATION_PAIRS} or more by a higher "
+                f"--valid-fraction{' or --num-steps' if dropped else ''}"
+            )
 
     def batch_as_text(self, position: DataPosition) -> list[tuple[str, str]]:
         """Return the pairs of the batch at a position, detokenized."""
@@ -118,6 +152,18 @@ class TrainingJob:
             num_steps=config.num_steps,
             **search_options(config),
         )
+
+
+def _counted_sizes(counts: Mapping[str, TextCounts | None]) -> dict[str, Any]:
+    """Return the long pairs and the shares of unknown tokens of each split, for the record."""
+    sizes: dict[str, Any] = {}
+    for split, of_split in counts.items():
+        if of_split is not None:
+            sizes |= {f"{split}_long_pairs": of_split.long}
+            for side in ("source", "target"):
+                sizes[f"{split}_long_{side}s"] = getattr(of_split, f"long_{side}")
+                sizes[f"{split}_unknown_{side}"] = round(of_split.unknown_share(side), 4)
+    return sizes
 
 
 def _steps_per_execution(num_batches: int) -> int:

@@ -106,9 +106,14 @@ def format_summary(job: TrainingJob, workers: Workers) -> str:
     elif workers.num_replicas > 1:
         count = workers.num_replicas
         device = f"{count} GPUs" if has_gpu else f"CPU as {count} devices"
+    vocabularies = []
+    for side in ("source", "target"):
+        unknown = sizes.get(f"train_unknown_{side}")
+        share = "" if unknown is None else f" ({unknown:.1%} of tokens unknown)"
+        vocabularies.append(f"{sizes[f'{side}_vocabulary']}{share}")
     return (
         f"{pluralize(sizes['train_pairs'], 'pair')}{held_out}, vocabularies of "
-        f"{sizes['source_vocabulary']} and {sizes['target_vocabulary']}, "
+        f"{' and '.join(vocabularies)}, "
         f"{sizes['target_tokens_an_epoch']} target tokens per epoch, "
         f"{pluralize(job.config.epochs, 'epoch')} on the {device}"
     )

@@ -13,6 +13,7 @@ import tensorflow as tf
 from keras_s2s.config import TrainingConfig
 from keras_s2s.data.batching import DataPosition
 from keras_s2s.data.parallel_corpus import ParallelCorpus
+from keras_s2s.data.text_counts import log_counts
 from keras_s2s.evaluation.analysis import sample_attention_maps
 from keras_s2s.evaluation.report import ReportData, write_report
 from keras_s2s.run_directory import RunDirectory
@@ -21,7 +22,7 @@ from keras_s2s.training.callbacks import HistoryFile, TrainingProgress
 from keras_s2s.training.checkpoint_callbacks import CheckpointCallback, ResumeEpoch
 from keras_s2s.training.checkpoints import CheckpointFolder, TrainingState
 from keras_s2s.training.cluster import DistributionConfig
-from keras_s2s.training.data_source import Corpus, CorpusSpec, resolve_tokenization
+from keras_s2s.training.data_source import Corpus, CorpusSpec, resolve_for_corpus
 from keras_s2s.training.distribution import Workers, start_workers
 from keras_s2s.training.job import TrainingJob
 from keras_s2s.training.nonfinite_guard import NonFiniteGradientGuard
@@ -82,11 +83,12 @@ def train(
         seed = check_seed(seed)
         config = resolve_precision(config)
         pairs = corpus.load(config.max_pairs)
-        config = resolve_tokenization(config, pairs)
+        config = resolve_for_corpus(config, pairs)
         workers = stack.enter_context(start_workers(distribution))
         output = stack.enter_context(_writable_run(run, workers))
         fingerprint = pairs.fingerprint()
         job = _prepare_job(pairs, fingerprint, config, seed, workers)
+        job.check_validation(corpus.corpus)
         output.clear()
         record = make_record(corpus, fingerprint, job, seed, distribution, workers)
         output.write_record(record)
@@ -236,6 +238,8 @@ def _fit(
 ) -> Translator:
     output.logs.mkdir(exist_ok=True)
     log(format_summary(job, workers))
+    if workers.is_chief:
+        log_counts(job.config, training=job.counts["train"], validation=job.counts.get("valid"))
     if state.position.epoch < job.config.epochs and not state.stopped:
         _train_epochs(run, output, job, state, workers)
     else:

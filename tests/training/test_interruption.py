@@ -32,8 +32,8 @@ CONFIG = s2s.TrainingConfig(
 
 @pytest.fixture(scope="module")
 def pairs(tmp_path_factory):
-    """About 37 pairs to train on, a prime number of batches."""
-    lines = [f"{n} dogs and {n % 5} cats\t{n} chiens et {n % 5} chats\n" for n in range(47)]
+    """38 pairs to train on, and 10 for validation."""
+    lines = [f"{n} dogs and {n % 5} cats\t{n} chiens et {n % 5} chats\n" for n in range(48)]
     file = tmp_path_factory.mktemp("pairs") / "pairs.tsv"
     file.write_text("".join(lines), encoding="utf-8")
     return file

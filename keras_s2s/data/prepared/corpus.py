@@ -19,6 +19,7 @@ from keras_s2s.data.batching import (
 )
 from keras_s2s.data.prepared.index import MAX_WEIGHT, VOCABULARY_STEMS, PreparedIndex
 from keras_s2s.data.prepared.shards import Block, ShardInfo, concatenate, read_block
+from keras_s2s.data.text_counts import sum_recorded
 from keras_s2s.tokenizers.sentence_piece_tokenizer import SentencePieceTokenizer
 from keras_s2s.tokenizers.tokenizer import BOS, EOS, PAD, Tokenizer
 from keras_s2s.tokenizers.word_tokenizer import WordTokenizer
@@ -40,6 +41,7 @@ class PreparedCorpus:
 
     Attributes:
         index: the content of `index.json`.
+        counts: pairs that are too long, and unknown tokens; None if an earlier version prepared it.
         damage: the error of the first damaged block that `batches` has read, or None.
 
     Raises:
@@ -64,6 +66,7 @@ class PreparedCorpus:
                 self._num_pairs[shard.corpus] += shard.num_pairs
             if self._num_pairs != [corpus["train_pairs"] for corpus in corpora]:
                 raise ValueError("its numbers of pairs are not those of its shards")
+            self.counts = sum_recorded(corpus.get("counts") for corpus in corpora)
             self._id_dtype: str = content["id_type"]
             if self._id_dtype not in ("uint16", "uint32"):
                 raise ValueError(f"its id_type is {self._id_dtype!r:.40}")

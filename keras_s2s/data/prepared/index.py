@@ -30,6 +30,7 @@ class PreparedIndex:
     Attributes:
         content: the parsed file.
         fields: the fields of `PreparationConfig` that the corpus was prepared with.
+        earlier_fields: those of them that the version that prepared it did not record.
 
     Raises:
         InputError: there is no such folder, or its index is damaged.
@@ -43,9 +44,12 @@ class PreparedIndex:
             )
             version = self.content["format"]
             if version == FORMAT:  # other versions may have other fields
-                fields = self.content["configuration"]["fields"]
+                recorded = self.content["configuration"]["fields"]
+                self.earlier_fields = {
+                    name: value for name, value in EARLIER_VALUES.items() if name not in recorded
+                }
+                fields = {**recorded, **self.earlier_fields}
                 # Earlier versions wrote `max_tokens` for `vocab_size`.
-                fields = {**EARLIER_VALUES, **fields}
                 self.fields = preparation_fields(PreparationConfig(**fields))
                 if len(fields) != len(self.fields):
                     raise ValueError("fields of its configuration are missing")

@@ -1,5 +1,6 @@
 """The folder that a corpus is prepared in."""
 
+import dataclasses
 from pathlib import Path
 from typing import Any
 
@@ -35,6 +36,8 @@ class OutputFolder:
         spec: what is prepared.
 
     Attributes:
+        spec: what is prepared; after `open`, in a folder of an earlier version, with the values
+            that this version had for fields that its record lacks.
         work: subfolder of the intermediate files.
         previous_index: content of the index of a corpus prepared earlier, or None.
     """
@@ -42,7 +45,7 @@ class OutputFolder:
     def __init__(self, path: Path, spec: PreparationSpec) -> None:
         self.path = path
         self.work = path / WORK
-        self._configuration = spec.to_json()
+        self.spec = spec
         self.previous_index: dict[str, Any] | None = None
 
     def open(self, overwrite: bool) -> None:
@@ -62,12 +65,16 @@ class OutputFolder:
                 previous = self.previous_index["configuration"]
             else:
                 previous = self._read(started)
-            self._check_same(previous)
+            fields = with_new_names(PreparationConfig, previous["fields"])
+            earlier = {name: value for name, value in EARLIER_VALUES.items() if name not in fields}
+            config = dataclasses.replace(self.spec.config, **earlier)
+            self.spec = dataclasses.replace(self.spec, config=config)
+            self._check_same({**previous, **earlier, **fields})
             remove_stale_temporaries(self.path)
         self._is_new = not is_ours or overwrite
         self.work.mkdir(parents=True, exist_ok=True)
         remove_stale_temporaries(self.work)
-        write_json(started, self._configuration)
+        write_json(started, self.spec.to_json())
 
     def discard(self) -> None:
         """Remove what a failed preparation has written, unless an earlier one started it."""
@@ -94,10 +101,8 @@ class OutputFolder:
             ) from error
 
     def _check_same(self, previous: dict[str, Any]) -> None:
-        requested = {**self._configuration, **self._configuration["fields"]}
-        fields = {**EARLIER_VALUES, **with_new_names(PreparationConfig, previous["fields"])}
-        ignored = ("fields", *IGNORED_FIELDS[self._configuration["fields"]["tokenizer"]])
-        previous = {**previous, **fields}
+        requested = {**self.spec.to_json(), **self.spec.fields}
+        ignored = ("fields", *IGNORED_FIELDS[self.spec.config.tokenizer])
         differences = [
             f"{name} {previous.get(name)} instead of {value}"
             for name, value in requested.items()

@@ -60,7 +60,7 @@ def prepare(
         with GracefulShutdown("the chunks in progress") as shutdown:
             try:
                 with ProcessPool(processes or len(os.sched_getaffinity(0))) as pool:
-                    return _run(Stages(spec, streams, folder, pool, shutdown))
+                    return _run(Stages(folder.spec, streams, folder, pool, shutdown))
             except KeyboardInterrupt as error:
                 error.args = (f"{output} keeps what is complete; run the same command to resume",)
                 raise
@@ -96,7 +96,7 @@ def _run(stages: Stages) -> dict[str, Any]:
     index = _index(spec, folder.path, corpora, shards, vocab_sizes, id_dtype)
     if previous is not None:
         # The configuration was compared before; old versions name its fields differently.
-        if {**previous, "configuration": None} != {**index, "configuration": None}:
+        if not _extends({**index, "configuration": previous["configuration"]}, previous):
             raise InputError(
                 f"{folder.path}: was prepared with another result; pass --overwrite to replace it"
             )
@@ -107,6 +107,15 @@ def _run(stages: Stages) -> dict[str, Any]:
         write_json(folder.path / INDEX, index)
     remove_folder(folder.work)
     return index
+
+
+def _extends(new: Any, old: Any) -> bool:
+    """Return whether an index equals an older one but for entries that the older one lacks."""
+    if isinstance(old, dict):
+        return all(name in new and _extends(new[name], value) for name, value in old.items())
+    if isinstance(old, list):
+        return len(new) == len(old) and all(map(_extends, new, old))
+    return bool(new == old)
 
 
 def _index(

@@ -78,6 +78,7 @@ class ShardInfo:
         too_long: number of pairs dropped because they have too many tokens.
         length_ratio: number of pairs dropped because the lengths of their sides differ too much.
         cut: number of pairs with a truncated side.
+        counts: the values of `TextCounts`; none in shards of earlier versions.
     """
 
     file: str
@@ -92,6 +93,7 @@ class ShardInfo:
     too_long: int = 0
     length_ratio: int = 0
     cut: int = 0
+    counts: list[int] = dataclasses.field(default_factory=list)
 
     @classmethod
     def from_json(cls, content: Any) -> "ShardInfo":

@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import Any, TypeVar
 
+from keras_s2s.data.config import DataConfig
 from keras_s2s.data.corpus_reader import CorpusReader
 from keras_s2s.data.prepared.chunk_files import TEST, VALID, ChunkStats
 from keras_s2s.data.prepared.corpus import tokenizer_files
@@ -16,6 +17,7 @@ from keras_s2s.data.prepared.shards import ShardInfo
 from keras_s2s.data.prepared.spec import PreparationSpec
 from keras_s2s.data.prepared.statistics import summarize_texts
 from keras_s2s.data.prepared.tokenization import (
+    CountTask,
     ShardTask,
     TextChunk,
     WordCounts,
@@ -165,7 +167,7 @@ class Stages:
                 "--valid-fraction and --test-fraction or give more pairs"
             )
         if config.tokenizer == "word":
-            words = self._count_words(chunks)
+            words = self._count_words(chunks, config)
             tokenizers = word_tokenizers(config, words.counts)
             if words.max_discarded >= config.min_freq:
                 log(
@@ -179,11 +181,11 @@ class Stages:
             tokenizer.save(folder.path / name)
         write_json(learned, {name: sha256_of(folder.path / name) for name in names})
 
-    def _count_words(self, chunks: list[TextChunk]) -> WordCounts:
-        words = WordCounts()
+    def _count_words(self, chunks: list[TextChunk], config: DataConfig) -> WordCounts:
+        words, tasks = WordCounts(), [CountTask(chunk, config) for chunk in chunks]
 
         def num_pairs() -> Iterator[int]:
-            for chunk, counts in zip(chunks, self._map(count_chunk, chunks), strict=True):
+            for chunk, counts in zip(chunks, self._map(count_chunk, tasks), strict=True):
                 words.add(counts)
                 yield chunk.num_pairs
 

@@ -10,6 +10,7 @@ from keras_s2s.data.prepared.chunk_files import TEST, VALID, ChunkFiles, ChunkSt
 from keras_s2s.data.prepared.filtering import NUM_SAMPLES
 from keras_s2s.data.prepared.shards import ShardInfo
 from keras_s2s.data.prepared.tokenization import TextChunk
+from keras_s2s.data.text_counts import sum_recorded
 from keras_s2s.utils.errors import InputError
 
 # Stored pairs of each held-out split.
@@ -122,6 +123,8 @@ def add_token_statistics(
         )
     length = np.arange(num_steps + 1)
     for i, corpus in enumerate(corpora):
+        recorded = sum_recorded(shard.counts for shard in shards if shard.corpus == i)
+        corpus["counts"] = recorded and recorded._asdict()
         corpus["source_tokens"] = int(length @ np.array(lengths["source_lengths"][i]))
         # Predicted tokens: all except <bos>.
         predicted = np.maximum(length - 1, 0)

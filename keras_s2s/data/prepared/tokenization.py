@@ -14,7 +14,8 @@ from keras_s2s.data.prepared.chunk_files import ChunkFiles
 from keras_s2s.data.prepared.corpus import load_tokenizers
 from keras_s2s.data.prepared.deduplication import read_duplicate_mask
 from keras_s2s.data.prepared.shards import Block, ShardInfo, concatenate, write_shard
-from keras_s2s.data.vocabulary import make_tokenizers
+from keras_s2s.data.text_counts import TextCounts, count_batch, find_long, sum_counts
+from keras_s2s.data.vocabulary import make_tokenizers, without_long_pairs
 from keras_s2s.tokenizers.tokenizer import TOKENIZE_BATCH_SIZE, Tokenizer
 from keras_s2s.tokenizers.word_tokenizer import WordTokenizer, count_words
 
@@ -56,9 +57,21 @@ class TextChunk(NamedTuple):
         return [sources[i] for i in indices], [targets[i] for i in indices], hashes[kept]
 
 
-def count_chunk(chunk: TextChunk) -> Counts:
-    """Return the word frequencies of the sources and of the targets."""
-    sources, targets, _ = chunk.training_texts()
+class CountTask(NamedTuple):
+    """The arguments of `count_chunk`: the text, and which of its pairs count."""
+
+    chunk: TextChunk
+    config: DataConfig
+
+
+def count_chunk(task: CountTask) -> Counts:
+    """Return the word frequencies of the sources and of the targets; see `make_tokenizers`."""
+    config, (sources, targets, _) = task.config, task.chunk.training_texts()
+    if config.drop_long and config.vocabulary_pairs == "kept":
+        # The number of words does not depend on the vocabulary.
+        tokenizers = word_tokenizers(config, (collections.Counter(), collections.Counter()))
+        kept = without_long_pairs(ParallelCorpus(sources, targets), *tokenizers, config.num_steps)
+        sources, targets = kept.source, kept.target
     return count_words(sources), count_words(targets)
 
 
@@ -147,31 +160,26 @@ def make_shard(task: ShardTask) -> ShardInfo:
     )
     sources, targets, _ = task.chunk.training_texts()
     num_steps = task.fields["num_steps"]
-    # The target has <bos> and <eos> too.
     limits = (num_steps, num_steps - 2)
-    too_long = length_ratio = cut = 0
+    length_ratio = 0
+    counts: list[TextCounts] = []
     blocks = [Block(*(np.zeros(0, np.int64) for _ in Block._fields))]
     for start in range(0, len(sources), TOKENIZE_BATCH_SIZE):
         sides = [
             tokenizer.tokenize(tf.constant(texts[start : start + TOKENIZE_BATCH_SIZE]))
             for tokenizer, texts in zip(tokenizers, (sources, targets), strict=True)
         ]
-        lengths = [side.row_lengths().numpy() for side in sides]
-        longer, shorter = np.maximum(*lengths), np.minimum(*lengths)
-        kept = np.ones(len(longer), bool)
         if task.max_length_ratio is not None:
-            kept = longer <= task.max_length_ratio * np.maximum(shorter, 1)
-            length_ratio += int(np.sum(~kept))
-        long = kept & ((lengths[0] > limits[0]) | (lengths[1] > limits[1]))
+            lengths = [side.row_lengths().numpy() for side in sides]
+            longer, shorter = np.maximum(*lengths), np.minimum(*lengths)
+            similar = longer <= task.max_length_ratio * np.maximum(shorter, 1)
+            length_ratio += int(np.sum(~similar))
+            sides = [tf.ragged.boolean_mask(side, similar) for side in sides]
+        long = find_long(sides[0], sides[1], num_steps)
         if task.fields["drop_long"]:
-            too_long += int(np.sum(long))
-            kept &= ~long
-        else:
-            cut += int(np.sum(long))
-        rows = [
-            tf.ragged.boolean_mask(side, kept)[:, :limit]
-            for side, limit in zip(sides, limits, strict=True)
-        ]
+            sides = [tf.ragged.boolean_mask(side, ~long.either) for side in sides]
+        rows = [side[:, :limit] for side, limit in zip(sides, limits, strict=True)]
+        counts.append(count_batch(long, rows[0], rows[1]))
         blocks.append(
             Block(
                 *(side.row_lengths().numpy() for side in rows),
@@ -184,7 +192,12 @@ def make_shard(task: ShardTask) -> ShardInfo:
         np.bincount(lengths.astype(np.int64), minlength=num_steps + 1).tolist()
         for lengths in (pairs.source_lengths, pairs.target_lengths + 2)
     )
-    shard.too_long, shard.length_ratio, shard.cut = too_long, length_ratio, cut
+    all_counts, shard.length_ratio = sum_counts(counts), length_ratio
+    if task.fields["drop_long"]:
+        shard.too_long = all_counts.long
+    else:
+        shard.cut = all_counts.long
+    shard.counts = list(all_counts)
     return shard
 
 
