@@ -6,6 +6,8 @@ import tensorflow as tf
 from small_models import make_model, sources
 
 import keras_s2s as s2s
+from keras_s2s.serving.allowed_ops import unsafe_parts
+from keras_s2s.serving.saved_model import SavedModel
 from keras_s2s.serving.session import SavedModelSession
 from keras_s2s.serving.writer import write_saved_model
 
@@ -53,6 +55,7 @@ def test_served_results_equal_python(variant, tmp_path):
     functions = searches(model, variant)
     signatures = {name: (search, SOURCE) for name, search in functions.items()}
     folder = write_saved_model(tmp_path, signatures, tracked=[])
+    assert not unsafe_parts(SavedModel(folder))
     ids, lengths = sources(23, vocab_size=VOCAB_SIZE)
     with SavedModelSession(folder) as session:
         for name, search in functions.items():

@@ -1,5 +1,6 @@
 """SavedModels that could read or write files are not run."""
 
+import contextlib
 import shutil
 
 import pytest
@@ -10,7 +11,7 @@ from tensorflow.core.protobuf import saved_model_pb2
 import keras_s2s as s2s
 from keras_s2s.cli.main import main
 from keras_s2s.serving.allowed_ops import ALLOWED_OPS, unsafe_parts
-from keras_s2s.serving.contract import inspect_export
+from keras_s2s.serving.contract import inspect_export, require_contract
 from keras_s2s.serving.graph_checks import TEXT_OPS
 from keras_s2s.serving.saved_model import SavedModel
 from keras_s2s.serving.session import SavedModelSession, registered_ops
@@ -60,6 +61,45 @@ def test_exports_are_allowed(exports, attending_export):
         assert model.ops().keys() - ALLOWED_OPS == {
             "SaveV2", "MergeV2Checkpoints", "ShardedFilename", "RestoreV2"
         }  # fmt: skip
+
+
+VARIANTS = {
+    "gru": ({"cell": "gru", "bidirectional": True}, {"cell": "gru"}),
+    "bahdanau": ({}, {"attention": "bahdanau", "input_feeding": True}),
+    "luong": ({"residual": True}, {"attention": "luong", "tie_embeddings": True, "residual": True}),
+    "bridges": (
+        {"num_hiddens": 12, "num_layers": 3},
+        {"attention": "luong-dot", "num_hiddens": 12, "encoder_num_layers": 3},
+    ),
+}
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("variant", VARIANTS)
+@pytest.mark.parametrize("subwords", [False, True])
+@pytest.mark.parametrize("dtype", ["float32", "mixed_bfloat16"])
+def test_exports_of_all_variants_are_allowed(variant, subwords, dtype, tmp_path, monkeypatch):
+    """`export` warns of one that is not, which is an error here."""
+    monkeypatch.setattr("keras_s2s.translation.translator.NUM_SAMPLES", 5)
+    texts = [f"some word {number} again" for number in range(50)]
+    tokenizer = s2s.WordTokenizer.fit(texts)
+    if subwords:
+        tokenizer = s2s.SentencePieceTokenizer.fit(texts, vocab_size=40)
+    sizes = {"embed_size": 6, "num_hiddens": 8, "num_layers": 2, "dtype": dtype}
+    encoder, decoder = ({**sizes, **options} for options in VARIANTS[variant])
+    model = s2s.Seq2Seq(
+        s2s.Seq2SeqEncoder(len(tokenizer), **encoder), s2s.Seq2SeqDecoder(len(tokenizer), **decoder)
+    )
+    options = {"replace_unknown": True} if variant == "luong" and not subwords else {}
+    translator = s2s.Translator(model, tokenizer, tokenizer, num_steps=6, beam_size=3, **options)
+    folder = translator.export(tmp_path / "m", sentences=["some word", "again"])
+    assert not unsafe_parts(SavedModel(folder))
+
+
+def test_an_export_that_is_not_allowed_warns(writer):
+    warning = pytest.warns(UserWarning, match="only: trusted; holds op WriteFile")
+    with warning, contextlib.suppress(s2s.ExportError):  # writing is refused
+        require_contract(writer)
 
 
 def test_allowed_ops_exist_and_use_no_files():
