@@ -5,13 +5,16 @@ from typing import Any
 import keras
 import tensorflow as tf
 
+from keras_s2s.utils.dtypes import sum_dtype
+
 
 @keras.saving.register_keras_serializable(package="keras_s2s")
 class TokenMean(keras.metrics.Metric):
     """A mean over tokens.
 
     Keras's metrics weight the batches of `fit` by their number of examples, but batches of equally
-    many sentences have different numbers of tokens.
+    many sentences have different numbers of tokens. Sums are float32 or, on request or where
+    Keras's `floatx` is that, float64: half precision cannot count beyond 2048.
 
     Example:
 
@@ -22,10 +25,13 @@ class TokenMean(keras.metrics.Metric):
     0.5
     """
 
-    def __init__(self, name: str = "token_mean", **kwargs: Any) -> None:
-        super().__init__(name=name, **kwargs)
-        self.total = self.add_variable((), initializer="zeros", name="total")
-        self.num_tokens = self.add_variable((), initializer="zeros", name="num_tokens")
+    def __init__(self, name: str = "token_mean", dtype: Any = None, **kwargs: Any) -> None:
+        policy = keras.dtype_policies.get(dtype or keras.config.floatx())
+        super().__init__(name=name, dtype=sum_dtype(policy.compute_dtype).name, **kwargs)
+        # Without a dtype, Keras takes `floatx`.
+        options = {"initializer": "zeros", "dtype": self.dtype}
+        self.total = self.add_variable((), name="total", **options)
+        self.num_tokens = self.add_variable((), name="num_tokens", **options)
 
     def update_state(self, total: Any, num_tokens: Any) -> None:
         """Add the sum of a quantity over `num_tokens` tokens."""

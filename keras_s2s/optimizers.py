@@ -6,6 +6,8 @@ from typing import Any
 import keras
 import tensorflow as tf
 
+from keras_s2s.utils.dtypes import sum_dtype
+
 
 @keras.saving.register_keras_serializable(package="keras_s2s")
 class WarmUp(keras.optimizers.schedules.LearningRateSchedule):
@@ -89,7 +91,8 @@ class FusedAdam(keras.optimizers.Adam):
 
     Arguments, variables and their order are those of `keras.optimizers.Adam`, so that each can
     load the other's state. Gradients are summed over the replicas before they are clipped, and
-    every replica then makes the same update. `amsgrad` is not supported.
+    every replica then makes the same update. `amsgrad` is not supported. The update of a variable
+    in half precision is computed in float32, with slots in float32.
     """
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
@@ -97,6 +100,13 @@ class FusedAdam(keras.optimizers.Adam):
         if self.amsgrad:
             raise ValueError("FusedAdam has no amsgrad; use keras.optimizers.Adam(amsgrad=True)")
         self.skipped_steps = SkippedSteps()
+
+    def add_variable(self, *args: Any, dtype: Any = None, **options: Any) -> keras.Variable:
+        # WORKAROUND(keras<=3.15.1): slots have the dtype of their variable, and in half precision
+        # the squares of small gradients are 0.
+        if dtype is not None and tf.as_dtype(dtype).is_floating:
+            dtype = sum_dtype(dtype).name
+        return super().add_variable(*args, dtype=dtype, **options)
 
     def _backend_apply_gradients(
         self, grads: Sequence[tf.Tensor], trainable_variables: Sequence[Any]
@@ -106,21 +116,23 @@ class FusedAdam(keras.optimizers.Adam):
         super()._backend_apply_gradients(sum_over_replicas(list(grads)), trainable_variables)
 
     def _clip_gradients(self, grads: Sequence[tf.Tensor]) -> Sequence[tf.Tensor]:
-        # `tf.linalg.global_norm` needs no memory for the squares, unlike Keras's.
-        self._global_norm = norm = tf.linalg.global_norm(grads)
+        # `tf.linalg.global_norm` needs no memory for the squares, unlike Keras's. In half precision
+        # they overflow.
+        wide = [tf.cast(gradient, sum_dtype(gradient.dtype)) for gradient in grads]
+        self._global_norm = norm = tf.linalg.global_norm(wide)
         if self.clipnorm or not self.global_clipnorm:
             return super()._clip_gradients(grads)
         # Skip the no-op scaling to avoid rewriting all gradients.
         return tf.cond(
             norm <= self.global_clipnorm,
-            lambda: list(grads),
-            lambda: tf.clip_by_global_norm(grads, self.global_clipnorm, norm)[0],
+            lambda: wide,
+            lambda: tf.clip_by_global_norm(wide, self.global_clipnorm, norm)[0],
         )
 
     def _backend_update_step(
         self, grads: Sequence[tf.Tensor], trainable_variables: Sequence[Any], learning_rate: Any
     ) -> None:
-        scalars = self._scalars(learning_rate)
+        scalars = self._scalars(trainable_variables, learning_rate)
 
         def update() -> tf.Tensor:
             for gradient, variable in zip(grads, trainable_variables, strict=True):
@@ -129,38 +141,47 @@ class FusedAdam(keras.optimizers.Adam):
 
         def skip() -> tf.Tensor:
             self.skipped_steps.iteration.assign(tf.cast(self.iterations, tf.int64))
-            self.skipped_steps.norm.assign(self._global_norm)
+            self.skipped_steps.norm.assign(tf.cast(self._global_norm, tf.float32))
             return self.skipped_steps.count.assign_add(1)
 
         tf.cond(tf.math.is_finite(self._global_norm), update, skip)
 
     def update_step(self, gradient: tf.Tensor, variable: Any, learning_rate: Any) -> None:
-        self._fused_update(gradient, variable, self._scalars(learning_rate))
+        scalars = self._scalars([variable], learning_rate)
+        self._fused_update(gradient, variable, scalars)
 
-    def _scalars(self, learning_rate: Any) -> dict[str, tf.Tensor]:
-        """Return the inputs of `ResourceApplyAdam` that all variables share."""
-        step = tf.cast(self.iterations + 1, tf.float32)
-        return {
-            "lr": tf.cast(learning_rate, tf.float32),
-            "beta1_power": self.beta_1**step,
-            "beta2_power": self.beta_2**step,
-            "beta1": tf.constant(self.beta_1),
-            "beta2": tf.constant(self.beta_2),
-            "epsilon": tf.constant(self.epsilon),
-        }
+    def _scalars(
+        self, variables: Sequence[Any], learning_rate: Any
+    ) -> dict[tf.DType, dict[str, tf.Tensor]]:
+        """Return the inputs of `ResourceApplyAdam` that all variables of a dtype share."""
+        scalars = {}
+        for dtype in {sum_dtype(variable.dtype) for variable in variables}:
+            step = tf.cast(self.iterations + 1, dtype)
+            scalars[dtype] = {
+                "lr": tf.cast(learning_rate, dtype),
+                "beta1_power": self.beta_1**step,
+                "beta2_power": self.beta_2**step,
+                "beta1": tf.constant(self.beta_1, dtype),
+                "beta2": tf.constant(self.beta_2, dtype),
+                "epsilon": tf.constant(self.epsilon, dtype),
+            }
+        return scalars
 
     def _fused_update(
-        self, gradient: tf.Tensor, variable: Any, scalars: dict[str, tf.Tensor]
+        self, gradient: tf.Tensor, variable: Any, scalars: dict[tf.DType, dict[str, tf.Tensor]]
     ) -> None:
         index = self._get_variable_index(variable)
         if isinstance(variable, keras.Variable):
             variable = variable.value
+        slots = [slot[index].value for slot in (self._momentums, self._velocities)]
+        dtype = sum_dtype(variable.dtype)
+        gradient = tf.cast(gradient, dtype)
+        if variable.dtype != dtype:
+            _update_in_half_precision(gradient, variable, *slots, **scalars[dtype])
+            return
+        momentum, velocity = (slot.handle for slot in slots)
         tf.raw_ops.ResourceApplyAdam(
-            var=variable.handle,
-            m=self._momentums[index].value.handle,
-            v=self._velocities[index].value.handle,
-            grad=tf.cast(gradient, variable.dtype),
-            **{name: tf.cast(value, variable.dtype) for name, value in scalars.items()},
+            var=variable.handle, m=momentum, v=velocity, grad=gradient, **scalars[dtype]
         )
 
     def _backend_increment_gradient_accumulators(
@@ -168,7 +189,33 @@ class FusedAdam(keras.optimizers.Adam):
     ) -> None:
         # Within the replica: the gradients are those of all replicas already.
         for gradient, accumulator in zip(grads, acc_grads, strict=True):
-            accumulator.assign_add(gradient)
+            accumulator.assign_add(tf.cast(gradient, accumulator.dtype))
+
+
+def _update_in_half_precision(
+    gradient: tf.Tensor,
+    variable: tf.Variable,
+    momentum: tf.Variable,
+    velocity: tf.Variable,
+    lr: tf.Tensor,
+    beta1_power: tf.Tensor,
+    beta2_power: tf.Tensor,
+    beta1: tf.Tensor,
+    beta2: tf.Tensor,
+    epsilon: tf.Tensor,
+) -> None:
+    """Compute an update of Adam in the gradient's dtype, and round it to the variable's."""
+    # WORKAROUND(keras<=3.15.1, tensorflow<=2.21): in bfloat16, 0.999 is 1; an update computed in
+    # it, by Keras or the kernel, moves no variable.
+    m, v, value = (
+        tf.cast(tf.convert_to_tensor(old), gradient.dtype) for old in (momentum, velocity, variable)
+    )
+    m = m + (1 - beta1) * (gradient - m)
+    v = v + (1 - beta2) * (tf.square(gradient) - v)
+    step = lr * tf.sqrt(1 - beta2_power) / (1 - beta1_power) * m / (tf.sqrt(v) + epsilon)
+    momentum.assign(tf.cast(m, momentum.dtype))
+    velocity.assign(tf.cast(v, velocity.dtype))
+    variable.assign(tf.cast(value - step, variable.dtype))
 
 
 def set_fused(optimizer: keras.optimizers.Optimizer, fused: bool) -> None:

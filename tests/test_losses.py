@@ -50,7 +50,8 @@ def test_sequence_mask_with_infinity_and_dynamic_shapes():
 
 def test_values_of_the_chapter():
     loss = s2s.MaskedSoftmaxCELoss(reduction="sequence_mean")
-    result = loss(tf.ones((3, 4), tf.int32), tf.ones((3, 4, 10)), VALID_LENGTH)
+    ones = tf.ones((3, 4), tf.int32), tf.ones((3, 4, 10))
+    result = loss(*ones, valid_length=VALID_LENGTH)
     np.testing.assert_allclose(result, [2.3026, 1.1513, 0], atol=5e-5)
 
 
@@ -67,7 +68,8 @@ def test_reductions_in_both_orders_of_arguments(batch, reduction, reduced):
     labels, logits = batch
     loss = s2s.MaskedSoftmaxCELoss(reduction)
     expected = reduced(losses_in_numpy(labels, logits))
-    np.testing.assert_allclose(loss(labels, logits, VALID_LENGTH), expected, rtol=1e-5)
+    in_keras_order = loss(labels, logits, valid_length=VALID_LENGTH)
+    np.testing.assert_allclose(in_keras_order, expected, rtol=1e-5)
     np.testing.assert_allclose(loss(logits, labels, VALID_LENGTH), expected, rtol=1e-5)
 
 
@@ -78,11 +80,11 @@ def test_default_reduction(batch):
 def test_without_valid_lengths(batch):
     for reduction in ("none", "token_mean"):
         loss = s2s.MaskedSoftmaxCELoss(reduction)
-        np.testing.assert_array_equal(loss(*batch), loss(*batch, [4, 4, 4]))
+        np.testing.assert_array_equal(loss(*batch), loss(*batch, valid_length=[4, 4, 4]))
 
 
 def test_loss_of_padding_is_zero(batch):
-    assert s2s.MaskedSoftmaxCELoss()(*batch, [0, 0, 0]) == 0
+    assert s2s.MaskedSoftmaxCELoss()(*batch, valid_length=[0, 0, 0]) == 0
 
 
 def test_gradient_at_padding_is_zero(batch):
@@ -90,7 +92,7 @@ def test_gradient_at_padding_is_zero(batch):
     logits = tf.constant(logits)
     with tf.GradientTape() as tape:
         tape.watch(logits)
-        loss = s2s.MaskedSoftmaxCELoss()(labels, logits, VALID_LENGTH)
+        loss = s2s.MaskedSoftmaxCELoss()(labels, logits, valid_length=VALID_LENGTH)
     gradient = tape.gradient(loss, logits).numpy()
     valid = np.arange(4) < np.array(VALID_LENGTH)[:, None]
     assert (gradient[~valid] == 0).all()
@@ -112,7 +114,57 @@ def test_serialization(batch):
     loss = s2s.MaskedSoftmaxCELoss("sequence_mean", name="mine")
     restored = keras.saving.deserialize_keras_object(keras.saving.serialize_keras_object(loss))
     assert restored.name == "mine"
-    np.testing.assert_array_equal(restored(*batch, VALID_LENGTH), loss(*batch, VALID_LENGTH))
+    results = [one(*batch, valid_length=VALID_LENGTH) for one in (restored, loss)]
+    np.testing.assert_array_equal(*results)
+
+
+# In a user's own `compile`
+
+
+def test_the_third_argument_is_the_sample_weight_of_keras(batch):
+    labels, logits = batch
+    losses = losses_in_numpy(labels, logits)
+    every = np.asarray(keras.losses.sparse_categorical_crossentropy(labels, logits, True))
+    loss = s2s.MaskedSoftmaxCELoss()
+    np.testing.assert_allclose(loss(labels, logits, np.ones(3)), every.mean(), rtol=1e-6)
+    rows = np.array([2.0, 0.5, 3.0])
+    expected = (every * rows[:, None]).sum() / (4 * rows.sum())
+    for weights in (rows, rows[:, None], np.repeat(rows[:, None], 4, axis=1)):
+        np.testing.assert_allclose(loss(labels, logits, weights), expected, rtol=1e-6)
+    tokens = np.random.default_rng(1).random((3, 4))
+    valid = np.arange(4) < np.array(VALID_LENGTH)[:, None]
+    result = loss(labels, logits, tokens, valid_length=VALID_LENGTH)
+    np.testing.assert_allclose(result, (losses * tokens).sum() / tokens[valid].sum(), rtol=1e-5)
+    result = s2s.MaskedSoftmaxCELoss("none")(labels, logits, tokens, VALID_LENGTH)
+    np.testing.assert_allclose(result, losses * tokens, rtol=1e-5)
+
+
+def test_valid_lengths_as_the_third_argument_of_keras_are_refused(batch):
+    labels, logits = batch
+    with pytest.raises(s2s.InputError, match="valid_length="):
+        s2s.MaskedSoftmaxCELoss()(labels, logits, VALID_LENGTH)
+
+
+def test_a_model_compiled_with_it_has_the_mean_of_its_tokens():
+    """The mask of `mask_zero` and the sample weights of `fit` reach the loss."""
+    ids = np.array([[4, 5, 6, 0], [7, 0, 0, 0], [5, 4, 0, 0]])
+    labels = np.array([[1, 2, 3, 1], [2, 2, 3, 3], [0, 4, 4, 4]])
+    layers = [
+        keras.layers.Embedding(8, 5, mask_zero=True),
+        keras.layers.LSTM(5, return_sequences=True, use_cudnn=False),
+        keras.layers.Dense(6),
+    ]
+    model = keras.Sequential([keras.Input((None,), dtype="int32"), *layers])
+    model.compile(loss=s2s.MaskedSoftmaxCELoss(), run_eagerly=True)
+    losses = keras.losses.sparse_categorical_crossentropy(labels, model(ids), True).numpy()
+    mask = ids != 0
+    expected = losses[mask].mean()
+    assert abs(expected - losses.mean()) > 1e-4
+    np.testing.assert_allclose(model.test_on_batch(ids, labels), expected, rtol=1e-5)
+    weights = np.array([1.0, 0.0, 3.0])
+    expected = np.average(losses, weights=mask * weights[:, None])
+    result = model.test_on_batch(ids, labels, sample_weight=weights)
+    np.testing.assert_allclose(result, expected, rtol=1e-5)
 
 
 def test_unknown_reduction():
@@ -194,6 +246,9 @@ def test_incompatible_shapes(batch):
             loss(*wrong)
     # A scalar length would be broadcast.
     with pytest.raises(s2s.InputError, match=r"valid_length \(1,\); give"):
-        loss(labels, logits, [2])
+        loss(labels, logits, valid_length=[2])
+    for wrong in (np.ones(2), np.ones((3, 3)), np.ones((3, 4, 1))):
+        with pytest.raises(s2s.InputError, match="sample_weight has the shape"):
+            loss(labels, logits, wrong)
     with pytest.raises(s2s.InputError, match=r"x has the shape \(3,\)"):
         s2s.sequence_mask([1, 2, 3], [1])

@@ -134,7 +134,10 @@ def decode_loop(
         logits, state, attention = decoder.step(
             tf.reshape(tokens, [-1]), batch.state, batch.memory or None
         )
+        # Scores are float32, whatever the layers compute in.
+        logits = tf.cast(logits, tf.float32)
         if attention is not None:
+            attention = tf.cast(attention, tf.float32)
             shape = tf.concat([tf.shape(tokens), tf.shape(attention)[1:]], axis=0)
             attention = tf.reshape(attention, shape)
         return DecoderOutput(logits, state, attention)

@@ -216,4 +216,4 @@ def score_targets(
     logits = model((source, target), training=False)
     num_tokens = tf.maximum(valid_length - 1, 0)
     losses = token_cross_entropy(ids[:, 1:], logits, num_tokens)
-    return -tf.reduce_sum(losses, axis=1), num_tokens
+    return -tf.cast(tf.reduce_sum(losses, axis=1), tf.float32), num_tokens

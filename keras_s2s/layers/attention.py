@@ -7,6 +7,7 @@ import keras
 import tensorflow as tf
 
 from keras_s2s.layers.initializers import initializer
+from keras_s2s.utils.dtypes import sum_dtype
 
 SCORES = ("luong", "luong-dot", "bahdanau")
 
@@ -38,6 +39,7 @@ def apply_to_last_axis(layer: Callable[[tf.Tensor], tf.Tensor], values: tf.Tenso
     return result
 
 
+@keras.saving.register_keras_serializable(package="keras_s2s")
 class Attention(keras.layers.Layer):
     """Attention of queries to the encoder's outputs.
 
@@ -75,6 +77,7 @@ class Attention(keras.layers.Layer):
                 f"and {memory_size} in the encoder; make them equal, or use 'luong'"
             )
         self.score = score
+        self.init_scale = init_scale
         self._sizes = num_hiddens, memory_size
 
         def dense(name: str, units: int) -> keras.layers.Dense:
@@ -126,8 +129,9 @@ class Attention(keras.layers.Layer):
             memory: of the same batch.
 
         Returns:
-            Contexts, (batch, queries, memory_size), and attention weights, float32, (batch,
-            queries, source steps), which sum to 1, or to 0 for a source without a token.
+            Contexts, (batch, queries, memory_size), and attention weights, float32 or, in a float64
+            layer, float64, (batch, queries, source steps), which sum to 1, or to 0 for a source
+            without a token.
         """
         if self.query_dense is None or self.score_dense is None:
             scores = tf.matmul(queries, memory.keys, transpose_b=True)
@@ -135,7 +139,18 @@ class Attention(keras.layers.Layer):
             sums = apply_to_last_axis(self.query_dense, queries)[:, :, None] + memory.keys[:, None]
             scores = tf.squeeze(apply_to_last_axis(self.score_dense, tf.tanh(sums)), -1)
         # Half precision would lose small weights; padding gets exactly 0.
-        mask = tf.cast(memory.mask[:, None], tf.float32)
-        scores = tf.cast(scores, tf.float32) + (mask - 1) * 1e9
+        dtype = sum_dtype(scores.dtype)
+        mask = tf.cast(memory.mask[:, None], dtype)
+        scores = tf.cast(scores, dtype) + (mask - 1) * 1e9
         weights = tf.nn.softmax(scores) * mask
         return tf.matmul(tf.cast(weights, memory.values.dtype), memory.values), weights
+
+    def get_config(self) -> dict[str, Any]:
+        num_hiddens, memory_size = self._sizes
+        return {
+            **super().get_config(),
+            "score": self.score,
+            "num_hiddens": num_hiddens,
+            "memory_size": memory_size,
+            "init_scale": self.init_scale,
+        }

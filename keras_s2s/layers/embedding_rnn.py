@@ -56,6 +56,8 @@ class EmbeddingRNN(keras.layers.Layer):
         self.cell = cell
         self.residual = residual
         self.init_scale = init_scale
+        # Without the state: what `keras.Model.summary` shows.
+        self.output_shape: tuple[int | None, ...] = (None, None, num_hiddens)
         self._input_size = embed_size + feed_size
         self.embedding = keras.layers.Embedding(
             vocab_size,

@@ -4,6 +4,8 @@ from typing import Any, NamedTuple
 
 import tensorflow as tf
 
+from keras_s2s.utils.dtypes import sum_dtype
+
 Tensors = tuple[tf.Tensor, tf.Tensor]
 
 
@@ -70,7 +72,7 @@ def loop_lstm(
     Only the product with the recurrent kernel depends on the step before. The input projection is
     one large product before the loop, and the gradient of each kernel one after the backward
     loop, instead of a sum over steps. Matrix products have the dtype of the inputs, which may be
-    half precision; the rest is float32.
+    half precision; the rest has the dtype of sums, float32 or float64.
 
     Args:
         inputs: (steps, batch, features).
@@ -79,10 +81,10 @@ def loop_lstm(
         recurrent_mask: (batch, units): dropout mask of h between steps.
 
     Returns:
-        h and c after each step, float32, (steps, batch, units).
+        h and c after each step, in the dtype of sums, (steps, batch, units).
     """
-    dtype = inputs.dtype
-    mask = None if recurrent_mask is None else tf.cast(recurrent_mask, tf.float32)
+    dtype, wide = inputs.dtype, sum_dtype(inputs.dtype)
+    mask = None if recurrent_mask is None else tf.cast(recurrent_mask, wide)
 
     @tf.custom_gradient
     def run(
@@ -132,13 +134,13 @@ def loop_lstm(
                 tf.reshape(input_gradients, tf.shape(inputs)),
                 kernel_gradient(inputs, kernel),
                 kernel_gradient(previous_hiddens, recurrent_kernel),
-                tf.cast(tf.reduce_sum(tf.cast(gate_gradients, tf.float32), axis=0), bias.dtype),
+                tf.cast(tf.reduce_sum(tf.cast(gate_gradients, wide), axis=0), bias.dtype),
                 *(tf.concat(gradients, axis=0) for gradients in state_gradients),
             )
 
         return (hiddens, cells), gradient
 
-    initial_hidden, initial_cell = (tf.cast(value, tf.float32) for value in initial)
+    initial_hidden, initial_cell = (tf.cast(value, wide) for value in initial)
     return run(inputs, *weights, initial_hidden, initial_cell)
 
 
@@ -174,17 +176,17 @@ def _forward(
 ) -> _Activations:
     """Run some rows of a batch through all steps, given their projected inputs."""
     steps, units = tf.shape(projected)[0], recurrent_kernel.shape[0]
-    dtype = projected.dtype
+    dtype, wide = projected.dtype, sum_dtype(projected.dtype)
     initial_hidden, initial_cell = (value[rows] for value in initial)
 
     def array(size: tf.Tensor) -> tf.TensorArray:
-        return tf.TensorArray(tf.float32, size, element_shape=(None, units), clear_after_read=False)
+        return tf.TensorArray(wide, size, element_shape=(None, units), clear_after_read=False)
 
     def body(step: tf.Tensor, hidden: tf.Tensor, cell: tf.Tensor, written: _Activations) -> Any:
         masked_hidden = hidden if mask is None else hidden * mask[rows]
         # Slicing a step and then its rows copies nothing.
-        gates = tf.cast(projected[step][rows], tf.float32) + tf.cast(
-            _product(masked_hidden, recurrent_kernel, dtype), tf.float32
+        gates = tf.cast(projected[step][rows], wide) + tf.cast(
+            _product(masked_hidden, recurrent_kernel, dtype), wide
         )
         i, f, g, o = tf.split(gates, 4, axis=1)
         i, f, g, o = tf.sigmoid(i), tf.sigmoid(f), tf.tanh(g), tf.sigmoid(o)
@@ -245,7 +247,7 @@ def _backward(
             axis=1,
         )
         gate_gradients = tf.cast(gate_gradients, dtype)
-        hidden_gradient = tf.cast(tf.matmul(gate_gradients, kernel_transposed), tf.float32)
+        hidden_gradient = tf.cast(tf.matmul(gate_gradients, kernel_transposed), cell_gradient.dtype)
         if mask is not None:
             hidden_gradient *= mask[rows]
         cell_gradient *= f
@@ -271,7 +273,7 @@ def _input_gradients(product_gradients: tf.Tensor, kernel: tf.Tensor) -> tf.Tens
     In float32 a product that transposes the kernel takes up to a third longer than transposing
     it first; in half precision it is the other way round.
     """
-    if kernel.dtype != tf.float32:
+    if kernel.dtype.size < tf.float32.size:
         return tf.matmul(product_gradients, kernel, transpose_b=True)
     features, columns = kernel.shape
     # WORKAROUND(tensorflow<=2.21): Grappler folds a plain transpose back into the product; it

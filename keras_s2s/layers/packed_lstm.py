@@ -5,6 +5,7 @@ from typing import NamedTuple
 import tensorflow as tf
 
 from keras_s2s.layers.fused_lstm import next_state
+from keras_s2s.utils.dtypes import sum_dtype
 
 
 class _PackedSequence(NamedTuple):
@@ -52,8 +53,8 @@ def packed_lstm(
     """Run an LSTM layer in a loop over the steps, without the sentences that have ended.
 
     In unsorted batches half of the steps are padding, which costs as much as tokens do. Matrix
-    products have the dtype of the inputs, which may be half precision; the rest is float32. The
-    gradient, TensorFlow's own, is slow; see `loop_lstm` for training.
+    products have the dtype of the inputs, which may be half precision; the rest has the dtype of
+    sums, float32 or float64. The gradient, TensorFlow's own, is slow; see `loop_lstm` for training.
 
     Args:
         inputs: (steps, batch, features).
@@ -62,22 +63,22 @@ def packed_lstm(
         valid_length: int32, (batch,): the steps from here on are padding.
 
     Returns:
-        h and c after each step, float32, (steps, batch, units), undefined at padding.
+        h and c after each step, in the dtype of sums, (steps, batch, units), undefined at padding.
     """
-    dtype = inputs.dtype
+    dtype, wide = inputs.dtype, sum_dtype(inputs.dtype)
     kernel, recurrent_kernel = (tf.cast(weight, dtype) for weight in weights[:2])
     units = recurrent_kernel.shape[0]
     steps = tf.shape(inputs)[0]
     packing = _pack(valid_length, steps)
 
     def product(left: tf.Tensor, right: tf.Tensor) -> tf.Tensor:
-        return tf.cast(tf.matmul(tf.cast(left, dtype), right), tf.float32)
+        return tf.cast(tf.matmul(tf.cast(left, dtype), right), wide)
 
     def array(size: int) -> tf.TensorArray:
-        return tf.TensorArray(tf.float32, steps, element_shape=(None, size), infer_shape=False)
+        return tf.TensorArray(wide, steps, element_shape=(None, size), infer_shape=False)
 
     packed = tf.gather(tf.reshape(inputs, (-1, inputs.shape[2])), packing.gather_indices)
-    projected = product(packed, kernel) + tf.cast(weights[2], tf.float32)
+    projected = product(packed, kernel) + tf.cast(weights[2], wide)
     projected = array(4 * units).split(projected, packing.batch_sizes)
 
     def body(
@@ -93,7 +94,7 @@ def packed_lstm(
         hidden, cell = next_state(gates, cell[:rows])
         return step + 1, hidden, cell, hiddens.write(step, hidden), cells.write(step, cell)
 
-    hidden, cell = (tf.gather(tf.cast(value, tf.float32), packing.order) for value in initial)
+    hidden, cell = (tf.gather(tf.cast(value, wide), packing.order) for value in initial)
     rows_shape = tf.TensorShape((None, units))
     *_, hiddens, cells = tf.while_loop(
         lambda step, *_: step < steps,

@@ -12,6 +12,7 @@ from keras_s2s.layers.input_feeding import loop_over_steps
 from keras_s2s.layers.stacked_rnn import LayerMasks, State
 from keras_s2s.layers.state_bridge import bridge_state, make_bridges
 from keras_s2s.utils.checks import check_fraction, check_ints
+from keras_s2s.utils.dtypes import sum_dtype
 
 
 @keras.saving.register_keras_serializable(package="keras_s2s")
@@ -115,6 +116,7 @@ class Seq2SeqDecoder(EmbeddingRNN):
             **kwargs,
         )
         check_ints(encoder_num_hiddens=encoder_num_hiddens, encoder_num_layers=encoder_num_layers)
+        self.output_shape = (None, None, vocab_size)
         self.attention = attention
         self.input_feeding = input_feeding
         self.tie_embeddings = tie_embeddings
@@ -220,7 +222,7 @@ class Seq2SeqDecoder(EmbeddingRNN):
             training: whether dropout is active.
 
         Returns:
-            Logits, float32, (batch, steps, vocab_size), and the state after the last step.
+            Logits, float32 or float64, (batch, steps, vocab_size), and the state after all steps.
         """
         outputs, state = self.decode_hidden(target_ids, state, memory, training)
         return self.logits(tf.transpose(outputs, (1, 0, 2))), state
@@ -312,26 +314,27 @@ class Seq2SeqDecoder(EmbeddingRNN):
             memory: as for `call`.
 
         Returns:
-            Logits, float32, (rows, vocab_size), the new state, and the attention weights, float32,
-            (rows, source steps), or None.
+            Logits, (rows, vocab_size), the new state, and the attention weights, (rows, source
+            steps), or None.
         """
         outputs, state, weights = self._hidden_step(self.embedding(target_ids), state, memory)
         return self.logits(outputs), state, weights
 
     def logits(self, outputs: tf.Tensor) -> tf.Tensor:
-        """Apply the dense layer: (..., output_size) to float32 logits (..., vocab_size)."""
+        """Apply the dense layer: (..., output_size) to logits (..., vocab_size)."""
         if self.dense is None:
             weights, bias = self.embedding.embeddings, self.output_bias
         else:
             weights, bias = self.dense.kernel, self.dense.bias
         weights = tf.cast(tf.convert_to_tensor(weights), self.compute_dtype)
-        bias = tf.cast(tf.convert_to_tensor(bias), tf.float32)
+        dtype = sum_dtype(self.compute_dtype)
+        bias = tf.cast(tf.convert_to_tensor(bias), dtype)
 
         def dense(rows: tf.Tensor) -> tf.Tensor:
             logits = tf.matmul(rows, weights, transpose_b=self.dense is None)
             # Half precision is too coarse for a softmax over thousands of tokens and for the
             # bias's gradient, a sum over all tokens.
-            return tf.nn.bias_add(tf.cast(logits, tf.float32), bias)
+            return tf.nn.bias_add(tf.cast(logits, dtype), bias)
 
         return apply_to_last_axis(dense, tf.cast(outputs, self.compute_dtype))
 

@@ -21,6 +21,7 @@ CELLS = {"lstm": 2, "gru": 1}
 BLOCK_LSTM_MAX_UNITS = 128
 
 
+@keras.saving.register_keras_serializable(package="keras_s2s")
 class StackedRNN(keras.layers.Layer):
     """Stacked recurrent layers, with the chapter's state.
 
@@ -68,6 +69,8 @@ class StackedRNN(keras.layers.Layer):
                 "even number"
             )
         self.num_hiddens = num_hiddens
+        self.num_layers = num_layers
+        self.dropout = dropout
         self.cell = cell
         self.recurrent_dropout = recurrent_dropout
         self.residual = residual
@@ -294,6 +297,19 @@ class StackedRNN(keras.layers.Layer):
             outputs = last[0] + outputs if index and self.residual else last[0]
             final.append(last)
         return outputs, [tf.stack(values) for values in zip(*final, strict=True)]
+
+    def get_config(self) -> dict[str, Any]:
+        return {
+            **super().get_config(),
+            "num_hiddens": self.num_hiddens,
+            "num_layers": self.num_layers,
+            "dropout": self.dropout,
+            "recurrent_dropout": self.recurrent_dropout,
+            "cell": self.cell,
+            "residual": self.residual,
+            "bidirectional": self.bidirectional,
+            "init_scale": self.init_scale,
+        }
 
 
 def _weights(cell: keras.layers.Layer, dtype: tf.DType) -> list[tf.Tensor]:
