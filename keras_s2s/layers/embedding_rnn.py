@@ -86,6 +86,10 @@ class EmbeddingRNN(keras.layers.Layer):
         self.rnn.build((None, None, self._input_size))
         self.built = True
 
+    def get_build_config(self) -> dict[str, Any]:
+        # `build` without a shape, however this layer was built.
+        return {"shapes_dict": {}}
+
     def embed(self, ids: tf.Tensor, training: bool | None) -> tf.Tensor:
         """Return the embeddings of ids of any shape, with dropout in training."""
         return self.embed_dropout_layer(self.embedding(ids), training=training)

@@ -1,7 +1,5 @@
 """Encoder and decoder as one trainable model."""
 
-import contextlib
-from collections.abc import Iterator
 from typing import Any
 
 import keras
@@ -13,18 +11,19 @@ from keras_s2s.layers.attention import Memory
 from keras_s2s.layers.seq2seq_decoder import Seq2SeqDecoder
 from keras_s2s.layers.seq2seq_encoder import Seq2SeqEncoder
 from keras_s2s.layers.stacked_rnn import BLOCK_LSTM_MAX_UNITS, State
-from keras_s2s.losses import label_smoothed_loss
 from keras_s2s.metrics import Perplexity, TokenMean
+from keras_s2s.models.inputs import as_batch, unpack_batch
+from keras_s2s.models.keras_calls import KerasCallsMixin, refuse_hdf5_scope
 from keras_s2s.models.replicas import (
     MultiWorkerMixin,
     clip_over_replicas,
     decorrelate_dropout,
-    distribute_arguments,
 )
-from keras_s2s.models.throughput import TokensPerSecond
+from keras_s2s.models.token_sums import add_sums, sum_over_tokens
+from keras_s2s.models.user_functions import UserFunctions
 from keras_s2s.optimizers import FusedAdam, SkippedSteps, set_fused, sum_over_replicas
-from keras_s2s.tokenizers.tokenizer import UNK
 from keras_s2s.utils.checks import check_fraction, check_type
+from keras_s2s.utils.dtypes import sum_dtype
 from keras_s2s.utils.errors import InputError
 
 COMPILE_ARGUMENTS = (
@@ -38,14 +37,20 @@ COMPILE_ARGUMENTS = (
 
 
 @keras.saving.register_keras_serializable(package="keras_s2s")
-class Seq2Seq(MultiWorkerMixin, keras.Model):
+class Seq2Seq(KerasCallsMixin, MultiWorkerMixin, keras.Model):
     """The encoder–decoder model, trained with teacher forcing.
 
-    `fit` and `evaluate` take datasets as `make_dataset` returns them: elements `((source_ids,
-    source_valid_length), (target_ids, target_valid_length))`. Of the n tokens of a target the
-    decoder reads the first n - 1 and predicts the last n - 1. The loss is the mean over all target
-    tokens but padding, in nats; the logs also hold `accuracy` (the fraction of tokens predicted
-    correctly; `<unk>` never is), `perplexity` and `tokens_per_second`, all accumulated per token.
+    `fit`, `evaluate`, `predict` and their `_on_batch` forms take datasets as `make_dataset` returns
+    them, elements `((source_ids, source_valid_length), (target_ids, target_valid_length))`, or
+    arrays, generators and datasets in Keras's forms: `(x, y)`, `(x, y, sample_weight)`, or x alone
+    as `(source, target)`. Ids are integers of any type, (batch, steps). Without valid lengths a
+    sentence ends at its last token that is not `<pad>`.
+
+    Of the n tokens of a target the decoder reads the first n - 1 and predicts the last n - 1. The
+    loss is the mean over all target tokens but padding, in nats; with `sample_weight`, (batch,) or
+    a weight for each target token, the sum of the weighted losses divided by that of the weights.
+    The logs also hold `accuracy` (the fraction of tokens predicted correctly; `<unk>` never is),
+    `perplexity` (both without weights) and `tokens_per_second`, all accumulated per token.
 
     Args:
         encoder: a `Seq2SeqEncoder`.
@@ -97,6 +102,7 @@ class Seq2Seq(MultiWorkerMixin, keras.Model):
         self.decoder = decoder
         self.label_smoothing = 0.0
         self._splits_batches = False
+        self._functions: UserFunctions | None = None
         self.loss_metric = TokenMean(name="loss")
         self.accuracy_metric = TokenMean(name="accuracy")
         self.perplexity_metric = Perplexity(name="perplexity")
@@ -105,7 +111,7 @@ class Seq2Seq(MultiWorkerMixin, keras.Model):
         # See `MultiWorkerMixin._maybe_symbolic_build`.
         for layer in (encoder, decoder):
             if not layer.built:
-                layer.build()
+                layer.build((None, None))  # with a shape, for `summary`
         self.built = True
 
     def build(self, input_shape: Any = None) -> None:
@@ -115,15 +121,16 @@ class Seq2Seq(MultiWorkerMixin, keras.Model):
         """Compute the logits of each next target token from the source and the target's prefix.
 
         Args:
-            inputs: `((source_ids, source_valid_length), (target_ids, target_valid_length))`; ids
-                of shape (batch, steps), targets with `<bos>` and `<eos>`.
+            inputs: `((source_ids, source_valid_length), (target_ids, target_valid_length))`, or
+                `(source_ids, target_ids)`; ids of shape (batch, steps), targets with `<bos>` and
+                `<eos>`.
             training: whether dropout is active.
 
         Returns:
-            Float32, shape (batch, target steps - 1, target vocab_size): row i predicts target
-            token i + 1.
+            Float32 or, in a float64 model, float64, shape (batch, target steps - 1, target
+            vocab_size): row i predicts target token i + 1.
         """
-        source, (target_ids, _) = inputs
+        source, (target_ids, _) = as_batch(inputs)
         state, memory = self.encode(source, training)
         logits, _ = self.decoder(target_ids[:, :-1], state, memory, training=training)
         return logits
@@ -149,19 +156,36 @@ class Seq2Seq(MultiWorkerMixin, keras.Model):
     def compile(
         self,
         optimizer: str | keras.optimizers.Optimizer | None = None,
+        loss: Any = None,
+        loss_weights: Any = None,
+        metrics: Any = None,
+        weighted_metrics: Any = None,
         run_eagerly: bool = False,
         steps_per_execution: int = 1,
         jit_compile: bool | str = "auto",
         auto_scale_loss: bool = True,
         label_smoothing: float = 0.0,
     ) -> None:
-        """Configure training as `keras.Model.compile` does; loss and metrics are built in.
+        """Configure training as `keras.Model.compile` does.
+
+        Without `loss` and `metrics`, the loss is the cross-entropy, and the logs hold the built-in
+        metrics; see the class.
 
         Args:
             optimizer: an optimizer or its name; by default the chapter's, Adam with a learning
                 rate of 0.005 and gradients clipped to a global norm of 1. (The `clipnorm` of a
                 Keras optimizer clips each variable by itself; `global_clipnorm` is the chapter's
                 clipping.) A `keras.optimizers.Adam` becomes a `keras_s2s.optimizers.FusedAdam`.
+            loss: a loss or a function of labels, integers of shape (batch, target steps - 1), and
+                logits, (batch, target steps - 1, vocab_size), that returns a loss for each token,
+                (batch, target steps - 1). The step takes its mean over the tokens that are not
+                padding; `perplexity` and `accuracy` stay those of the model. Training with a loss
+                or metrics is slower, because they need the logits at padding too.
+            loss_weights: not supported: there is one loss.
+            metrics: metrics, functions or names of Keras's, of labels and logits as for `loss`;
+                their `sample_weight` is 0 at padding and 1 at tokens. `"accuracy"` and
+                `"perplexity"` are in the logs in any case.
+            weighted_metrics: likewise; their `sample_weight` is that of `fit`, 0 at padding.
             run_eagerly: see `keras.Model.compile`.
             steps_per_execution: see `keras.Model.compile`; 1 with several replicas.
             jit_compile: whether XLA compiles the step. `"auto"` means no: XLA compiles each new
@@ -170,11 +194,20 @@ class Seq2Seq(MultiWorkerMixin, keras.Model):
             label_smoothing: probability mass that the training objective takes from each target
                 token and spreads over the vocabulary (Szegedy et al., 2016). The `loss` in the
                 logs is computed without it, so that runs can be compared.
+
+        Raises:
+            InputError: a loss or metric that takes probabilities, returns a mean, or has the name
+                of another.
         """
         check_fraction("label_smoothing", label_smoothing)
+        if loss_weights is not None:
+            raise InputError("loss_weights: there is one loss; leave them out")
+        if loss is not None and label_smoothing:
+            raise InputError("label_smoothing smooths the built-in loss; leave it out, or loss")
         if optimizer is None:
             optimizer = keras.optimizers.Adam(0.005, global_clipnorm=1.0)
         one_replica = self.distribute_strategy.num_replicas_in_sync == 1
+        functions = self._make_functions(loss, metrics, weighted_metrics)
         super().compile(
             optimizer=optimizer,
             run_eagerly=run_eagerly,
@@ -184,11 +217,12 @@ class Seq2Seq(MultiWorkerMixin, keras.Model):
             auto_scale_loss=auto_scale_loss,
         )
         self.label_smoothing = label_smoothing
-        # Creating variables while the training step is traced would trace it twice.
-        self.optimizer.build(self.trainable_variables)
+        self._functions = functions
         # On several replicas a loss scaler calls its optimizer in a cross-replica conditional.
         scaled = isinstance(self.optimizer, keras.optimizers.LossScaleOptimizer)
         set_fused(self.optimizer, one_replica or not scaled)
+        # Creating variables while the training step is traced would trace it twice.
+        self.optimizer.build(self.trainable_variables)
         if not one_replica:
             decorrelate_dropout(self._flatten_layers())
         # The step of a small model is one chain of short operations, which keeps one core busy;
@@ -199,6 +233,20 @@ class Seq2Seq(MultiWorkerMixin, keras.Model):
             and not self.decoder.input_feeding
             and max(self.encoder.num_hiddens, self.decoder.num_hiddens) < BLOCK_LSTM_MAX_UNITS
         )
+
+    def _make_functions(
+        self, loss: Any, metrics: Any, weighted_metrics: Any
+    ) -> UserFunctions | None:
+        """Return the loss and metrics of `compile`, None for only built-in ones."""
+        if loss is metrics is weighted_metrics is None:
+            return None
+        vocab_size, dtype = self.decoder.vocab_size, sum_dtype(self.decoder.compute_dtype)
+        with self.distribute_strategy.scope():
+            functions = UserFunctions(loss, metrics, weighted_metrics, vocab_size, dtype)
+        # WORKAROUND(keras<=3.15.1, keras#19891): on several replicas its metrics add up wrongly.
+        if functions.all_metrics and self.distribute_strategy.num_replicas_in_sync > 1:
+            raise InputError("metrics: those of Keras are wrong on several devices; leave them out")
+        return functions if functions.loss is not None or functions.all_metrics else None
 
     @property
     def skipped_steps(self) -> SkippedSteps | None:
@@ -211,57 +259,23 @@ class Seq2Seq(MultiWorkerMixin, keras.Model):
         config = super().get_compile_config()
         if config:  # empty unless compiled
             config["label_smoothing"] = self.label_smoothing
-        return {name: config[name] for name in COMPILE_ARGUMENTS if name in config}
+        config = {name: config[name] for name in COMPILE_ARGUMENTS if name in config}
+        return {**config, **(self._functions.get_config() if self._functions else {})}
 
     def compile_from_config(self, config: dict[str, Any]) -> None:
         self.compile(**keras.saving.deserialize_keras_object(config))
 
     @property
     def metrics(self) -> list[keras.metrics.Metric]:
-        return [self.loss_metric, self.accuracy_metric, self.perplexity_metric]
+        metrics = [self.loss_metric, self.accuracy_metric, self.perplexity_metric]
+        return [*metrics, *(self._functions.all_metrics if self._functions else [])]
 
-    def fit(self, *args: Any, callbacks: Any = None, **kwargs: Any) -> keras.callbacks.History:
-        """Train as `keras.Model.fit` does, with `tokens_per_second` in the logs of each epoch."""
-        if not isinstance(callbacks, keras.callbacks.CallbackList):
-            if isinstance(callbacks, keras.callbacks.Callback):
-                callbacks = [callbacks]
-            # First, so that every other callback finds the throughput in the logs.
-            callbacks = [TokensPerSecond(self.loss_metric), *(callbacks or [])]
-        if isinstance(args[0] if args else kwargs.get("x"), tf.data.Dataset):
-            # Avoid the warning that Keras cannot shuffle a dataset.
-            kwargs.setdefault("shuffle", False)
-        with self._index_errors_explained():
-            args, kwargs = distribute_arguments(args, kwargs, self.distribute_strategy)
-            return super().fit(*args, callbacks=callbacks, **kwargs)
-
-    def evaluate(self, *args: Any, **kwargs: Any) -> Any:
-        """Evaluate as `keras.Model.evaluate` does."""
-        with self._index_errors_explained():
-            args, kwargs = distribute_arguments(args, kwargs, self.distribute_strategy)
-            return super().evaluate(*args, **kwargs)
-
-    @contextlib.contextmanager
-    def _index_errors_explained(self) -> Iterator[None]:
-        """Turn TensorFlow's out-of-range index errors into one `InputError`."""
-        try:
-            yield
-        except tf.errors.InvalidArgumentError as error:
-            # Of the embedding lookup, of `gather_nd`, and of the loss.
-            stems = ("is not in [0,", "does not index into", "outside the valid range")
-            if not any(stem in str(error) for stem in stems):
-                raise
-            raise InputError(
-                f"the data does not fit the model ({self.encoder.vocab_size} source and "
-                f"{self.decoder.vocab_size} target tokens): a token id or valid length is out of "
-                "range; use data of the tokenizers that the model was built with"
-            ) from error
-
-    def train_step(self, data: Batch) -> dict[str, tf.Tensor]:
+    def train_step(self, data: Any) -> dict[str, tf.Tensor]:
         with tf.GradientTape() as tape:
-            loss_sum, num_tokens = self._compute_sums(data, training=True)
+            loss_sum, weight = self._compute_sums(data, training=True)
             # The mean over the tokens of all replicas: each replica divides its sum by the common
             # count, and the optimizer sums the gradients.
-            loss = loss_sum / tf.maximum(sum_over_replicas(num_tokens), 1.0)
+            loss = tf.math.divide_no_nan(loss_sum, sum_over_replicas(weight))
             loss = self.optimizer.scale_loss(loss)
         # WORKAROUND(keras<=3.15.1): the gradient of an embedding is `tf.IndexedSlices`, one slice
         # per use of a token. Keras's clipping and Adam square every slice by itself rather than
@@ -274,63 +288,35 @@ class Seq2Seq(MultiWorkerMixin, keras.Model):
         self.optimizer.apply_gradients(zip(gradients, self.trainable_weights, strict=True))
         return self.step_logs(self.get_metrics_result())
 
-    def test_step(self, data: Batch) -> dict[str, tf.Tensor]:
+    def test_step(self, data: Any) -> dict[str, tf.Tensor]:
         self._compute_sums(data, training=False)
         return self.step_logs(self.get_metrics_result())
 
-    def predict_step(self, data: Batch) -> tf.Tensor:
-        return self(data, training=False)
+    def predict_step(self, data: Any) -> tf.Tensor:
+        batch, _ = unpack_batch(data)
+        return self(batch, training=False)
 
-    def _compute_sums(self, data: Batch, training: bool) -> tuple[tf.Tensor, tf.Tensor]:
-        """Return a batch's sum of the objective and its token count; update the metrics."""
+    def _compute_sums(self, data: Any, training: bool) -> tuple[tf.Tensor, tf.Tensor]:
+        """Return the sums of a batch's objective and its weights; update the metrics."""
+        batch, weights = unpack_batch(data)
+        functions = self._functions
         if xla.is_compiling():
             # XLA needs static shapes.
-            batches = [data]
-        elif self._splits_batches:
-            batches = split_by_length(data)
+            batches = [batch]
+        elif self._splits_batches and weights is None and functions is None:
+            batches = split_by_length(batch)
         else:
-            batches = [trim_padding(data)]
-        sums = [self._token_sums(batch, training) for batch in batches]
-        objective, loss_sum, num_correct, num_tokens = map(tf.add_n, zip(*sums, strict=True))
-        self.loss_metric.update_state(loss_sum, num_tokens)
-        self.perplexity_metric.update_state(loss_sum, num_tokens)
-        self.accuracy_metric.update_state(num_correct, num_tokens)
-        return objective, num_tokens
-
-    def _token_sums(self, batch: Batch, training: bool) -> tuple[tf.Tensor, ...]:
-        """Return the sums of objective, loss, correct predictions and tokens of a batch."""
-        source, (target_ids, target_valid_length) = batch
-        state, memory = self.encode(source, training)
-        outputs, _ = self.decoder.decode_hidden(target_ids[:, :-1], state, memory, training)
-        steps, num_hiddens = tf.shape(outputs)[0], outputs.shape[2]
-        outputs = tf.reshape(outputs, (-1, num_hiddens))
-        labels = tf.reshape(tf.transpose(target_ids[:, 1:]), (-1,))
-        # A row without any token has nothing to predict.
-        valid_length = tf.maximum(target_valid_length - 1, 0)
-        valid = tf.reshape(tf.transpose(tf.sequence_mask(valid_length, steps)), (-1,))
-        if not xla.is_compiling():
-            # Skip padding, which can be most of a batch, in the dense layer, which can be most of
-            # the work. XLA cannot: it needs static shapes.
-            positions = tf.reshape(tf.where(valid), (-1,))
-            outputs, labels, valid = (
-                tf.gather(values, positions) for values in (outputs, labels, valid)
-            )
-        logits = self.decoder.logits(outputs)
-        smoothing = self.label_smoothing if training else 0.0
-        objectives, losses = label_smoothed_loss(labels, logits, smoothing)
-        # Comparing with the maximum is several times faster than `argmax`.
-        label_logits = tf.gather(logits, labels, axis=1, batch_dims=1)
-        correct = (label_logits >= tf.reduce_max(logits, axis=1)) & valid
-        # An answer that has `<unk>` where the reference has an unknown word is not right.
-        correct &= labels != UNK
-        return (
-            tf.reduce_sum(tf.where(valid, objectives, 0.0)),
-            tf.reduce_sum(tf.where(valid, losses, 0.0)),
-            tf.reduce_sum(tf.cast(correct, tf.float32)),
-            tf.cast(tf.reduce_sum(valid_length), tf.float32),
+            batches = [trim_padding(batch)]
+        sums = add_sums(
+            [sum_over_tokens(self, part, weights, functions, training) for part in batches]
         )
+        self.loss_metric.update_state(sums.loss, sums.weight)
+        self.perplexity_metric.update_state(sums.cross_entropy, sums.num_tokens)
+        self.accuracy_metric.update_state(sums.num_correct, sums.num_tokens)
+        return sums.objective, sums.weight
 
     def get_config(self) -> dict[str, Any]:
+        refuse_hdf5_scope()
         return {
             **super().get_config(),
             "encoder": keras.saving.serialize_keras_object(self.encoder),
