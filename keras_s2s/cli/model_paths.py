@@ -16,6 +16,20 @@ def is_export(folder: Path) -> bool:
     return (folder / "saved_model.pb").is_file()
 
 
+def is_model(path: str) -> bool:
+    """Return whether a path is a run directory, a .keras file or an export.
+
+    >>> is_model("I see you.")
+    False
+    """
+    file = Path(path)
+    try:
+        is_keras_file = file.suffix == ".keras" and file.is_file()
+        return is_keras_file or RunDirectory(file).exists() or is_export(file)
+    except (OSError, ValueError):  # too long for a path, or a NUL byte
+        return False
+
+
 def find_model(path: str) -> Path:
     """Return the .keras file or the SavedModel folder that MODEL refers to.
 

@@ -14,7 +14,7 @@ from keras_s2s.cli.options import Subparsers, add_command, add_json_option, add_
 from keras_s2s.run_directory import RunDirectory
 from keras_s2s.utils.argument_parser import CommandParser, int_value
 from keras_s2s.utils.checks import MAX_VERSION
-from keras_s2s.utils.console import log, spinner
+from keras_s2s.utils.console import log, spinner, step_progress
 from keras_s2s.utils.errors import InputError
 
 
@@ -50,12 +50,14 @@ def export(options: argparse.Namespace) -> None:
         raise InputError(f"{options.model}: is an export already; give a run directory")
     from keras_s2s.serving.signatures import read_verification_record
 
-    model = load_model(options.model)
-    with spinner("exporting and verifying the export"):
+    with spinner("loading the model"):
+        model = load_model(options.model)
+    with step_progress() as progress:
         version = model.export(
             Path(options.output) / options.model_name,
             options.version,
             RunDirectory(options.model).read_samples() or None,
+            progress,
         )
     record = read_verification_record(version) or {}
     log(

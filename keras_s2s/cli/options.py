@@ -36,6 +36,14 @@ RENAMED_OPTIONS = {
     "evaluate": {"--tokenize": "--sacrebleu-tokenize"},
 }
 
+# Options of other libraries, and their counterparts here.
+COUNTERPARTS = {
+    **dict.fromkeys(("--output", "--output-dir", "--out", "--save-dir"), "--run-dir"),
+    "--lr": "--learning-rate",
+    "--hidden-size": "--num-hiddens",
+    **dict.fromkeys(("--max-len", "--max-length"), "--num-steps"),
+}
+
 
 def add_command(
     subparsers: "Subparsers[CommandParser]",
@@ -46,6 +54,7 @@ def add_command(
     summary = COMMANDS[name].summary
     parser = subparsers.add_parser(name, help=summary, description=summary, allow_abbrev=False)
     parser.renamed_options = RENAMED_OPTIONS.get(name, {})
+    parser.counterparts = COUNTERPARTS
     parser.set_defaults(command=command, parser=parser)
     return parser
 

@@ -5,6 +5,7 @@ TensorFlow is imported only when the command needs it, so that `--help` is fast.
 
 import argparse
 import dataclasses
+import itertools
 import shlex
 from typing import Any
 
@@ -130,7 +131,15 @@ def train(options: argparse.Namespace) -> None:
         )
     if run.report.is_file():
         log(f"report with curves, configuration and samples: {run.report}")
-    log(f"model: {run.model}; try: keras-s2s translate {shlex.quote(str(run.path))} 'Go.'")
+    words = "keras-s2s", "translate", str(run.path), *_example(run)
+    log(f"model: {run.model}; try: {shlex.join(words)}")
+
+
+def _example(run: RunDirectory) -> list[str]:
+    """Return a training sentence that fits into a line; none if there is no such sentence."""
+    texts = (sample.decode("utf-8", errors="replace") for sample in run.read_samples())
+    short = (t for t in texts if 0 < len(t) <= 60 and t.isprintable() and not t.startswith("-"))
+    return list(itertools.islice(short, 1))
 
 
 def _prepared_fields(corpus: str) -> dict[str, Any]:

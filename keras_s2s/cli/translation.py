@@ -13,7 +13,7 @@ import sys
 from collections.abc import Iterator
 from typing import cast
 
-from keras_s2s.cli.model_paths import MODEL_HELP, find_model, is_export, load_model
+from keras_s2s.cli.model_paths import MODEL_HELP, find_model, is_export, is_model, load_model
 from keras_s2s.cli.options import Subparsers, add_command, add_output_options, add_trust_option
 from keras_s2s.translation import file_translation
 from keras_s2s.translation.line_reader import WINDOW_LINES
@@ -59,7 +59,12 @@ def translate(options: argparse.Namespace) -> int:
         return _translate_file(options, output_options)
     if options.overwrite:
         raise InputError("--overwrite is for --output; give --input and --output with it")
-    if len(options.sentences) == 1 and os.path.isfile(name := options.sentences[0]):
+    if name := next(filter(is_model, options.sentences), None):
+        raise InputError(
+            f"{name}: is a model, where a sentence is expected; translate runs one model, and "
+            f"keras-s2s web {shlex.join((options.model, name))} compares two"
+        )
+    if name := next(filter(os.path.isfile, options.sentences), None):
         log(
             f"{name} is a file, and its name is translated here; translate its lines with "
             f"--input {shlex.quote(name)} --output FILE"

@@ -3,7 +3,7 @@
 import importlib.metadata
 import math
 import random
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -18,6 +18,7 @@ from keras_s2s.serving.signatures import (
     SERVING_DEFAULT,
     VERIFICATION_FILE,
 )
+from keras_s2s.utils.console import ProgressFn
 from keras_s2s.utils.errors import ExportError
 from keras_s2s.utils.files import sha256_of_files, write_json
 from keras_s2s.utils.text import encode_texts
@@ -67,7 +68,10 @@ class ReferenceTranslator(Protocol):
 
 
 def verify_export(
-    folder: Path, translator: ReferenceTranslator, sentences: Sequence[str | bytes]
+    folder: Path,
+    translator: ReferenceTranslator,
+    sentences: Sequence[str | bytes],
+    progress: ProgressFn = lambda step, done, total: None,
 ) -> dict[str, Any]:
     """Compare an export with the model it was made from.
 
@@ -81,6 +85,7 @@ def verify_export(
         folder: the SavedModel.
         translator: the model in Python.
         sentences: texts to compare on, in addition to `EDGE_CASES`.
+        progress: called with each step, and the number of compared texts.
 
     Returns:
         The record.
@@ -91,12 +96,24 @@ def verify_export(
     unique_texts = encode_texts([*EDGE_CASES, *sentences])
     # Repeated until every batch size occurs.
     texts = unique_texts * math.ceil(sum(BATCH_SIZES) / len(unique_texts))
+    extra_texts = unique_texts[:NUM_EXTRA_TEXTS]
+    progress("translating with the model in Python", 0, 0)
     translations, scores = translator.translate(texts, return_scores=True)
     references = encode_texts(translations)
     pair_scores = [pair.score for pair in translator.score_pairs(texts, references)]
+    extra_outputs = translator.extra_outputs(extra_texts)
+    num_texts = len(texts) + len(extra_outputs) * len(extra_texts)
+    num_compared = 0
+
+    def compared(batch: list[bytes]) -> None:
+        nonlocal num_compared
+        num_compared += len(batch)
+        progress("comparing the answers to texts", num_compared, num_texts)
+
     num_tokens: list[int] = []
     max_difference = 0.0
     try:
+        progress("loading the SavedModel as a server does", 0, 0)
         op_libraries = required_op_libraries(SavedModel(folder))
         with SavedModelSession(folder, op_libraries=op_libraries) as session:
             for batch in _batches(len(texts)):
@@ -110,10 +127,10 @@ def verify_export(
                 ):
                     difference = _compare_scores(signature, texts[batch], actual, expected)
                     max_difference = max(max_difference, difference)
-            extra_texts = unique_texts[:NUM_EXTRA_TEXTS]
+                compared(texts[batch])
             extra_differences = {
-                name: _compare_signature(session, name, extra_texts, outputs)
-                for name, outputs in translator.extra_outputs(extra_texts).items()
+                name: _compare_signature(session, name, extra_texts, outputs, compared)
+                for name, outputs in extra_outputs.items()
             }
             runtime_version = session.tensorflow_version
     except SessionError as error:
@@ -178,9 +195,20 @@ def _compare_scores(
 
 
 def _compare_signature(
-    session: SavedModelSession, name: str, texts: list[bytes], outputs: dict[str, np.ndarray]
+    session: SavedModelSession,
+    name: str,
+    texts: list[bytes],
+    outputs: dict[str, np.ndarray],
+    compared: Callable[[list[bytes]], None],
 ) -> float:
     """Run a signature in batches; raise an `ExportError` for the first output that differs.
+
+    Args:
+        session: of the export.
+        name: of the signature.
+        texts: its inputs.
+        outputs: those of the model in Python.
+        compared: called with the texts of each batch.
 
     Returns:
         The largest difference of any float.
@@ -204,6 +232,7 @@ def _compare_signature(
                 raise ExportError(
                     f"{key} of signature {name} of the export differs from the model's for {text}"
                 )
+        compared(texts[batch])
     return max_difference
 
 

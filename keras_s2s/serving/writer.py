@@ -12,6 +12,7 @@ import keras
 import tensorflow as tf
 
 from keras_s2s.utils.checks import MAX_VERSION, check_int
+from keras_s2s.utils.console import ProgressFn
 from keras_s2s.utils.errors import InputError
 from keras_s2s.utils.files import remove_stale_temporaries, temporary_beside
 
@@ -26,6 +27,7 @@ def write_saved_model(
     tracked: list[keras.layers.Layer],
     version: int | None = None,
     complete: Callable[[Path], None] = lambda folder: None,
+    progress: ProgressFn = lambda step, done, total: None,
 ) -> Path:
     """Write a version of a SavedModel atomically.
 
@@ -41,6 +43,7 @@ def write_saved_model(
         version: version number; the next free one by default.
         complete: called with the written folder before it is renamed, to add files and verify
             it; if it raises, nothing is left behind.
+        progress: called when the writing begins.
 
     Returns:
         The version folder.

@@ -30,6 +30,7 @@ from keras_s2s.translation.base import SentenceTranslator
 from keras_s2s.translation.graph_functions import GraphFunctions, Outputs
 from keras_s2s.translation.model_file import NOT_A_TRANSLATOR, load_model_file
 from keras_s2s.utils.checks import check_number, check_type
+from keras_s2s.utils.console import ProgressFn
 from keras_s2s.utils.errors import InputError
 from keras_s2s.utils.files import atomic_write
 from keras_s2s.utils.text import encode_texts, string_tensor
@@ -230,6 +231,7 @@ class Translator(GraphFunctions, SentenceTranslator, keras.Model):
         folder: str | os.PathLike[str],
         version: int | None = None,
         sentences: Sequence[str | bytes] | None = None,
+        progress: ProgressFn = lambda step, done, total: None,
     ) -> Path:
         """Write a SavedModel for TF Serving, from raw sentences to raw sentences, and verify it.
 
@@ -243,6 +245,8 @@ class Translator(GraphFunctions, SentenceTranslator, keras.Model):
             version: the version number; by default the next free one.
             sentences: real ones, to verify the export and warm up a server; sampled from the
                 vocabulary by default.
+            progress: called with the name of each step, how many texts are done and how many
+                there are; 0 and 0 for a step that is not counted.
 
         Returns:
             The version folder. Its signatures are `serving_default` (see `answer`), `beam`,
@@ -255,7 +259,7 @@ class Translator(GraphFunctions, SentenceTranslator, keras.Model):
                 this translator; nothing is written.
         """
         if is_half_precision(self.model):
-            return self._in_full_precision().export(folder, version, sentences)
+            return self._in_full_precision().export(folder, version, sentences, progress)
         if sentences is not None and not len(sentences):
             raise InputError(
                 "sentences: there is none to verify the export with; give some, or None"
@@ -266,7 +270,8 @@ class Translator(GraphFunctions, SentenceTranslator, keras.Model):
             warmup_texts = texts[:NUM_WARMUP_SENTENCES]
             name = Path(folder).name
             write_warmup_requests(version_folder, name, warmup_texts, signatures=signatures)
-            verify_export(version_folder, self, texts)
+            verify_export(version_folder, self, texts, progress)
+            progress("checking the contract with TF Serving", 0, 0)
             require_contract(version_folder)
 
         with tempfile.TemporaryDirectory() as assets:
@@ -291,6 +296,7 @@ class Translator(GraphFunctions, SentenceTranslator, keras.Model):
                 tracked=[served.source_tokenizer, served.target_tokenizer],
                 version=version,
                 complete=complete,
+                progress=progress,
             )
 
     def _in_full_precision(self) -> "Translator":

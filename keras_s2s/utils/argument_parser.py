@@ -15,9 +15,12 @@ class CommandParser(argparse.ArgumentParser):
 
     Attributes:
         renamed_options: the new spelling for each old one, which is accepted but not listed.
+        counterparts: what to suggest for options that other programs have; an option that this
+            parser does not have is ignored.
     """
 
     renamed_options: Mapping[str, str] = {}
+    counterparts: Mapping[str, str] = {}
     _arguments: Sequence[str] = ()
 
     def parse_known_args(self, args: Any = None, namespace: Any = None) -> Any:
@@ -63,7 +66,9 @@ class CommandParser(argparse.ArgumentParser):
             if any(action.dest == "corpus" for action in self._actions):
                 hint = "; give two aligned files as a.en,a.fr"
             return f"{option} is one argument too many{hint}"
-        return f"unknown argument {option}{did_you_mean(option, options)}"
+        counterpart = self.counterparts.get(option, option)
+        sought = counterpart if counterpart in options else option
+        return f"unknown argument {option}{did_you_mean(sought, options)}"
 
 
 def int_value(text: str) -> int:

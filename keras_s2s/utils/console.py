@@ -8,13 +8,17 @@ import os
 import re
 import sys
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING, Any
 
 from keras_s2s.utils.errors import one_line, printable
 
 if TYPE_CHECKING:
     from rich.progress import Progress
+
+# Called with the name of a step, how many of its items are done, and their number; 0 and 0 for a
+# step that is not counted.
+ProgressFn = Callable[[str, int, int], None]
 
 # Log lines of TensorFlow's C++ libraries while they load, before any setting takes effect.
 _LOADING_LOGS = re.compile(
@@ -81,6 +85,43 @@ def spinner(description: str) -> Iterator[None]:
     with progress_bar(*columns, transient=True) as bar:
         bar.add_task(description, total=None)
         yield
+
+
+@contextlib.contextmanager
+def step_progress() -> Iterator[ProgressFn]:
+    """Show the steps of a task: a spinner on a terminal, elsewhere a line for each step.
+
+    A step that is counted has a line for each quarter of its items.
+
+    Example:
+
+    >>> with contextlib.redirect_stderr(sys.stdout), step_progress() as progress:
+    ...     progress("writing", 0, 0)
+    ...     for done in range(0, 41, 5):
+    ...         progress("comparing", done, 40)
+    writing
+    comparing: 10 of 40
+    comparing: 20 of 40
+    comparing: 30 of 40
+    comparing: 40 of 40
+    """
+    from rich.progress import SpinnerColumn, TextColumn, TimeElapsedColumn
+
+    last = ("", 0)
+    columns = SpinnerColumn(), TextColumn("{task.description}"), TimeElapsedColumn()
+    with progress_bar(*columns, transient=True) as bar:
+        task = bar.add_task("", total=None)
+
+        def progress(step: str, done: int, total: int) -> None:
+            nonlocal last
+            description = f"{step}: {done:,} of {total:,}" if total else step
+            bar.update(task, description=description)
+            line = (step, 4 * done // total if total else 1)
+            if bar.disable and line != last and line[1]:
+                log(description)
+            last = line
+
+        yield progress
 
 
 def import_tensorflow() -> None:

@@ -1,6 +1,6 @@
 """Exceptions with one-line messages for users, and helpers for the messages."""
 
-import difflib
+import re
 import unicodedata
 from collections.abc import Iterable
 
@@ -45,15 +45,57 @@ class WorkerLost(InputError):
 def did_you_mean(word: str, candidates: Iterable[str]) -> str:
     """Return a suggestion for the end of a message, or an empty string.
 
+    Candidates that begin with the word, or have it as whole parts between hyphens, go first; then
+    the one with a different letter or two. Something less similar is no typing error: a wrong
+    suggestion is worse than none.
+
     Example:
 
     >>> did_you_mean("tarin", ["train", "translate"])
     '; did you mean train?'
-    >>> did_you_mean("zzz", ["train", "translate"])
+    >>> did_you_mean("--valid", ["--wait", "--valid-fraction"])
+    '; did you mean --valid-fraction?'
+    >>> did_you_mean("--layers", ["--num-layers", "--encoder-num-layers", "--num-hiddens"])
+    '; did you mean --num-layers or --encoder-num-layers?'
+    >>> did_you_mean("--config", ["--cell", "--corpus"])
     ''
     """
-    close = difflib.get_close_matches(word, list(candidates), n=1)
-    return f"; did you mean {close[0]}?" if close else ""
+    sought = _normalize(word)
+    names = {name: _normalize(name) for name in candidates}
+    close = [name for name, spelling in names.items() if spelling == sought] or [
+        name
+        for name, spelling in names.items()
+        if len(sought) >= 3 and (spelling.startswith(sought) or f"-{sought}-" in f"-{spelling}-")
+    ]
+    if not close:
+        limit = max(1, len(sought) // 5)
+        distances = {name: _edit_distance(sought, spelling) for name, spelling in names.items()}
+        best = min(distances, key=distances.__getitem__, default="")
+        # Two short words with a letter in common are different words.
+        if best and distances[best] <= limit and distances[best] < len(sought) - 1:
+            close = [best]
+    if not close or len(close) > 3:
+        return ""
+    *others, last = close
+    return f"; did you mean {' or '.join([', '.join(others), last] if others else [last])}?"
+
+
+def _normalize(word: str) -> str:
+    return re.sub(r"[_-]+", "-", word.lower()).strip("-")
+
+
+def _edit_distance(first: str, second: str) -> int:
+    """Return the number of letters inserted, deleted, replaced or swapped with their neighbor."""
+    before: list[int] = []
+    previous = list(range(len(second) + 1))
+    for i, letter in enumerate(first, 1):
+        row = [i]
+        for j, other in enumerate(second, 1):
+            row.append(min(previous[j] + 1, row[-1] + 1, previous[j - 1] + (letter != other)))
+            if i > 1 and j > 1 and letter == second[j - 2] and first[i - 2] == other:
+                row[-1] = min(row[-1], before[j - 2] + 1)
+        before, previous = previous, row
+    return previous[-1]
 
 
 def one_line(message: object, max_length: int | None = None) -> str:

@@ -3,6 +3,7 @@
 import io
 import json
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -358,6 +359,13 @@ def test_export(command, trained_run, tmp_path):
     for version, more in (("1", []), ("7", ["--version", 7])):
         outcome = command("export", trained_run, *options, *more)
         assert outcome.out == f"{tmp_path}/models/en-fr.v2_x/{version}\n"
-        assert outcome.err.startswith("verified: loaded as a server loads it, ")
-        assert outcome.err.count("\n") == 1
+        *steps, verified = outcome.err.splitlines()
+        assert verified.startswith("verified: loaded as a server loads it, ")
+        assert [step.partition(" ")[0] for step in steps] == [
+            *("writing", "translating", "loading"),
+            *["comparing"] * 4,
+            "checking",
+        ]
+        done, total = re.findall(r"[\d,]+", steps[-2])
+        assert done == total
     assert sorted(os.listdir(tmp_path / "models" / "en-fr.v2_x")) == ["1", "7"]

@@ -73,6 +73,13 @@ def test_a_file_name_as_a_sentence(command, trained_run, tmp_path, monkeypatch):
     assert command("translate", trained_run, "my text").err == ""
 
 
+def test_a_model_as_a_sentence(refused, trained_run, exported_run):
+    for model in (trained_run, exported_run, trained_run / "model.keras"):
+        line = refused("translate", trained_run, "Go.", model)
+        assert line.startswith(f"{model}: is a model, where a sentence is expected")
+        assert f"keras-s2s web {trained_run} {model} compares" in line
+
+
 def test_warnings_are_one_line(monkeypatch, capsys):
     def warn(options):
         logging.getLogger("keras_s2s").warning("%d lines skipped", 3)

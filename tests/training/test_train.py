@@ -3,6 +3,7 @@
 import dataclasses
 import importlib.util
 import json
+import shlex
 import shutil
 from pathlib import Path
 
@@ -276,7 +277,9 @@ def test_progress_goes_to_stderr(command, pairs_file, tiny, tmp_path):
     assert summary.endswith(", 2 epochs on the CPU")
     assert [line[:9] for line in epochs] == ["epoch 1/2", "epoch 2/2"]
     assert result.startswith("loss ")
-    assert model.endswith(f"keras-s2s translate '{tmp_path}/my run' 'Go.'")
+    hint, sentence = shlex.split(model)[-2:]
+    assert model.endswith(f"keras-s2s translate '{tmp_path}/my run' {shlex.quote(sentence)}")
+    assert (hint, sentence in pairs.source) == (f"{tmp_path}/my run", True)
 
 
 def test_the_same_command_with_resume(command, interrupt_after, pairs_file, tiny, tmp_path):

@@ -40,3 +40,10 @@ def test_printable_keeps_characters():
 def test_did_you_mean():
     assert did_you_mean("fra-egn", ["phrasebook", "fra-eng"]) == "; did you mean fra-eng?"
     assert did_you_mean("x", []) == ""
+    names = ["--wait", "--valid-fraction", "--num-layers", "--output-dropout", "--cell"]
+    assert did_you_mean("--valid", names) == "; did you mean --valid-fraction?"
+    assert did_you_mean("--layers", names) == "; did you mean --num-layers?"
+    assert did_you_mean("--num_layer", names) == "; did you mean --num-layers?"
+    assert did_you_mean("--celll", names) == did_you_mean("--clel", names) != ""
+    for other in ("--config", "--wandb", "--call-me", "--c", "--init-from"):
+        assert did_you_mean(other, names) == ""
