@@ -7,7 +7,8 @@ from typing import Any, NamedTuple
 from keras_s2s.data.parallel_corpus import ParallelCorpus
 from keras_s2s.evaluation.attention_map import AttentionMap
 from keras_s2s.evaluation.evaluate import score_texts
-from keras_s2s.evaluation.metrics import default_tokenization, make_metrics
+from keras_s2s.evaluation.metrics import default_tokenization, length_buckets, make_metrics
+from keras_s2s.evaluation.significance import bootstrap_interval
 from keras_s2s.tokenizers.tokenizer import Tokenizer
 from keras_s2s.translation.translator import Translator
 from keras_s2s.utils.text import encode_texts, string_tensor
@@ -27,7 +28,8 @@ class ModelAnalysis(NamedTuple):
         sources: distinct sentences.
         translations: their translations, by greedy search.
         references: one or more for each sentence.
-        scores: `bleu` and `chrf` with signatures, and `bleu_by_length`, as `evaluate` returns them.
+        scores: `bleu` and `chrf` with signatures, and `bleu_by_length`, as `evaluate` returns them,
+            with the 95% confidence `interval` of each length.
         log_probabilities: for `translations` and `references` (the first of each sentence), the
             log-probability per token of each, in nats.
     """
@@ -60,7 +62,10 @@ def analyze(
     sample = random.Random(0).sample(population, min(num_sentences, len(population)))
     sources, references = map(list, zip(*sample, strict=True))
     translations = translator.translate(sources)
-    _, scores = score_texts(metrics, sources, translations, references)
+    statistics, scores = score_texts(metrics, sources, translations, references)
+    for name, selected in length_buckets(sources).items():
+        interval = bootstrap_interval(metrics["bleu"], statistics["bleu"][selected])
+        scores["bleu_by_length"][name]["interval"] = interval
     texts = {"translations": translations, "references": [first for first, *_ in references]}
     log_probabilities = {
         name: [

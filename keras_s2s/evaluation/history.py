@@ -11,6 +11,8 @@ _PANELS: Mapping[str, Mapping[str, str]] = {
     "validation scores": {"val_bleu": "BLEU", "val_chrf": "chrF"},
     "throughput (target tokens/s)": {"tokens_per_second": "training"},
 }
+# Shown smaller than the quality of the model.
+_MINOR = "throughput (target tokens/s)"
 
 
 class Panel(NamedTuple):
@@ -19,10 +21,12 @@ class Panel(NamedTuple):
     Attributes:
         title: quantity and unit.
         curves: points (epoch from 1, value) by label.
+        minor: whether it is of less interest than the others.
     """
 
     title: str
     curves: dict[str, list[tuple[int, float]]]
+    minor: bool = False
 
 
 def panels(rows: Sequence[Mapping[str, Any]]) -> list[Panel]:
@@ -35,13 +39,13 @@ def panels(rows: Sequence[Mapping[str, Any]]) -> list[Panel]:
 
     >>> [panel] = panels([{"epoch": "1", "loss": "2.5"}, {"epoch": "2", "loss": "nan"}])
     >>> panel
-    Panel(title='loss (nats per token)', curves={'training': [(1, 2.5)]})
+    Panel(title='loss (nats per token)', curves={'training': [(1, 2.5)]}, minor=False)
     """
     result = []
     for title, labels in _PANELS.items():
         curves = {label: points for name, label in labels.items() if (points := curve(rows, name))}
         if curves:
-            result.append(Panel(title, curves))
+            result.append(Panel(title, curves, title == _MINOR))
     return result
 
 

@@ -195,13 +195,17 @@ def score_by_length(
     Returns:
         `score` and `num_sentences` for each non-empty bucket of `LENGTH_BUCKETS`.
     """
+    return {
+        name: {"score": score(metric, statistics[selected]), "num_sentences": int(selected.sum())}
+        for name, selected in length_buckets(sources).items()
+    }
+
+
+def length_buckets(sources: Sequence[str]) -> dict[str, np.ndarray]:
+    """Return which sources, as bool, are in each non-empty bucket of `LENGTH_BUCKETS`."""
     lengths = np.array([len(source.split()) for source in sources])
-    scores: dict[str, dict[str, float]] = {}
-    for name, (shortest, longest) in LENGTH_BUCKETS.items():
-        selected = (shortest <= lengths) & (lengths <= longest)
-        if selected.any():
-            scores[name] = {
-                "score": score(metric, statistics[selected]),
-                "num_sentences": int(selected.sum()),
-            }
-    return scores
+    buckets = {
+        name: (shortest <= lengths) & (lengths <= longest)
+        for name, (shortest, longest) in LENGTH_BUCKETS.items()
+    }
+    return {name: selected for name, selected in buckets.items() if selected.any()}

@@ -12,7 +12,8 @@ from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from keras_s2s.evaluation.attention_map import AttentionMap
-from keras_s2s.evaluation.history import panels
+from keras_s2s.evaluation.history import Panel, panels
+from keras_s2s.evaluation.palette import PALETTE
 from keras_s2s.evaluation.rendering import COLORS, GRID_COLOR
 from keras_s2s.evaluation.rendering import save as save
 from keras_s2s.utils.console import pluralize
@@ -24,6 +25,9 @@ if TYPE_CHECKING:
 
 MAX_BINS = 60
 MAX_MARKERS = 60
+LINE_STYLES = ("-", "--")
+# In inches. On a phone, where a figure is as wide as the page, its text of 10 points has 10 pixels.
+PANEL_WIDTH = 4.6
 
 
 def plot_history(rows: Sequence[Mapping[str, Any]]) -> Figure:
@@ -44,39 +48,71 @@ def plot_history(rows: Sequence[Mapping[str, Any]]) -> Figure:
     shown = panels(rows)
     if not shown:
         raise InputError("the history is empty; train for at least one epoch")
-    from matplotlib.figure import Figure
-    from matplotlib.ticker import MaxNLocator
+    from matplotlib.gridspec import GridSpec
 
-    num_columns = min(2, len(shown))
-    num_rows = math.ceil(len(shown) / num_columns)
-    width, height = 4.6 * num_columns, 2.7 * num_rows
+    rows_of_panels = [
+        row for minor in (False, True) if (row := [p for p in shown if p.minor == minor])
+    ]
+    num_columns = max(map(len, rows_of_panels))
+    heights = [_panel_height(row[0]) for row in rows_of_panels]
+    figure = _figure_of_panels(PANEL_WIDTH * num_columns, sum(heights))
+    grid = GridSpec(len(heights), num_columns, figure, height_ratios=heights)
+    for index, row in enumerate(rows_of_panels):
+        for column, panel in enumerate(row):
+            # The last panel of a row is as wide as what is left.
+            span = slice(column, column + 1 if column + 1 < len(row) else None)
+            _draw_panel(figure.add_subplot(grid[index, span]), panel)
+    return figure
+
+
+def plot_panel(panel: Panel) -> Figure:
+    """Plot one quantity by epoch, for a report whose columns follow the width of the page."""
+    figure = _figure_of_panels(PANEL_WIDTH, _panel_height(panel))
+    _draw_panel(figure.add_subplot(), panel)
+    return figure
+
+
+def _panel_height(panel: Panel) -> float:
+    return 1.7 if panel.minor else 2.7
+
+
+def _figure_of_panels(width: float, height: float) -> Figure:
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=(width, height))
     # Fixed margins, in inches: the constrained layout takes as long as all of the drawing, which
     # the end of every training would wait for.
-    figure = Figure(figsize=(width, height))
     figure.subplots_adjust(
         left=0.65 / width,
         right=1 - 0.15 / width,
         bottom=0.5 / height,
         top=1 - 0.35 / height,
         wspace=0.24,
-        hspace=0.4,
+        hspace=0.6,
     )
-    for index, panel in enumerate(shown, 1):
-        axes = figure.add_subplot(num_rows, num_columns, index)
-        for (label, points), color in zip(panel.curves.items(), COLORS, strict=False):
-            marker = "o" if len(points) <= MAX_MARKERS else None
-            axes.plot(*zip(*points, strict=True), marker=marker, ms=3, color=color, label=label)
-        axes.set_title(panel.title, fontsize=11)
-        axes.set_xlabel("epoch")
-        # The time to draw is mostly that of the ticks.
-        axes.xaxis.set_major_locator(MaxNLocator(nbins=6, integer=True))
-        axes.yaxis.set_major_locator(MaxNLocator(nbins=4))
-        if axes.get_ylim()[1] >= 1000:
-            axes.yaxis.set_major_formatter("{x:,.0f}")
-        _style_axes(axes)
-        if len(panel.curves) > 1:
-            axes.legend(frameon=False)
     return figure
+
+
+def _draw_panel(axes: Axes, panel: Panel) -> None:
+    from matplotlib.ticker import MaxNLocator
+
+    # A second curve is dashed: not everybody sees its color.
+    for (label, points), color, style in zip(
+        panel.curves.items(), COLORS, LINE_STYLES, strict=False
+    ):
+        marker = "o" if len(points) <= MAX_MARKERS else None
+        x, y = zip(*points, strict=True)
+        axes.plot(x, y, marker=marker, ms=3, color=color, linestyle=style, label=label)
+    axes.set_title(panel.title, fontsize=11)
+    axes.set_xlabel("epoch")
+    # The time to draw is mostly that of the ticks.
+    axes.xaxis.set_major_locator(MaxNLocator(nbins=6, integer=True))
+    axes.yaxis.set_major_locator(MaxNLocator(nbins=4))
+    if axes.get_ylim()[1] >= 1000:
+        axes.yaxis.set_major_formatter("{x:,.0f}")
+    _style_axes(axes)
+    if len(panel.curves) > 1:
+        axes.legend(frameon=False)
 
 
 def plot_attention(attention: Mapping[str, Any] | AttentionMap, row: int = 0) -> Figure:
@@ -87,8 +123,8 @@ def plot_attention(attention: Mapping[str, Any] | AttentionMap, row: int = 0) ->
         row: index of the sentence in the batch.
 
     Returns:
-        A figure with a row for each target token and a column for each source token; darker cells
-        have more weight.
+        A figure with a row for each target token and a column for each source token, and the scale
+        of the weights; stronger color is more weight.
 
     Reference: figure 3 of Bahdanau, Cho and Bengio, 2015.
 
@@ -99,7 +135,7 @@ def plot_attention(attention: Mapping[str, Any] | AttentionMap, row: int = 0) ->
     ...     "target_tokens": [["va", "!", "<eos>"]],
     ...     "attention": [[[0.9, 0.1, 0.0], [0.2, 0.8, 0.0], [0.1, 0.9, 0.0]]],
     ... }
-    >>> [axes] = plot_attention(outputs).axes
+    >>> axes, scale = plot_attention(outputs).axes
     >>> [label.get_text() for label in axes.get_yticklabels()]
     ['va', '!', '<eos>']
     """
@@ -108,12 +144,21 @@ def plot_attention(attention: Mapping[str, Any] | AttentionMap, row: int = 0) ->
     source, target, weights = attention
     longest = [max(map(len, tokens), default=0) for tokens in (source, target)]
     figure = _figure(
-        0.6 + 0.09 * longest[1] + 0.32 * max(len(source), 2),
-        0.6 + 0.09 * longest[0] + 0.32 * max(len(target), 2),
+        1.5 + 0.09 * longest[1] + 0.32 * max(len(source), 2),
+        0.8 + 0.09 * longest[0] + 0.32 * max(len(target), 3),
     )
+    from matplotlib.cm import ScalarMappable
+    from matplotlib.colors import LinearSegmentedColormap
+
+    colors = [PALETTE["paper"].light, PALETTE["first"].light]
+    scale = ScalarMappable(cmap=LinearSegmentedColormap.from_list("weights", colors))
+    scale.set_clim(0, 1)
     axes = figure.add_subplot()
     if source and target:
-        axes.imshow(weights, cmap="Greys", vmin=0, vmax=1, aspect="auto")
+        axes.imshow(weights, cmap=scale.cmap, vmin=0, vmax=1, aspect="auto")
+    bar = figure.colorbar(scale, ax=axes, ticks=[0, 0.5, 1], fraction=0.04, pad=0.02)
+    bar.set_label("weight")
+    bar.outline.set_edgecolor(GRID_COLOR)
     # A dollar sign in a token does not start a formula.
     axes.set_xticks(range(len(source)), source, rotation=90, parse_math=False)
     axes.set_yticks(range(len(target)), target, parse_math=False)
@@ -122,6 +167,9 @@ def plot_attention(attention: Mapping[str, Any] | AttentionMap, row: int = 0) ->
     axes.set_yticks([row - 0.5 for row in range(len(target) + 1)], minor=True)
     axes.grid(which="minor", color=GRID_COLOR, linewidth=0.5)
     axes.xaxis.tick_top()
+    axes.xaxis.set_label_position("top")
+    axes.set_xlabel("source")
+    axes.set_ylabel("target")
     axes.tick_params(which="both", length=0)
     axes.spines[:].set_color(GRID_COLOR)
     return figure
@@ -146,7 +194,7 @@ def plot_lengths(source: Sequence[int], target: Sequence[int], limit: int | None
     """
     if not len(source) or not len(target):
         raise InputError("no sentence lengths to plot; give at least one sentence")
-    figure = _figure(5.4, 3.6)
+    figure = _figure(PANEL_WIDTH, 3.2)
     axes = figure.add_subplot()
     longest = max(*source, *target)
     width = max(1, math.ceil(longest / MAX_BINS))
@@ -186,7 +234,7 @@ def plot_scores(scores: Mapping[str, Sequence[float]]) -> Figure:
     finite = [score for group in scores.values() for score in group if math.isfinite(score)]
     if not finite:
         raise InputError("no scores to plot; give at least one")
-    figure = _figure(5.4, 3.6)
+    figure = _figure(PANEL_WIDTH, 3.2)
     axes = figure.add_subplot()
     low, high = min(finite), max(*finite, 0.0)
     width = (high - low or 1.0) / 40
@@ -203,12 +251,13 @@ def plot_scores(scores: Mapping[str, Sequence[float]]) -> Figure:
 
 
 def plot_bleu_by_length(
-    by_length: Mapping[str, Mapping[str, float]], bleu: float | None = None
+    by_length: Mapping[str, Mapping[str, Any]], bleu: float | None = None
 ) -> Figure:
     """Plot BLEU by source length as bars.
 
     Args:
-        by_length: `bleu_by_length` of the result of `evaluate`.
+        by_length: `bleu_by_length` of the result of `evaluate`; an `interval` beside a `score` is
+            drawn as an error bar.
         bleu: BLEU of all sentences.
 
     Raises:
@@ -223,24 +272,39 @@ def plot_bleu_by_length(
     """
     if not by_length:
         raise InputError("no BLEU scores to plot; give those of at least one sentence")
-    figure = _figure(5.4, 3.6)
+    figure = _figure(PANEL_WIDTH, 3.2)
     axes = figure.add_subplot()
     positions, heights = range(len(by_length)), [row["score"] for row in by_length.values()]
-    bars = axes.bar(positions, heights, color=COLORS[0], width=0.6)
+    intervals = [row.get("interval", (row["score"], row["score"])) for row in by_length.values()]
+    errors = [
+        [abs(end - height) for end, height in zip(ends, heights, strict=True)]
+        for ends in zip(*intervals, strict=True)
+    ]
+    has_intervals = any(low < high for low, high in intervals)
+    bars = axes.bar(
+        positions,
+        heights,
+        color=COLORS[0],
+        alpha=0.6,
+        width=0.6,
+        yerr=errors if has_intervals else None,
+        error_kw={"label": "95% confidence interval", "capsize": 4, "elinewidth": 1},
+    )
     box = {"facecolor": "white", "edgecolor": "none", "pad": 1}
-    axes.bar_label(bars, fmt="%.1f", padding=3, bbox=box)
+    axes.bar_label(bars, [f"{height:.1f}" for height in heights], padding=3, bbox=box)
     labels = [
         f"{name}\n{pluralize(row['num_sentences'], 'sentence', ',.0f')}"
         for name, row in by_length.items()
     ]
-    axes.set_xticks(positions, labels)
+    axes.set_xticks(positions, labels, fontsize=9)
     if bleu is not None:
         label = f"all sentences: {bleu:.1f}"
         axes.axhline(bleu, color=COLORS[1], linestyle="--", linewidth=1, label=label)
+    if axes.get_legend_handles_labels()[0]:
         _add_legend(axes)
     axes.set_xlabel("words in the source")
     axes.set_ylabel("BLEU")
-    axes.set_ylim(0, max(1.0, 1.15 * max(*heights, bleu or 0.0)))
+    axes.set_ylim(0, max(1.0, 1.15 * max(*heights, *(high for _, high in intervals), bleu or 0.0)))
     _style_axes(axes)
     axes.grid(visible=False, axis="x")
     return figure

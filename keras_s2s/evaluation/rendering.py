@@ -11,22 +11,18 @@ from xml.etree import ElementTree
 
 import numpy as np
 
+from keras_s2s.evaluation.palette import PALETTE
 from keras_s2s.utils.files import atomic_write
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
-# Okabe and Ito's blue and vermilion, which remain distinct under color blindness.
-COLORS = ("#0072b2", "#d55e00")
-GRID_COLOR = "#dddddd"
-# Colors of a figure, and the CSS that replaces them inside HTML; templates/report.html defines the
-# variables for light and dark.
+COLORS = (PALETTE["first"].light, PALETTE["second"].light)
+GRID_COLOR = PALETTE["line"].light
+# Colors of a figure, and the CSS that replaces them inside HTML.
 CSS_COLORS = {
-    COLORS[0]: "var(--first)",
-    COLORS[1]: "var(--second)",
-    GRID_COLOR: "var(--line)",
+    **{PALETTE[name].light: f"var(--{name})" for name in ("first", "second", "line", "paper")},
     "#000000": "currentColor",
-    "#ffffff": "var(--paper)",
 }
 # Fallbacks for glyphs that Matplotlib's DejaVu Sans lacks, where they are installed.
 FALLBACK_FONTS = (

@@ -12,11 +12,26 @@ import jinja2
 from keras_s2s.config import TrainingConfig
 from keras_s2s.evaluation.attention_map import AttentionMap
 from keras_s2s.evaluation.history import curve, panels
-from keras_s2s.evaluation.plots import plot_history
+from keras_s2s.evaluation.palette import NUM_SHADES, palette_css
+from keras_s2s.evaluation.plots import plot_panel
 from keras_s2s.evaluation.rendering import inline_svg
 from keras_s2s.run_directory import RunDirectory, run_state
 from keras_s2s.utils.console import pluralize
 from keras_s2s.utils.files import atomic_write
+
+# Columns of history.csv, as the report names them.
+METRIC_LABELS = {
+    "loss": "training loss (nats per token)",
+    "accuracy": "training accuracy",
+    "perplexity": "training perplexity",
+    "val_loss": "validation loss (nats per token)",
+    "val_accuracy": "validation accuracy",
+    "val_perplexity": "validation perplexity",
+    "val_bleu": "validation BLEU",
+    "val_chrf": "validation chrF",
+    "seconds": "duration (s)",
+    "tokens_per_second": "throughput (target tokens/s)",
+}
 
 # Versions of a sample translation that are shown.
 MAX_SPANS = 8
@@ -78,12 +93,17 @@ def write_report(
         lstrip_blocks=True,
     )
     html = templates.get_template("report.html").render(
+        palette=palette_css(),
+        num_shades=NUM_SHADES,
         title=run.path.absolute().name,
         summary=_summary(record, rows),
-        history=_history_figure(rows),
+        history=[
+            (inline_svg(plot_panel(panel), panel.title), panel.minor) for panel in panels(rows)
+        ],
         epochs=_selected_epochs(rows),
         data=data or ReportData(),
         sample_histories=_sample_histories(run.logs / "samples.tsv"),
+        note=_case_note(record),
         settings=_settings(record),
         environment=_environment(record),
     )
@@ -119,28 +139,42 @@ def _format_time(time: str) -> str:
     return re.sub(r"^([\d-]+)T(\d\d:\d\d):\d\d\+00:00$", r"\1 \2 UTC", time)
 
 
-def _history_figure(rows: Sequence[Mapping[str, str]]) -> str:
-    titles = ", ".join(panel.title for panel in panels(rows))
-    return inline_svg(plot_history(rows), titles) if titles else ""
-
-
 def _selected_epochs(rows: Sequence[Mapping[str, str]]) -> dict[str, Rows]:
-    """Return metrics of the last epoch and of the best ones, by label."""
+    """Return metrics of the last epoch and of the best ones, by label, each epoch once."""
     if not rows:
         return {}
-    selected = {"last": rows[-1]}
+    labels = {rows[-1]["epoch"]: ["last"]}
     for name, label, best in (
         ("val_loss", "lowest validation loss", min),
         ("val_bleu", "highest validation BLEU", max),
     ):
         if points := curve(rows, name):
             epoch, _ = best(points, key=operator.itemgetter(1))
-            selected[label] = next(row for row in rows if row["epoch"] == str(epoch))
+            labels.setdefault(str(epoch), []).append(label)
+    # Quality first, as METRIC_LABELS has it; then columns that it does not name.
+    names = [*METRIC_LABELS, *(name for name in rows[0] if name not in METRIC_LABELS)]
+    by_epoch = {row["epoch"]: row for row in rows}
     return {
-        label: {name: _format_metric(value or "") for name, value in row.items()}
-        | {"epoch": row["epoch"]}
-        for label, row in selected.items()
+        ", ".join(texts): {"epoch": epoch}
+        | {
+            METRIC_LABELS.get(name, name): _format_metric(by_epoch[epoch][name] or "")
+            for name in names
+            if name != "epoch" and name in by_epoch[epoch]
+        }
+        for epoch, texts in labels.items()
     }
+
+
+def _case_note(record: Mapping[str, Any]) -> str:
+    """Return why translations and references differ in case, where they do."""
+    recipe = record.get("recipe", {})
+    # Words are lower-case whatever the setting is.
+    if recipe.get("tokenizer") != "word" and not recipe.get("lowercase"):
+        return ""
+    return (
+        "The model writes lower-case text, as it was trained to; the references are shown as they "
+        "are in the corpus."
+    )
 
 
 def _format_metric(text: str) -> str:

@@ -22,6 +22,28 @@ class BootstrapResult(NamedTuple):
     p_value: float
 
 
+def bootstrap_interval(
+    metric: Metric, statistics: np.ndarray, num_samples: int = 1000, seed: int = 12345
+) -> tuple[float, float]:
+    """Return the 95% confidence interval of a score, by bootstrap resampling of the sentences.
+
+    Args:
+        metric: one of `make_metrics`.
+        statistics: its `sentence_statistics`.
+        num_samples: number of resamples.
+        seed: random seed of the resamples.
+
+    Source: Koehn, "Statistical Significance Tests for Machine Translation Evaluation", EMNLP 2004.
+    """
+    generator, size = np.random.default_rng(seed), len(statistics)
+    scores = [
+        score_of_sums(metric, statistics[generator.choice(size, size)].sum(axis=0))
+        for _ in range(num_samples)
+    ]
+    low, high = np.quantile(scores, [0.025, 0.975]).tolist()
+    return low, high
+
+
 def paired_bootstrap(
     metric: Metric,
     baseline: np.ndarray,

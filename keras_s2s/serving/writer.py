@@ -59,12 +59,15 @@ def write_saved_model(
     if destination.exists():
         raise _exists(destination)
     remove_stale_temporaries(folder)
-    # Concrete functions, since TensorFlow traces a `tf.function` again to save it.
-    functions = {
-        name: tf.function(function, input_signature=specs, autograph=False).get_concrete_function()
-        for name, (function, specs) in signatures.items()
-    }
     with temporary_beside(destination) as temporary:
+        progress("writing the SavedModel", 0, 0)
+        # Concrete functions, since TensorFlow traces a `tf.function` again to save it.
+        functions = {
+            name: tf.function(
+                function, input_signature=specs, autograph=False
+            ).get_concrete_function()
+            for name, (function, specs) in signatures.items()
+        }
         try:
             with _quiet_tensorflow():
                 tf.saved_model.save(

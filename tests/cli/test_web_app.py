@@ -1,6 +1,7 @@
 """Web page of `keras-s2s web`: requests to the application, and a real browser."""
 
 import contextlib
+import dataclasses
 import json
 import os
 import re
@@ -18,7 +19,10 @@ from types import SimpleNamespace
 import pytest
 from imitation_server import Models, StatusError, start_rest
 
-from keras_s2s.cli.web.models import LocalModel, connect
+from keras_s2s.cli.web.models import Candidate, LocalModel, TranslationResult, connect
+from keras_s2s.evaluation.attention_map import AttentionMap
+from keras_s2s.evaluation.report import ReportData, write_report
+from keras_s2s.run_directory import RunDirectory
 from keras_s2s.utils.errors import InputError, ServerError
 
 flask = pytest.importorskip("flask", reason="needs Flask: pip install 'keras-s2s[web]'")
@@ -70,7 +74,10 @@ class TestPage:
     def test_results_without_the_script(self, client, plain, attending):
         page = client.post("/", data={"sentence": "I see you."}).get_data(as_text=True)
         for model in (plain, attending):
-            assert f'dir="auto">{model.translate(["I see you."])[0]}</p>' in page
+            [greedy] = model.translate(["I see you."])
+            [best] = model.translate(["I see you."], beam=model.beam_size)
+            assert f'<p class="greedy" dir="auto">{greedy}</p>' in page
+            assert f'<p class="translation" dir="auto">{best}</p>' in page
         assert page.count('<table class="candidates">') == 2
         assert page.count('<table class="attention">') == 1
         assert page.count("The model has no attention") == 1
@@ -100,6 +107,25 @@ class TestPage:
             sentence == ODD
         )
 
+    def test_headline_is_the_best_hypothesis(self):
+        candidates = [Candidate("va <unk> !", -0.5), Candidate("<b>", -0.75)]
+        result = TranslationResult("pars !", -1.25, 2.0, candidates, 3.0, None)
+        model = SimpleNamespace(name="m", location="here", translate=lambda sentence: result)
+        client = web.make_app([model]).test_client()
+        page = client.post("/", data={"sentence": "Go."}).get_data(as_text=True)
+        mark = '<mark title="a word outside the vocabulary">&lt;unk&gt;</mark>'
+        assert f'<p class="translation" dir="auto">va {mark} !</p>' in page
+        assert f"{mark} is a word outside the vocabulary" in page
+        assert "greedy search gives another translation" in page
+        assert '<p class="greedy" dir="auto">pars !</p>' in page
+        assert '<span class="score">−1.250</span> nats: of the whole sentence' in page
+        assert "&lt;b&gt;</td><td>−0.750</td>" in page
+        without = dataclasses.replace(result, translation="va !", candidates=None)
+        model.translate = lambda sentence: without
+        page = client.post("/", data={"sentence": "Go."}).get_data(as_text=True)
+        assert '<p class="translation" dir="auto">va !</p>' in page
+        assert "outside the vocabulary" not in page
+
     @pytest.mark.parametrize("sentence", ["", " \r\n\t"])
     def test_empty_sentence(self, sentence, client):
         page = client.post("/", data={"sentence": sentence}).get_data(as_text=True)
@@ -116,6 +142,7 @@ class TestPage:
         for path, content_type in (
             ("/", "text/html"),
             ("/files/page.css", "text/css"),
+            ("/palette.css", "text/css"),
             ("/files/page.js", "text/javascript"),
         ):
             response = client.get(path)
@@ -326,7 +353,7 @@ def test_command(trained_run, exported_run):
         form = urllib.parse.urlencode({"sentence": "Go."}).encode()
         with urllib.request.urlopen(address[1], form, timeout=60) as response:
             page = response.read().decode()
-        first, second = re.findall(r'<p class="translation" dir="auto">(.*?)</p>', page)
+        first, second = re.findall(r'<p class="greedy" dir="auto">(.*?)</p>', page)
         assert first == second
         assert str(trained_run) in page
         assert str(exported_run) in page
@@ -418,19 +445,20 @@ class TestBrowser:
             for sentence, enter in (("I see you.", False), ("Go, you old friend!", True)):
                 results = translate(browser, sentence, enter)
                 for result, model in zip(results, (attending, plain), strict=True):
-                    assert texts(result, ".translation") == model.translate([sentence])
+                    assert texts(result, ".greedy") == model.translate([sentence])
                     size = model.beam_size
                     [expected] = model.translate([sentence], beam=size, n_best=size)
                     assert texts(result, ".candidates .text") == expected
+                    assert texts(result, ".translation") == expected[:1]
                     latencies = texts(result, ".latency")
                     assert len(latencies) == 2
                     assert all(re.fullmatch(r"[\d.,]+ ms", text) for text in latencies)
             left, right = results
             assert left.location["y"] == right.location["y"]
             assert left.location["x"] + left.size["width"] < right.location["x"]
-            assert texts(left, ".attention thead th") == ["go", ",", "you", "old", "friend", "!"]
+            assert texts(left, ".attention .token") == ["go", ",", "you", "old", "friend", "!"]
             rows = texts(left, ".attention tbody th")
-            assert " ".join(rows).removesuffix(" <eos>") == texts(left, ".translation")[0]
+            assert " ".join(rows).removesuffix(" <eos>") == texts(left, ".greedy")[0]
             assert "no attention" in texts(right, ".note")[0]
             # More weight is more opaque.
             cells = left.find_elements("css selector", ".attention tbody td")
@@ -456,8 +484,8 @@ class TestBrowser:
                 browser.get(address)
                 sentence = "<i id=injected>you</i> & 'see'"
                 [result] = translate(browser, sentence)
-                assert texts(result, ".translation") == attending.translate([sentence])
-                assert texts(result, ".attention thead th")[0] == "<i"
+                assert texts(result, ".greedy") == attending.translate([sentence])
+                assert texts(result, ".attention .token")[0] == "<i"
                 assert not browser.find_elements("id", "injected")
                 assert texts(result, ".version") == ["3"]
                 [result] = translate(browser, "")
@@ -488,8 +516,8 @@ class TestBrowser:
                 browser.find_element("id", "translate").click()
                 # Without the script the results come with a reload of the page.
                 wait = WebDriverWait(browser, 60, ignored_exceptions=[WebDriverException])
-                wait.until(lambda browser: len(texts(browser, ".translation")) == 2)
-                assert texts(browser, ".translation") == attending.translate(["I see you."]) * 2
+                wait.until(lambda browser: len(texts(browser, ".greedy")) == 2)
+                assert texts(browser, ".greedy") == attending.translate(["I see you."]) * 2
                 first, second = browser.find_elements("class name", "result")
                 assert first.location["x"] == second.location["x"]
                 field = browser.find_element("id", "sentence")
@@ -509,3 +537,35 @@ class TestBrowser:
             browser.execute_script("arguments[0].scrollLeft = 60", scrollable)
             assert browser.execute_script("return arguments[0].scrollLeft", scrollable) == 60
             assert name.rect["x"] == before
+
+    def test_nothing_is_cut_off_on_a_phone(self, browser, attending, trained_run, tmp_path):
+        words = ["word", "international", "x"] * 6
+        weights = [[1 / len(words)] * len(words)] * len(words)
+        data = ReportData(
+            "5 sentences",
+            {"BLEU": "12.2  (nrefs:var|case:lc|eff:no|tok:13a|smooth:exp|version:2.6.0)"},
+            attention_maps=[AttentionMap(words, words, weights)],
+        )
+        report = write_report(RunDirectory(trained_run), tmp_path / "report.html", data)
+        size = {"width": 390, "height": 800, "deviceScaleFactor": 1, "mobile": True}
+        browser.execute_cdp_cmd("Emulation.setDeviceMetricsOverride", size)
+        try:
+            with served(LocalModel("a", attending)) as address:
+                for page, scrolls in ((address, ".scroll"), (report.as_uri(), ".wide")):
+                    browser.get(page)
+                    if page == address:
+                        translate(browser, "Go, you old friend! " * 3)
+                    width = "return document.documentElement.scrollWidth"
+                    assert browser.execute_script(width) == 390
+                    # What is wider scrolls, and its edge is shaded.
+                    wide = browser.find_elements("css selector", scrolls)[-1]
+                    assert wide.get_property("scrollWidth") > wide.get_property("clientWidth")
+                    assert wide.value_of_css_property("background-image").count("gradient") == 4
+            sizes = browser.execute_script(
+                "return [...document.querySelectorAll('svg text')].map("
+                "text => parseFloat(getComputedStyle(text).fontSize) * text.getScreenCTM().a)"
+            )
+            assert sizes
+            assert min(sizes) >= 10
+        finally:
+            browser.execute_cdp_cmd("Emulation.clearDeviceMetricsOverride", {})

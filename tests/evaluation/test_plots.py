@@ -6,12 +6,15 @@ import re
 import shutil
 import subprocess
 import sys
+from pathlib import Path
 from xml.etree import ElementTree
 
 import pytest
 
 from keras_s2s.evaluation import plots
 from keras_s2s.evaluation.attention_map import AttentionMap
+from keras_s2s.evaluation.history import panels
+from keras_s2s.evaluation.palette import NUM_SHADES, PALETTE, contrast, palette_css, shade
 from keras_s2s.evaluation.rendering import inline_svg
 from keras_s2s.utils.errors import InputError
 
@@ -48,6 +51,25 @@ def test_history():
     assert loss.get_xlabel() == "epoch"
 
 
+def test_throughput_is_smaller_than_quality():
+    rows = [row | {"tokens_per_second": "9000"} for row in ROWS]
+    *quality, throughput = plots.plot_history(rows).axes
+    boxes = [axes.get_position() for axes in quality]
+    assert len({round(box.y0, 6) for box in boxes}) == 1, "not in one row"
+    assert throughput.get_position().height < 0.6 * boxes[0].height
+    assert throughput.get_position().y1 < boxes[0].y0
+    panel = panels(rows)[-1]
+    assert panel.minor
+    assert (
+        plots.plot_panel(panel).get_figheight() < plots.plot_panel(panels(rows)[0]).get_figheight()
+    )
+
+
+def test_curves_differ_without_color():
+    loss, *_ = plots.plot_history(ROWS).axes
+    assert [line.get_linestyle() for line in loss.get_lines()] == ["-", "--"]
+
+
 def test_history_of_one_epoch(tmp_path):
     figure = plots.plot_history(ROWS[:1])
     plots.save(figure, tmp_path / "history.png")
@@ -56,7 +78,9 @@ def test_history_of_one_epoch(tmp_path):
 
 def test_attention_has_tokens_on_its_axes(tmp_path):
     figure = plots.plot_attention(SENTENCE)
-    [axes] = figure.axes
+    axes, scale = figure.axes
+    assert (axes.get_xlabel(), axes.get_ylabel()) == ("source", "target")
+    assert (scale.get_ylabel(), scale.get_ylim()) == ("weight", (0, 1))
     assert texts(axes.get_xticklabels()) == SENTENCE.source_tokens
     assert texts(axes.get_yticklabels()) == SENTENCE.target_tokens
     [image] = axes.get_images()
@@ -74,7 +98,7 @@ def test_attention_from_outputs_of_explain():
         "target_tokens": [["d", ""], ["e", "<eos>"]],
         "attention": [[[0.5, 0.5], [0, 0]], [[1.0, 0.0], [0.75, 0.0]]],
     }
-    [axes] = plots.plot_attention(outputs, row=1).axes
+    axes, _ = plots.plot_attention(outputs, row=1).axes
     assert texts(axes.get_xticklabels()) == ["c"]
     assert texts(axes.get_yticklabels()) == ["e", "<eos>"]
     assert axes.get_images()[0].get_array().tolist() == [[1.0], [0.75]]
@@ -90,7 +114,7 @@ def test_labels_of_long_sentences_do_not_overlap():
     words = ["wörter" * (1 + index % 4) for index in range(40)]
     figure = plots.plot_attention(AttentionMap(words, words, [[0.025] * 40] * 40))
     figure.draw_without_rendering()
-    [axes] = figure.axes
+    axes, _ = figure.axes
     for labels, low, high in (
         (axes.get_xticklabels(), "x0", "x1"),
         (axes.get_yticklabels()[::-1], "y0", "y1"),
@@ -161,6 +185,19 @@ def test_bleu_by_length():
     assert texts(axes.get_legend().get_texts()) == ["all sentences: 38.0"]
 
 
+def test_intervals_of_bleu_by_length():
+    rows = {
+        "1-5": {"score": 40.0, "num_sentences": 335, "interval": (35.0, 47.0)},
+        ">15": {"score": 12.5, "num_sentences": 5, "interval": (0.0, 60.0)},
+    }
+    [axes] = plots.plot_bleu_by_length(rows, bleu=38.0).axes
+    [intervals] = [lines for lines in axes.collections if hasattr(lines, "get_segments")]
+    drawn = [segment[:, 1].tolist() for segment in intervals.get_segments()]
+    assert drawn == [[35, 47], [0, 60]]
+    assert axes.get_ylim()[1] > 60
+    assert "95% confidence interval" in texts(axes.get_legend().get_texts())
+
+
 @pytest.mark.parametrize(
     "plot",
     [
@@ -212,6 +249,30 @@ def test_files_are_deterministic(tmp_path):
 def test_missing_glyphs_do_not_warn(tmp_path):
     attention_map = AttentionMap(["\U000143fa", "日本"], ["\U000143fb"], [[0.5, 0.5]])
     plots.save(plots.plot_attention(attention_map), tmp_path / "attention.png")
+
+
+def test_text_is_legible():
+    """4.5:1 on the paper, and of the numbers on each shade of attention."""
+    for mode in (0, 1):
+        paper = PALETTE["paper"][mode]
+        for name in ("ink", "pale", "first", "second", "error"):
+            assert contrast(PALETTE[name][mode], paper) >= 4.5, (name, mode)
+    light, dark = palette_css().split("@media")
+    for mode, css in enumerate((light, dark)):
+        levels = re.findall(r"\.shade-(\d+) .*; color: (#\w+);", css)
+        assert [int(level) for level, _ in levels] == list(range(NUM_SHADES + 1))
+        for level, color in levels:
+            assert contrast(color, shade(int(level) / NUM_SHADES, mode)) >= 4.5, (level, mode)
+
+
+def test_the_palette_is_defined_once():
+    """No other module, template or style sheet has colors of its own."""
+    package = Path(plots.__file__).parents[1]
+    for path in package.rglob("*"):
+        if path.suffix in (".py", ".css", ".html", ".js") and path.name != "palette.py":
+            text = path.read_text(encoding="utf-8")
+            allowed = {"#000000"} if path.name == "rendering.py" else set()
+            assert set(re.findall(r"#[0-9a-f]{6}\b", text)) <= allowed, path
 
 
 def test_matplotlib_is_imported_on_first_use():

@@ -69,8 +69,8 @@ def test_training_writes_the_report(run):
         *("loss (nats per token)", "next-token accuracy", "validation scores"),
         "throughput (target tokens/s)",
     ]
-    [svg] = [attributes for tag, attributes in page.tags if tag == "svg"]
-    assert svg["aria-label"] == ", ".join(titles)
+    svgs = [attributes["aria-label"] for tag, attributes in page.tags if tag == "svg"]
+    assert svgs == titles
     assert {*titles} <= {*page.texts}
     points = [text for text in page.texts if re.match(r"[\w]+, epoch [12]: ", text)]
     assert len(points) == 2 * 7
@@ -128,7 +128,8 @@ def test_texts_are_escaped(run):
         "<eos>",
     ):
         assert shown in page.texts
-    assert 'style="--w:0.75"' in text
+    assert '<td class="shade-15" title="0.75"></td>' in text
+    assert {"source", "target"} <= {*page.texts}
 
 
 def test_translations_by_epoch(run):
@@ -162,13 +163,26 @@ def test_last_and_best_epochs(run):
         "epoch,loss,val_loss,val_bleu\n1,3,3,1\n2,2,2.5,9\n1000,1,2.75,7\n", encoding="utf-8"
     )
     _, page = page_of(run)
-    headers = [
-        *("epoch 1000", "last", "epoch 2", "lowest validation loss"),
-        *("epoch 2", "highest validation BLEU"),
-    ]
+    headers = ["epoch 1000", "last", "epoch 2", "lowest validation loss, highest validation BLEU"]
     start = page.texts.index("last") - 1
-    assert page.texts[start : start + 6] == headers
-    assert page.texts[start + 6 : start + 10] == ["loss", "1", "2", "2"]
+    assert page.texts[start : start + 4] == headers
+    assert page.texts[start + 4 : start + 7] == ["training loss (nats per token)", "1", "2"]
+    assert {"loss", "val_loss", "val_bleu"}.isdisjoint(page.texts), "names of columns"
+
+
+def test_lower_case_is_explained(run):
+    note = "The model writes lower-case text"
+    data = ReportData(translations=[("Go.", "va !", "Va !")])
+    assert note in page_of(run, data=data)[0]
+    record = run.read_record()
+    record["recipe"] |= {"tokenizer": "sentencepiece", "lowercase": False}
+    run.write_record(record)
+    assert note not in page_of(run, data=data)[0]
+
+
+def test_unnamed_columns_of_the_history_are_shown(run):
+    run.history.write_text("epoch,loss,new_metric\n1,3,0.5\n", encoding="utf-8")
+    assert "new_metric" in page_of(run)[1].texts
 
 
 def test_settings_that_differ_from_the_preset(run):

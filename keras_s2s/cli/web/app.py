@@ -9,17 +9,18 @@ import math
 from collections.abc import Sequence
 
 import flask
+from markupsafe import Markup, escape
 from werkzeug.exceptions import HTTPException, RequestEntityTooLarge
 
 from keras_s2s.cli.web.models import PageModel, TranslationResult
 from keras_s2s.cli.web.server import is_cross_origin, is_trusted_host
+from keras_s2s.evaluation.palette import NUM_SHADES, palette_css
 from keras_s2s.utils.errors import InputError, ServerError, first_line, one_line
 
 MAX_CHARACTERS = 10_000
 MAX_REQUEST_BYTES = 1 << 18
-
-# Shading levels of the attention map, see page.css.
-SHADES = 20
+# As in `tokenizers.tokenizer`, which imports TensorFlow; the page of a served model does not.
+UNK = "<unk>"
 
 HEADERS = {
     "Content-Security-Policy": "default-src 'none'; style-src 'self'; script-src 'self'; "
@@ -55,9 +56,11 @@ def make_app(
     )
     app.config["MAX_CONTENT_LENGTH"] = MAX_REQUEST_BYTES
     app.jinja_env.trim_blocks = app.jinja_env.lstrip_blocks = True
+    app.jinja_env.globals["num_shades"] = NUM_SHADES
     app.add_template_filter(shade)
     app.add_template_filter(milliseconds)
     app.add_template_filter(signed)
+    app.add_template_filter(mark_unknown)
 
     @app.before_request
     def refuse_other_sites() -> None:
@@ -83,6 +86,10 @@ def make_app(
         sentence = flask.request.form.get("sentence", "")
         results = [translate(model, sentence) for model in models]
         return flask.render_template("page.html", models=models, sentence=sentence, results=results)
+
+    @app.get("/palette.css")
+    def palette() -> flask.Response:
+        return flask.Response(palette_css(), mimetype="text/css")
 
     @app.post("/translations/<int:index>")
     def translation(index: int) -> str:
@@ -133,7 +140,17 @@ def shade(weight: float) -> int:
     >>> shade(0.5), shade(1.0), shade(float("nan"))
     (10, 20, 0)
     """
-    return round(SHADES * min(max(weight, 0.0), 1.0)) if math.isfinite(weight) else 0
+    return round(NUM_SHADES * min(max(weight, 0.0), 1.0)) if math.isfinite(weight) else 0
+
+
+def mark_unknown(text: str) -> Markup:
+    """Return a translation as HTML with its unknown words marked.
+
+    >>> print(mark_unknown("<unk> & va !"))
+    <mark title="a word outside the vocabulary">&lt;unk&gt;</mark> &amp; va !
+    """
+    mark = Markup('<mark title="a word outside the vocabulary">{}</mark>').format(UNK)
+    return mark.join(map(escape, text.split(UNK)))
 
 
 def milliseconds(value: float) -> str:

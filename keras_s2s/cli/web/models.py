@@ -58,6 +58,11 @@ class TranslationResult:
     attention: AttentionMap | None
     version: int | None = None
 
+    @property
+    def best(self) -> str:
+        """The best hypothesis of beam search; without beam search that of greedy search."""
+        return self.candidates[0].translation if self.candidates else self.translation
+
 
 class PageModel(Protocol):
     """Interface of a model on the page.
