@@ -59,9 +59,7 @@ def plot_history(rows: Sequence[Mapping[str, Any]]) -> Figure:
     grid = GridSpec(len(heights), num_columns, figure, height_ratios=heights)
     for index, row in enumerate(rows_of_panels):
         for column, panel in enumerate(row):
-            # The last panel of a row is as wide as what is left.
-            span = slice(column, column + 1 if column + 1 < len(row) else None)
-            _draw_panel(figure.add_subplot(grid[index, span]), panel)
+            _draw_panel(figure.add_subplot(grid[index, column]), panel)
     return figure
 
 

@@ -56,7 +56,7 @@ def test_throughput_is_smaller_than_quality():
     *quality, throughput = plots.plot_history(rows).axes
     boxes = [axes.get_position() for axes in quality]
     assert len({round(box.y0, 6) for box in boxes}) == 1, "not in one row"
-    assert throughput.get_position().height < 0.6 * boxes[0].height
+    assert throughput.get_position().height < 0.7 * boxes[0].height
     assert throughput.get_position().y1 < boxes[0].y0
     panel = panels(rows)[-1]
     assert panel.minor

@@ -7,7 +7,7 @@ import sys
 
 import pytest
 
-from keras_s2s.utils.console import log, progress_bar, spinner
+from keras_s2s.utils.console import log, progress_bar, spinner, step_progress
 
 LOADING = """
 import os, sys, warnings
@@ -132,6 +132,25 @@ def test_spinner_shows_on_a_terminal(monkeypatch):
     with pytest.raises(KeyboardInterrupt), spinner("reading"):
         raise KeyboardInterrupt
     assert stream.getvalue().count("\x1b[?25h") == 2, "the cursor is back"
+
+
+@pytest.mark.parametrize("terminal", [False, True])
+def test_steps_on_a_terminal_are_one_line(terminal, monkeypatch):
+    stream = io.StringIO()
+    monkeypatch.setattr(stream, "isatty", lambda: terminal, raising=False)
+    monkeypatch.setattr(sys, "stderr", stream)
+    monkeypatch.setenv("TERM", "xterm")
+    with step_progress() as progress:
+        progress("writing", 0, 0)
+        for done in range(7, 2001, 7):
+            progress("comparing", done, 2000)
+    shown = stream.getvalue()
+    if terminal:
+        assert "comparing: 1,995 of 2,000" in shown
+        assert shown.endswith("\x1b[1A\x1b[2K"), "it is removed"
+    else:
+        lines = ["writing", *(f"comparing: {done} of 2,000" for done in ("504", "1,001", "1,505"))]
+        assert shown.splitlines() == lines
 
 
 def test_log(capsys):
