@@ -111,6 +111,16 @@ def test_every_page_has_a_title_and_a_place_in_the_site():
             assert levels.count(1) == 1, path
 
 
+def test_extras_are_installed_one_way():
+    """By the package's name, which works once it is installed, from a checkout or a wheel."""
+    files = [ROOT / "README.md", *PAGES, *ROOT.glob("notebooks/*.ipynb"), *PACKAGE.rglob("*.py")]
+    names = set()
+    for path in files:
+        for name in re.findall(r"pip install '?([\w.-]+)\[", path.read_text(encoding="utf-8")):
+            names.add(name)
+    assert names == {"keras-s2s"}
+
+
 def test_every_public_name_is_in_the_reference():
     text = "".join(path.read_text(encoding="utf-8") for path in (DOCS / "reference").glob("*.md"))
     described = re.findall(r"^::: keras_s2s\.(\S+)$", text, re.MULTILINE)
