@@ -178,7 +178,7 @@ class ValidationScores(keras.callbacks.Callback):
         super().__init__()
         self.tokenize = tokenize or default_tokenization(text for row in references for text in row)
         self._metrics = make_metrics(self.tokenize, lowercase)
-        self._zero_epochs = dict.fromkeys(self._metrics, 0)
+        self._always_zero = set(self._metrics)
         self._num_epochs = 0
         self._translator = translator
         self._sources = sources
@@ -192,22 +192,25 @@ class ValidationScores(keras.callbacks.Callback):
         for name, metric in self._metrics.items():
             statistics = sentence_statistics(metric, translations, self._references)
             value = score(metric, statistics)
-            self._zero_epochs[name] = 0 if round(value, 2) else self._zero_epochs[name] + 1
+            if round(value, 2):
+                self._always_zero.discard(name)
             if logs is not None:
                 logs[f"val_{name}"] = value
         self._num_epochs += 1
-        if ZERO_EPOCHS in self._zero_epochs.values():
+        if self._num_epochs == ZERO_EPOCHS:
             self._warn_of_zeros()
         if self._samples is not None:
             self._write_samples(self._samples, epoch + 1, translations[: self._num_samples])
 
     def on_train_end(self, logs: Any = None) -> None:
         # Early stopping may have ended the training before the number of epochs to warn at.
-        if 0 < self._num_epochs < ZERO_EPOCHS and self._num_epochs in self._zero_epochs.values():
+        if 0 < self._num_epochs < ZERO_EPOCHS:
             self._warn_of_zeros()
 
     def _warn_of_zeros(self) -> None:
-        names = [name for name, epochs in self._zero_epochs.items() if epochs]
+        names = [name for name in self._metrics if name in self._always_zero]
+        if not names:
+            return
         suitable = default_tokenization(text for row in self._references for text in row)
         if "chrf" in names or suitable == self.tokenize:
             advice = "no translation shares a word with its reference yet; look at some of them"
@@ -219,7 +222,7 @@ class ValidationScores(keras.callbacks.Callback):
         _logger.warning(
             "%s 0 after each of %s: %s",
             " and ".join(f"val_{name}" for name in names),
-            pluralize(max(self._zero_epochs.values()), "epoch"),
+            pluralize(self._num_epochs, "epoch"),
             advice,
         )
 

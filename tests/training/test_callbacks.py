@@ -215,6 +215,18 @@ def test_scores_that_stay_zero_are_warned_about_once(epochs, compiled, caplog):
     assert "--sacrebleu-tokenize zh" in message
 
 
+def test_scores_that_are_zero_at_times_are_not_warned_about_again(compiled, caplog):
+    zero, good = ["x"] * 3, CHINESE
+    translator = Fixed(zero)
+    callback = ValidationScores(translator, ["a"] * 3, [[text] for text in CHINESE])
+    callback.set_model(compiled)
+    for epoch, answers in enumerate([zero, good, *[zero] * 4, good, *[zero] * 4]):
+        translator.answers = answers
+        callback.on_epoch_end(epoch, {})
+    callback.on_train_end()
+    assert not caplog.records
+
+
 def test_case_of_validation_scores(compiled):
     texts = ["Guten Tag Frau Meier"]
     lower = [text.lower() for text in texts]
