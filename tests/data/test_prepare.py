@@ -467,7 +467,8 @@ def test_subword_vocabulary_equals_that_of_fit(book_file, monkeypatch, tmp_path)
     spec = PreparationSpec([str(book_file)], config, keep_duplicates=True, keep_identical=True)
     prepare(spec, tmp_path / "out")
     corpus = s2s.load_corpus(book_file)
-    joint = s2s.SentencePieceTokenizer.fit([*corpus.source, *corpus.target], 120)
+    texts = [*corpus.source, *corpus.target]
+    joint = s2s.SentencePieceTokenizer.fit(texts, 120, normalization="nfc")
     source, target = PreparedCorpus(tmp_path / "out").tokenizers()
     assert source is target
     assert source.vocabulary == joint.vocabulary
