@@ -1,0 +1,36 @@
+"""Form C in the graph: equal to Python's `unicodedata` for any text."""
+
+import random
+import unicodedata
+
+import pytest
+import tensorflow as tf
+
+from keras_s2s.tokenizers.unicode_composition import compose, tables
+
+CHARACTERS = [chr(code) for code in range(1, 0x30000) if not 0xD800 <= code < 0xE000]
+
+
+def check(texts):
+    result = tf.function(compose)(tf.constant(texts)).numpy()
+    expected = [unicodedata.normalize("NFC", text) for text in texts]
+    assert [text.decode() for text in result] == expected
+
+
+def test_each_character_composed_and_decomposed():
+    lines = ["".join(CHARACTERS[start : start + 50]) for start in range(0, len(CHARACTERS), 50)]
+    check([unicodedata.normalize("NFD", line) for line in lines])
+    check(CHARACTERS[:0xB000:7] + lines)
+
+
+def test_random_sequences():
+    generator = random.Random(0)
+    special = [chr(code) for code in (*tables().marks, *tables().decomposed)]
+    special += [*map(chr, range(0x1100, 0x1200)), *"aeiouAEIOUyn \u0915\u05d3\uac00\u0cc6\u0cc2\u0cd5"]
+    check(["".join(generator.choices(special, k=generator.randrange(9))) for _ in range(20_000)])
+
+
+@pytest.mark.parametrize("texts", [[], [""], ["go", "\u0301", "\u0301\u0323a", "e\u0301"]])
+def test_few_texts(texts):
+    result = compose(tf.constant(texts, tf.string)).numpy().tolist()
+    assert result == [unicodedata.normalize("NFC", text).encode() for text in texts]
