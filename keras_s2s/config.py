@@ -195,6 +195,7 @@ def field_groups() -> "dict[str, list[dataclasses.Field[Any]]]":
 _CHAPTER = TrainingConfig()
 _BASE = TrainingConfig(
     tokenizer="sentencepiece",
+    word_rules="unicode",
     vocab_size=6000,
     num_steps=40,
     drop_long=True,

@@ -35,6 +35,7 @@ def test_the_chapter():
         "learning_rate": 0.005,
         "global_clipnorm": 1.0,
         "tokenizer": "word",
+        "word_rules": "chapter",
         "lowercase": True,
         "cell": "lstm",
         "lr_schedule": "constant",

@@ -7,7 +7,7 @@ from typing import Any
 from keras_s2s.utils.errors import InputError
 from keras_s2s.utils.fields import config_field, validate_fields
 from keras_s2s.utils.renaming import accept_old_names
-from keras_s2s.utils.text import NORMALIZATIONS
+from keras_s2s.utils.text import NORMALIZATIONS, WORD_RULES
 
 # Upper bound of layer sizes; larger ones exceed any machine's memory.
 MAX_LAYER_SIZE = 2**16
@@ -24,6 +24,11 @@ class PreparationConfig:
 
     tokenizer: str = config_field(
         "word", "tokenizer of both sides", choices=("word", "sentencepiece")
+    )
+    word_rules: str = config_field(
+        "chapter",
+        "what a word is (word): the chapter's rules, or all of Unicode's spaces and punctuation",
+        choices=WORD_RULES,
     )
     min_freq: int = config_field(3, "minimum frequency of a word in the vocabulary", 1)
     vocab_size: int | None = config_field(
@@ -81,12 +86,13 @@ EARLIER_VALUES: Mapping[str, Any] = {
     "source_normalization": None,
     "target_normalization": "nfkc",
     "vocabulary_pairs": "all",
+    "word_rules": "chapter",
 }
 
 # Fields that a tokenizer ignores.
 IGNORED_FIELDS: Mapping[str, tuple[str, ...]] = {
     "word": ("source_normalization", "target_normalization"),
-    "sentencepiece": (),
+    "sentencepiece": ("word_rules",),
 }
 
 

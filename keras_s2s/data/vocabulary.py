@@ -11,11 +11,16 @@ from keras_s2s.data.config import PreparationConfig
 from keras_s2s.data.parallel_corpus import ParallelCorpus
 from keras_s2s.data.text_counts import find_long
 from keras_s2s.tokenizers.sentence_piece_tokenizer import SentencePieceTokenizer
-from keras_s2s.tokenizers.tokenizer import TOKENIZE_BATCH_SIZE, Tokenizer
+from keras_s2s.tokenizers.tokenizer import TOKENIZE_BATCH_SIZE, UNK, Tokenizer
 from keras_s2s.tokenizers.word_tokenizer import WordTokenizer
 from keras_s2s.utils.console import log
 
 DEFAULT_SUBWORD_VOCAB_SIZE = 8000
+# Sentences that the rules for words are compared on, and the share of unknown words of the chapter's
+# rules from which on, and by which factor above that of the others, these are recommended.
+COMPARED_SENTENCES = 2000
+MIN_UNKNOWN_SHARE = 0.05
+MIN_UNKNOWN_RATIO = 2
 # Targets that are tokenized and joined again, and the share that has to stay as it is.
 ROUND_TRIP_SENTENCES = 10_000
 MIN_ROUND_TRIP_SHARE = 0.99
@@ -29,7 +34,8 @@ def make_tokenizers(
     """Fit the source and target tokenizers; a joint vocabulary gives the same object twice.
 
     With `drop_long`, they are fitted again without the pairs that the first ones find too long. For
-    subwords, the share of the targets that can be written is logged.
+    subwords, the share of the targets that can be written is logged; for the chapter's words, a
+    line if other rules would know twice as many.
     """
     tokenizers = _fit(config, corpus)
     if config.drop_long and config.vocabulary_pairs == "kept":
@@ -39,6 +45,9 @@ def make_tokenizers(
             corpus, tokenizers = kept, _fit(config, kept)
     if config.tokenizer == "sentencepiece":
         report_round_trip(tokenizers[1], corpus.target)
+    elif config.word_rules == "chapter":
+        for name, side in (("source", corpus.source), ("target", corpus.target)):
+            advise_word_rules(config, name, side)
     return tokenizers
 
 
@@ -65,7 +74,8 @@ def _fit(config: PreparationConfig, corpus: ParallelCorpus) -> tuple[Tokenizer, 
     sides = corpus.source, corpus.target
     if config.tokenizer == "word":
         source, target = (
-            WordTokenizer.fit(side, config.min_freq, config.vocab_size) for side in sides
+            WordTokenizer.fit(side, config.min_freq, config.vocab_size, config.word_rules)
+            for side in sides
         )
         return source, target
     options: dict[str, Any] = {
@@ -126,3 +136,22 @@ def report_round_trip(tokenizer: Tokenizer, targets: list[str]) -> None:
         _logger.warning("%s; give --target-normalization nfc, or clean the text", line)
     else:
         log(line)
+
+
+def advise_word_rules(config: PreparationConfig, side: str, texts: list[str]) -> None:
+    """Log a line if the chapter's rules make many words unknown that other rules do not."""
+    sample = texts[:: -(-len(texts) // COMPARED_SENTENCES) or 1]
+    chapter, other = (
+        _unknown_share(WordTokenizer.fit(sample, config.min_freq, config.vocab_size, rules), sample)
+        for rules in ("chapter", "unicode")
+    )
+    if chapter >= MIN_UNKNOWN_SHARE and chapter >= MIN_UNKNOWN_RATIO * other:
+        log(
+            f"{side}: the chapter's rules for words make {chapter:.1%} of the words of a sample "
+            f"<unk>, Unicode's {other:.1%}; give --word-rules unicode"
+        )
+
+
+def _unknown_share(tokenizer: WordTokenizer, texts: list[str]) -> float:
+    ids = tokenizer.tokenize(tf.constant(texts)).flat_values
+    return float(tf.reduce_mean(tf.cast(ids == UNK, tf.float32))) if len(ids) else 0.0

@@ -69,11 +69,11 @@ def tables() -> Tables:
         np.array([classes[code] for code in sorted(classes)], np.int32),
         np.array(sorted(pairs), np.int64),
         np.array([pairs[pair] for pair in sorted(pairs)], np.int32),
-        f"(?s).*[{_character_class(suspects)}].*",
+        f"(?s).*[{character_class(suspects)}].*",
     )
 
 
-def _character_class(codes: Iterable[int]) -> str:
+def character_class(codes: Iterable[int]) -> str:
     """Return the inside of a regular expression's character class."""
     ranges: list[list[int]] = []
     for code in sorted(codes):
@@ -165,9 +165,7 @@ def _compose_once(
     before = tf.gather(tf.cumsum(tf.cast(marks, tf.int32), exclusive=True), start)
     chosen = letters | (marks & (counts - before == 1))
     target = tf.boolean_mask(tf.where(classes > 0, start, index - 1), chosen)
-    codes = tf.tensor_scatter_nd_update(
-        codes, target[:, None], tf.boolean_mask(composite, chosen)
-    )
+    codes = tf.tensor_scatter_nd_update(codes, target[:, None], tf.boolean_mask(composite, chosen))
     return (
         tf.boolean_mask(codes, ~chosen),
         tf.boolean_mask(rows, ~chosen),

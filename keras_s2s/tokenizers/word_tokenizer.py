@@ -1,4 +1,4 @@
-"""The chapter's word tokenizer, as graph code of core TensorFlow ops, which any server runs."""
+"""The word tokenizer, as graph code of core TensorFlow ops, which any server runs."""
 
 import collections
 import os
@@ -14,31 +14,37 @@ from keras_s2s.tokenizers.tokenizer import (
     TOKENIZE_BATCH_SIZE,
     UNK,
     Tokenizer,
-    clean,
     read_vocabulary_file,
     text_mask,
 )
+from keras_s2s.tokenizers.word_rules import SPLITS, attach_punctuation
 from keras_s2s.utils.checks import check_int, check_texts
 from keras_s2s.utils.errors import InputError
 from keras_s2s.utils.files import atomic_write, sha256_of
+from keras_s2s.utils.text import WORD_RULES
 
 
 @keras.saving.register_keras_serializable(package="keras_s2s")
 class WordTokenizer(Tokenizer):
-    """The chapter's tokenizer: lower-cased words and punctuation marks, split on spaces.
+    """A tokenizer of lower-cased words and punctuation marks.
 
-    No-break spaces become spaces, text is lower-cased, a space is inserted before each `,` `!`
-    and `.` (as in the chapter; not before `?`), and the text is split on spaces. Control
-    characters count as spaces and invalid UTF-8 is replaced, so that any bytes are valid input.
-    Out-of-vocabulary words and words that look like a special token become `<unk>`.
+    By the rules `chapter` no-break spaces become spaces, text is lower-cased, a space is inserted
+    before each `,` `!` and `.` (as in the chapter; not before `?`), and the text is split on
+    spaces. By the rules `unicode` text is lower-cased and composed (form C), invisible characters
+    are removed, and it is split at all of Unicode's spaces and at punctuation; answers are written
+    without spaces inside of punctuation. See `word_rules` for what stays within words.
+
+    Control characters count as spaces and invalid UTF-8 is replaced, so that any bytes are valid
+    input. Out-of-vocabulary words and words that look like a special token become `<unk>`.
 
     Args:
         vocabulary: all tokens in the order of their ids, beginning with `<pad>`, `<bos>`,
             `<eos>`, `<unk>`. Keras omits it when it loads a saved tokenizer.
+        rules: `chapter` or `unicode`.
 
     Raises:
-        InputError: the vocabulary does not begin with the special tokens, or has a duplicate or a
-            token that is empty or contains a space or a line end.
+        InputError: there are no such rules, or the vocabulary does not begin with the special
+            tokens, or has a duplicate or a token that is empty or contains a space or a line end.
 
     Reference: Dive into Deep Learning, "Machine Translation and Data Sets" (`preprocess_raw`,
     `tokenize`, `Vocab`).
@@ -57,14 +63,21 @@ class WordTokenizer(Tokenizer):
 
     file_suffix = ".txt"
 
-    def __init__(self, vocabulary: Sequence[str] | None = None, **kwargs: Any) -> None:
+    def __init__(
+        self, vocabulary: Sequence[str] | None = None, rules: str = "chapter", **kwargs: Any
+    ) -> None:
         super().__init__(**kwargs)
+        self.rules = _check_rules(rules)
         if vocabulary is not None:
             self._set_vocabulary(check_vocabulary(vocabulary, "vocabulary"))
 
     @classmethod
     def fit(
-        cls, texts: Iterable[str], min_freq: int = 1, max_tokens: int | None = None
+        cls,
+        texts: Iterable[str],
+        min_freq: int = 1,
+        max_tokens: int | None = None,
+        rules: str = "chapter",
     ) -> "WordTokenizer":
         """Build a vocabulary in order of frequency; ties are in alphabetical order.
 
@@ -72,18 +85,24 @@ class WordTokenizer(Tokenizer):
             texts: sentences.
             min_freq: minimum frequency of a word.
             max_tokens: maximum size of the vocabulary, special tokens included.
+            rules: `chapter` or `unicode`; see `WordTokenizer`.
 
         Returns:
             A tokenizer.
 
         Raises:
-            InputError: `min_freq` is below 1 or `max_tokens` below 4.
+            InputError: `min_freq` is below 1, `max_tokens` below 4, or there are no such rules.
         """
-        return cls.from_counts(count_words(texts), min_freq, max_tokens)
+        counts = count_words(texts, _check_rules(rules))
+        return cls.from_counts(counts, min_freq, max_tokens, rules)
 
     @classmethod
     def from_counts(
-        cls, counts: Mapping[bytes, int], min_freq: int = 1, max_tokens: int | None = None
+        cls,
+        counts: Mapping[bytes, int],
+        min_freq: int = 1,
+        max_tokens: int | None = None,
+        rules: str = "chapter",
     ) -> "WordTokenizer":
         """Build a vocabulary from word counts.
 
@@ -91,6 +110,7 @@ class WordTokenizer(Tokenizer):
             counts: frequency of each word, as from `count_words`.
             min_freq: see `fit`.
             max_tokens: see `fit`.
+            rules: those that the words were counted by.
 
         Raises:
             InputError: `min_freq` is below 1 or `max_tokens` below 4.
@@ -106,16 +126,20 @@ class WordTokenizer(Tokenizer):
         # UTF-8 sorts in code point order, so bytes can be compared.
         frequent.sort(key=lambda item: (-item[1], item[0]))
         words = [word.decode("utf-8") for word, _ in frequent]
-        return cls((list(SPECIAL_TOKENS) + words)[:max_tokens])
+        return cls((list(SPECIAL_TOKENS) + words)[:max_tokens], rules)
 
     @classmethod
-    def load(cls, path: str | os.PathLike[str]) -> "WordTokenizer":
+    def load(cls, path: str | os.PathLike[str], rules: str = "chapter") -> "WordTokenizer":
         """Read a vocabulary file: UTF-8, one token per line, in the order of the ids.
+
+        Args:
+            path: the file.
+            rules: those of the tokenizer that `save` wrote; the file does not have them.
 
         Raises:
             InputError: the file is missing, not UTF-8, or not a vocabulary.
         """
-        return cls(read_vocabulary(path))
+        return cls(read_vocabulary(path), rules)
 
     def save(self, path: str | os.PathLike[str]) -> None:
         """Write the vocabulary to a text file that `load` reads."""
@@ -131,13 +155,13 @@ class WordTokenizer(Tokenizer):
         Returns:
             Ragged int32 tensor, shape (batch, (words)), without padding, `<bos>` and `<eos>`.
         """
-        words = split_words(text)
+        words = split_words(text, self.rules)
         ids = tf.cast(self._ids_of_tokens.lookup(words.values), tf.int32)
         # "<eos>" in the input is text, not the end of the sentence.
         return words.with_values(tf.where(ids < len(SPECIAL_TOKENS), UNK, ids))
 
     def detokenize(self, ids: tf.Tensor, valid_length: tf.Tensor) -> tf.Tensor:
-        """Join the words of each row by spaces, without `<pad>`, `<bos>` and `<eos>`.
+        """Join the words of each row to a text, without `<pad>`, `<bos>` and `<eos>`.
 
         Args:
             ids: int32 tensor, shape (batch, steps).
@@ -159,11 +183,12 @@ class WordTokenizer(Tokenizer):
             String tensor, shape (batch,).
         """
         words = tf.where(mask, " " + words, "")
-        return tf.strings.strip(tf.strings.reduce_join(words, axis=-1))
+        text = tf.strings.strip(tf.strings.reduce_join(words, axis=-1))
+        return attach_punctuation(text) if self.rules == "unicode" else text
 
     def source_tokens(self, text: tf.Tensor, num_steps: int) -> tf.Tensor:
         # The words themselves, including those that are not in the vocabulary.
-        return split_words(text).to_tensor(default_value="", shape=(None, num_steps))
+        return split_words(text, self.rules).to_tensor(default_value="", shape=(None, num_steps))
 
     def tokens_of(self, ids: tf.Tensor) -> tf.Tensor:
         return self._tokens_of_ids.lookup(tf.cast(ids, tf.int64))
@@ -172,7 +197,7 @@ class WordTokenizer(Tokenizer):
         # A table initialized from a file makes the file an asset; one initialized from tensors
         # stores its words in the graph.
         self.save(path)
-        copy = WordTokenizer()
+        copy = WordTokenizer(rules=self.rules)
         copy._set_vocabulary(read_vocabulary(path), file=path)
         return copy
 
@@ -184,7 +209,7 @@ class WordTokenizer(Tokenizer):
 
     def get_config(self) -> dict[str, Any]:
         # The vocabulary is stored as a file, see `save_assets`.
-        config = super().get_config()
+        config = {**super().get_config(), "rules": self.rules}
         config.pop("vocabulary", None)
         return config
 
@@ -218,32 +243,31 @@ class _FileInitializer(tf.lookup.TextFileInitializer):
         return self._table_name
 
 
-def split_words(text: tf.Tensor) -> tf.RaggedTensor:
-    """Normalize text as in the chapter and split it on spaces.
+def split_words(text: tf.Tensor, rules: str = "chapter") -> tf.RaggedTensor:
+    """Normalize text and split it into words.
 
     Args:
         text: string tensor, shape (batch,); any bytes.
+        rules: see `WordTokenizer`.
 
     Returns:
         Ragged string tensor, shape (batch, (words)); valid UTF-8.
     """
-    text = tf.strings.regex_replace(clean(text), r"[\x{A0}\x{202F}]", " ")
-    # WORKAROUND(tensorflow<=2.21.0): its UTF-8 lower-casing depends on the locale of the process
-    # ("I" may become a dotless "ı"), so lower-case the letters that differ first: ASCII and these.
-    text = tf.strings.lower(text)
-    for letter in "İÌÍĨĮ":
-        text = tf.strings.regex_replace(text, letter, letter.lower())
-    text = tf.strings.lower(text, encoding="utf-8")
-    text = tf.strings.regex_replace(text, r"[,!.]", r" \0")
-    return tf.strings.split(text)
+    return SPLITS[rules](text)
 
 
-def count_words(texts: Iterable[str]) -> collections.Counter[bytes]:
+def _check_rules(rules: str) -> str:
+    if rules not in WORD_RULES:
+        raise InputError(f"rules is {rules!r}; give {' or '.join(WORD_RULES)}")
+    return rules
+
+
+def count_words(texts: Iterable[str], rules: str = "chapter") -> collections.Counter[bytes]:
     """Return the frequency of each word, in UTF-8, in some sentences."""
     counts: collections.Counter[bytes] = collections.Counter()
     sentences = check_texts("texts", texts)
     for start in range(0, len(sentences), TOKENIZE_BATCH_SIZE):
-        words = split_words(tf.constant(sentences[start : start + TOKENIZE_BATCH_SIZE]))
+        words = split_words(tf.constant(sentences[start : start + TOKENIZE_BATCH_SIZE]), rules)
         counts.update(words.flat_values.numpy().tolist())
     return counts
 

@@ -16,6 +16,8 @@ if TYPE_CHECKING:
 
 # How subwords are normalized; see `SentencePieceTokenizer.fit`.
 NORMALIZATIONS = "nfkc", "nfc", "none"
+# What a word is; see `WordTokenizer`.
+WORD_RULES = "chapter", "unicode"
 # Sentences per batch when many are buffered on standard input.
 MAX_LINES_PER_READ = 64
 # Bytes at the start of a text that show its encoding, and the share of NUL among them above which

@@ -304,20 +304,19 @@ def _rows_of_worker(batch: Batch, worker: int, num_workers: int) -> Batch:
 
 def tokenizer_files(fields: dict[str, Any]) -> tuple[str, str]:
     """Return the names of the vocabulary files of source and target."""
-    suffix = _tokenizer_class(fields).file_suffix
+    is_word = fields["tokenizer"] == "word"
+    suffix = (WordTokenizer if is_word else SentencePieceTokenizer).file_suffix
     stems = (VOCABULARY_STEMS[2],) * 2 if fields["joint_vocabulary"] else VOCABULARY_STEMS[:2]
     return f"{stems[0]}{suffix}", f"{stems[1]}{suffix}"
 
 
 def load_tokenizers(folder: Path, fields: dict[str, Any]) -> tuple[Tokenizer, Tokenizer]:
     """See `PreparedCorpus.tokenizers`."""
-    cls = _tokenizer_class(fields)
-    files = tokenizer_files(fields)
-    source = cls.load(folder / files[0])
-    return source, source if files[0] == files[1] else cls.load(folder / files[1])
-
-
-def _tokenizer_class(
-    fields: dict[str, Any],
-) -> type[WordTokenizer] | type[SentencePieceTokenizer]:
-    return WordTokenizer if fields["tokenizer"] == "word" else SentencePieceTokenizer
+    source_file, target_file = (folder / name for name in tokenizer_files(fields))
+    if fields["tokenizer"] == "word":
+        rules = fields["word_rules"]
+        return WordTokenizer.load(source_file, rules), WordTokenizer.load(target_file, rules)
+    source = SentencePieceTokenizer.load(source_file)
+    if source_file == target_file:
+        return source, source
+    return source, SentencePieceTokenizer.load(target_file)

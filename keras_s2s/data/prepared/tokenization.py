@@ -72,7 +72,7 @@ def count_chunk(task: CountTask) -> Counts:
         tokenizers = word_tokenizers(config, (collections.Counter(), collections.Counter()))
         kept = without_long_pairs(ParallelCorpus(sources, targets), *tokenizers, config.num_steps)
         sources, targets = kept.source, kept.target
-    return count_words(sources), count_words(targets)
+    return count_words(sources, config.word_rules), count_words(targets, config.word_rules)
 
 
 class WordCounts:
@@ -101,7 +101,8 @@ class WordCounts:
 def word_tokenizers(config: DataConfig, counts: Counts) -> tuple[Tokenizer, Tokenizer]:
     """Return the tokenizers of source and target for word frequencies."""
     source, target = (
-        WordTokenizer.from_counts(side, config.min_freq, config.vocab_size) for side in counts
+        WordTokenizer.from_counts(side, config.min_freq, config.vocab_size, config.word_rules)
+        for side in counts
     )
     return source, target
 
@@ -155,8 +156,9 @@ class ShardTask(NamedTuple):
 
 def make_shard(task: ShardTask) -> ShardInfo:
     """Tokenize the pairs of a chunk and write them as a shard."""
+    names = "tokenizer", "joint_vocabulary", "word_rules"
     tokenizers = _cached_tokenizers(
-        task.vocabularies, task.checksums, task.fields["tokenizer"], task.fields["joint_vocabulary"]
+        task.vocabularies, task.checksums, tuple((name, task.fields[name]) for name in names)
     )
     sources, targets, _ = task.chunk.training_texts()
     num_steps = task.fields["num_steps"]
@@ -203,7 +205,7 @@ def make_shard(task: ShardTask) -> ShardInfo:
 
 @functools.lru_cache(maxsize=1)
 def _cached_tokenizers(
-    folder: Path, checksums: tuple[str, ...], tokenizer: str, joint: bool
+    folder: Path, checksums: tuple[str, ...], fields: tuple[tuple[str, Any], ...]
 ) -> tuple[Tokenizer, Tokenizer]:
     # The checksums are part of the key: the files in the folder may have been replaced.
-    return load_tokenizers(folder, {"tokenizer": tokenizer, "joint_vocabulary": joint})
+    return load_tokenizers(folder, dict(fields))
