@@ -16,8 +16,8 @@ from keras_s2s.tokenizers.word_tokenizer import WordTokenizer
 from keras_s2s.utils.console import log
 
 DEFAULT_SUBWORD_VOCAB_SIZE = 8000
-# Sentences that the rules for words are compared on, and the share of unknown words of the chapter's
-# rules from which on, and by which factor above that of the others, these are recommended.
+# Sentences that the rules for words are compared on; the others are recommended where the chapter's
+# make at least this share of the words unknown, and that many times as many as the others.
 COMPARED_SENTENCES = 2000
 MIN_UNKNOWN_SHARE = 0.05
 MIN_UNKNOWN_RATIO = 2

@@ -209,6 +209,20 @@ def test_stream_equals_load_corpus(file_format, pairs_file, tmp_path):
     assert len(stream.sha256) == (2 if file_format == "aligned" else 1)
 
 
+def test_rules_for_words_belong_to_the_corpus(tmp_path):
+    path, out = tmp_path / "pairs.tsv", tmp_path / "out"
+    path.write_text("Go！\tE\u0301te\u0301?\nStop！\tÉté !\n", encoding="utf-8")
+    config = s2s.Recipe(min_freq=1, word_rules="unicode")
+    prepare(PreparationSpec([str(path)], config), out)
+    source, target = PreparedCorpus(out).tokenizers()
+    assert source.vocabulary[4:] == ("！", "go", "stop")
+    assert target.vocabulary[4:] == ("été", "!", "?")
+    assert source.rules == target.rules == "unicode"
+    with pytest.raises(InputError, match="was prepared with word_rules unicode instead of chapter"):
+        prepare(PreparationSpec([str(path)], s2s.Recipe(min_freq=1)), out)
+    assert prepare(PreparationSpec([str(path)], config), out)["vocabularies"] == [7, 7]
+
+
 def test_columns_are_reported_once(small_shards, tmp_path, caplog):
     path = tmp_path / "wide.tsv"
     path.write_bytes(b"Go.\tVa !\tCC-BY\n" * 250 + b"Hi.\tSalut !\n")

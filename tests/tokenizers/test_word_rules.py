@@ -3,11 +3,13 @@
 import unicodedata
 
 import keras
+import numpy as np
 import pytest
 import tensorflow as tf
 from holder import Holder
 
 import keras_s2s as s2s
+from keras_s2s.serving.contract import inspect_export
 from keras_s2s.tokenizers.word_rules import split_unicode_words
 
 KNOWN = ["Go now!", "L'été, j'ai dit : « Va ! »", 'He said "go".', "It's 3.50 (or 1,000)…"]
@@ -94,6 +96,23 @@ def test_the_rules_belong_to_the_tokenizer(tokenizer, tmp_path):
     assert s2s.WordTokenizer.from_config(config).rules == "chapter"
     with pytest.raises(s2s.InputError, match="rules is 'none'; give chapter or unicode"):
         s2s.WordTokenizer.fit(["Go."], rules="none")
+
+
+def test_an_export_applies_the_rules(tokenizer, tmp_path):
+    sizes = {"embed_size": 6, "num_hiddens": 8, "num_layers": 1}
+    model = s2s.Seq2Seq(
+        s2s.Seq2SeqEncoder(len(tokenizer), **sizes), s2s.Seq2SeqDecoder(len(tokenizer), **sizes)
+    )
+    rng = np.random.default_rng(4)
+    model.set_weights([rng.normal(0, 0.9, weight.shape) for weight in model.get_weights()])
+    translator = s2s.Translator(model, tokenizer, tokenizer, num_steps=8)
+    sentences = [*KNOWN, "E\u0301te\u0301 go！", "\ufeffGo\u200b now!"]
+    version = translator.export(tmp_path / "words", sentences=sentences)
+    inspection = inspect_export(version)
+    assert inspection.passed, inspection.report()
+    answers = s2s.ExportedTranslator(version).translate(sentences)
+    assert answers == translator.translate(sentences)
+    assert answers[0] == answers[-1]
 
 
 def test_any_bytes_give_valid_text(tokenizer):

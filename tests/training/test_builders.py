@@ -60,6 +60,20 @@ def test_targets_are_written_as_they_are(joint, caplog, capsys):
     assert "give --target-normalization nfc" in record.getMessage()
 
 
+def test_other_rules_for_words_are_recommended_where_they_know_more(phrasebook, capsys):
+    make_tokenizers(TrainingConfig(), phrasebook)
+    assert capsys.readouterr().err == "", "the chapter's text fits the chapter's rules"
+    targets = [f"«\u2009{word}\u2009»{mark}" for word in ("va", "cours") for mark in "？；！"]
+    corpus = s2s.ParallelCorpus(["Go."] * 12, targets * 2)
+    make_tokenizers(TrainingConfig(), corpus)
+    line = capsys.readouterr().err
+    assert line.startswith("target: the chapter's rules for words make 100.0% of the words")
+    assert line.endswith("<unk>, Unicode's 0.0%; give --word-rules unicode\n")
+    _, target = make_tokenizers(TrainingConfig(word_rules="unicode"), corpus)
+    assert set(target.vocabulary[4:]) == {*"«»？；！", "va", "cours"}
+    assert capsys.readouterr().err == ""
+
+
 def test_case(phrasebook):
     for lowercase in (True, False):
         config = TrainingConfig(tokenizer="sentencepiece", vocab_size=150, lowercase=lowercase)
