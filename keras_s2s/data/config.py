@@ -89,11 +89,12 @@ EARLIER_VALUES: Mapping[str, Any] = {
     "word_rules": "chapter",
 }
 
-# Fields that a tokenizer ignores.
-IGNORED_FIELDS: Mapping[str, tuple[str, ...]] = {
-    "word": ("source_normalization", "target_normalization"),
-    "sentencepiece": ("word_rules",),
-}
+
+def ignored_fields(fields: Mapping[str, Any]) -> set[str]:
+    """Return the names of the fields of `PreparationConfig` without effect beside the others."""
+    subwords = fields["tokenizer"] == "sentencepiece"
+    ignored = {"word_rules"} if subwords else {"source_normalization", "target_normalization"}
+    return ignored if fields["drop_long"] else ignored | {"vocabulary_pairs"}
 
 
 def preparation_fields(config: PreparationConfig) -> dict[str, Any]:

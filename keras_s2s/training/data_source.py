@@ -10,7 +10,7 @@ import tensorflow as tf
 
 from keras_s2s.config import TrainingConfig
 from keras_s2s.data.batching import DataPosition
-from keras_s2s.data.config import IGNORED_FIELDS
+from keras_s2s.data.config import ignored_fields
 from keras_s2s.data.dataset import TokenizedPairs
 from keras_s2s.data.parallel_corpus import ParallelCorpus, load_corpus
 from keras_s2s.data.prepared.corpus import PreparedCorpus
@@ -179,7 +179,7 @@ def make_training_data(corpus: Corpus, config: TrainingConfig, seed: int) -> Tra
 
 def _check_prepared_with(corpus: PreparedCorpus, config: TrainingConfig) -> None:
     for name, value in corpus.index.fields.items():
-        if getattr(config, name) != value and name not in IGNORED_FIELDS[config.tokenizer]:
+        if getattr(config, name) != value and name not in ignored_fields(corpus.index.fields):
             raise InputError(
                 f"{corpus.path}: was prepared with {name} {value}, not {getattr(config, name)}; "
                 f"omit --{name.replace('_', '-')}, or prepare the corpus again"

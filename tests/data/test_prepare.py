@@ -215,8 +215,8 @@ def test_rules_for_words_belong_to_the_corpus(tmp_path):
     config = s2s.Recipe(min_freq=1, word_rules="unicode")
     prepare(PreparationSpec([str(path)], config), out)
     source, target = PreparedCorpus(out).tokenizers()
-    assert source.vocabulary[4:] == ("！", "go", "stop")
-    assert target.vocabulary[4:] == ("été", "!", "?")
+    assert source.vocabulary[4:] == ["！", "go", "stop"]
+    assert target.vocabulary[4:] == ["été", "!", "?"]
     assert source.rules == target.rules == "unicode"
     with pytest.raises(InputError, match="was prepared with word_rules unicode instead of chapter"):
         prepare(PreparationSpec([str(path)], s2s.Recipe(min_freq=1)), out)

@@ -4,7 +4,7 @@ import dataclasses
 from pathlib import Path
 from typing import Any
 
-from keras_s2s.data.config import EARLIER_VALUES, IGNORED_FIELDS, PreparationConfig
+from keras_s2s.data.config import EARLIER_VALUES, PreparationConfig, ignored_fields
 from keras_s2s.data.prepared.corpus import PreparedCorpus
 from keras_s2s.data.prepared.index import (
     HELD_OUT_FILES,
@@ -102,7 +102,7 @@ class OutputFolder:
 
     def _check_same(self, previous: dict[str, Any]) -> None:
         requested = {**self.spec.to_json(), **self.spec.fields}
-        ignored = ("fields", *IGNORED_FIELDS[self.spec.config.tokenizer])
+        ignored = {"fields", *ignored_fields(self.spec.fields)}
         differences = [
             f"{name} {previous.get(name)} instead of {value}"
             for name, value in requested.items()
