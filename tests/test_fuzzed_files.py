@@ -29,7 +29,7 @@ SHARES = {
 }
 MAX_MEMORY = 10**9
 # TensorFlow keeps the functions of each model that it has loaded: 55 MB here.
-MODELS_OF_A_PROCESS = 5
+MODELS_OF_A_PROCESS = 3
 
 
 def mutate(rng, content):
