@@ -262,6 +262,9 @@ def test_evaluate_several(command, models, trained_run, pairs_file, translator):
     for row, path, scores in zip(result["models"], paths, expected["models"], strict=True):
         assert row.pop("model") == str(path)
         assert row.pop("sentences_per_second") > 0
+        # The tokenizers of an export are in its graph.
+        if path == models[2]:
+            scores |= {"unknown_source": None, "unknown_target": None}
         assert row == approximately(scores)
     for row, path, difference in zip(
         result["differences"], paths[1:], expected["differences"], strict=True
