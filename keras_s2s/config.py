@@ -87,7 +87,7 @@ class TrainingConfig(SearchConfig, ModelConfig, DataConfig):
         False, "batch pairs of similar length, which reduces padding"
     )
     gradient_accumulation_steps: int = config_field(
-        1, "batches whose gradients are averaged for one update", 1
+        1, "batches whose gradients are averaged for one update, weighted by tokens", 1
     )
     epochs: int = config_field(300, "passes over the training pairs", 1)
     learning_rate: float = config_field(0.005, "peak learning rate of Adam", gt=0)
@@ -98,6 +98,12 @@ class TrainingConfig(SearchConfig, ModelConfig, DataConfig):
     )
     warmup_steps: int = config_field(0, "steps of linear learning rate warm-up")
     global_clipnorm: float = config_field(1.0, "clip the global gradient norm to this", gt=0)
+    clip_reduction: str = config_field(
+        "sequence_mean",
+        "the loss whose gradient is clipped: the sum over the sentences of their means over the "
+        "steps, as in the chapter, or the mean over the tokens",
+        choices=("sequence_mean", "token_mean"),
+    )
     ema_momentum: float = config_field(
         0.0,
         "momentum of an exponential moving average of the weights, which replaces them; "
@@ -131,6 +137,9 @@ class TrainingConfig(SearchConfig, ModelConfig, DataConfig):
         None, "batches between checkpoints (default: every 30 seconds)", 1
     )
     keep_checkpoints: int = config_field(3, "number of latest checkpoints to keep", 1)
+    training_revision: int = config_field(
+        2, "1 for the updates and schedules of runs that do not record it", 1, 2
+    )
 
     def __post_init__(self) -> None:
         DataConfig.__post_init__(self)
@@ -172,10 +181,12 @@ class TrainingConfig(SearchConfig, ModelConfig, DataConfig):
             )
 
 
-# Values of fields that the runs of earlier versions lack: what those versions did.
+# Values of fields that the runs of earlier versions do not record: what those versions did.
 EARLIER_VALUES: Mapping[str, Any] = {
     **data_config.EARLIER_VALUES,
     "sacrebleu_tokenize": "13a",
+    "clip_reduction": "token_mean",
+    "training_revision": 1,
 }
 
 # Fields that may change when a run is resumed.
@@ -183,8 +194,9 @@ RESUMABLE_FIELDS = ("epochs", "nonfinite", "checkpoint_steps", "keep_checkpoints
 
 
 def field_groups() -> "dict[str, list[dataclasses.Field[Any]]]":
-    """Return the fields of `TrainingConfig` by group: data, model, training, search."""
+    """Return the fields that users set by group: data, model, training, search."""
     fields = {field.name: field for field in dataclasses.fields(TrainingConfig)}
+    del fields["training_revision"]  # for resuming, not for users
     data, model, search = (
         [fields.pop(field.name) for field in dataclasses.fields(base)]
         for base in (DataConfig, ModelConfig, SearchConfig)
@@ -216,6 +228,7 @@ _BASE = TrainingConfig(
     learning_rate=0.002,
     lr_schedule="cosine",
     warmup_steps=200,
+    clip_reduction="token_mean",
     precision="auto",
     length_penalty=1.0,
 )

@@ -18,6 +18,8 @@ class WarmUp(keras.optimizers.schedules.LearningRateSchedule):
         warmup_steps: number of steps until the peak.
         decay: whether the rate then falls with 1 / sqrt(step) (Vaswani et al., 2017) or stays
             constant. Keras's own schedules cover other decays.
+        hold_steps: number of steps, with those of the warm-up, before the rate falls. The decay
+            starts at the longer of both; without either, it is 1 / sqrt(step) from the first step.
 
     Example:
 
@@ -26,10 +28,13 @@ class WarmUp(keras.optimizers.schedules.LearningRateSchedule):
     [0.0001, 0.0051, 0.01, 0.005]
     """
 
-    def __init__(self, learning_rate: float, warmup_steps: int, decay: bool = False) -> None:
+    def __init__(
+        self, learning_rate: float, warmup_steps: int, decay: bool = False, hold_steps: int = 0
+    ) -> None:
         self.learning_rate = learning_rate
         self.warmup_steps = warmup_steps
         self.decay = decay
+        self.hold_steps = hold_steps
 
     def __call__(self, step: Any) -> tf.Tensor:
         # Steps count from 0; a learning rate of 0 would waste the first one.
@@ -37,8 +42,9 @@ class WarmUp(keras.optimizers.schedules.LearningRateSchedule):
         warmup_steps = tf.cast(max(self.warmup_steps, 1), tf.float32)
         factor = tf.minimum((step + 1) / warmup_steps, 1.0)
         if self.decay:
-            decayed = tf.sqrt(warmup_steps / tf.maximum(step, 1))
-            factor = tf.where(step >= warmup_steps, decayed, factor)
+            decay_start = tf.maximum(warmup_steps, tf.cast(self.hold_steps, tf.float32))
+            decayed = tf.sqrt(decay_start / tf.maximum(step, 1))
+            factor = tf.where(step >= decay_start, decayed, factor)
         return self.learning_rate * factor
 
     def get_config(self) -> dict[str, Any]:
@@ -46,6 +52,7 @@ class WarmUp(keras.optimizers.schedules.LearningRateSchedule):
             "learning_rate": self.learning_rate,
             "warmup_steps": self.warmup_steps,
             "decay": self.decay,
+            "hold_steps": self.hold_steps,
         }
 
 
@@ -64,7 +71,8 @@ class SkippedSteps:
 
     Attributes:
         count: int64 variable: number of steps skipped so far.
-        iteration: int64 variable: the last skipped step, counted from 0; -1 before the first.
+        iteration: int64 variable: the batch of the last skipped step, counted from 0; -1 before
+            the first.
         norm: float32 variable: the global gradient norm of that step.
     """
 
@@ -140,7 +148,8 @@ class FusedAdam(keras.optimizers.Adam):
             return self.skipped_steps.count.read_value()
 
         def skip() -> tf.Tensor:
-            self.skipped_steps.iteration.assign(tf.cast(self.iterations, tf.int64))
+            # Not `iterations`, which counts updates with gradient accumulation.
+            self.skipped_steps.iteration.assign(tf.cast(self._iterations, tf.int64))
             self.skipped_steps.norm.assign(tf.cast(self._global_norm, tf.float32))
             return self.skipped_steps.count.assign_add(1)
 

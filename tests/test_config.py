@@ -34,6 +34,7 @@ def test_the_chapter():
         "epochs": 300,
         "learning_rate": 0.005,
         "global_clipnorm": 1.0,
+        "clip_reduction": "sequence_mean",
         "tokenizer": "word",
         "word_rules": "chapter",
         "lowercase": True,

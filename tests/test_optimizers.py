@@ -190,6 +190,14 @@ def test_a_saved_optimizer_continues_the_same(saved_as):
         np.testing.assert_array_equal(value, expected)
 
 
+def test_a_skipped_step_of_accumulated_gradients_names_its_batch():
+    optimizer, _ = make(True, gradient_accumulation_steps=2)
+    for step, scale in enumerate((1, 1, np.nan, 1)):
+        optimizer.apply([gradient * scale for gradient in gradients(step)])
+    assert int(optimizer.skipped_steps.count) == 1
+    assert int(optimizer.skipped_steps.iteration) == 3
+
+
 def test_sparse_gradients():
     (fused, fused_variables), (plain, plain_variables) = make(True), make(False)
     for optimizer, variables in ((fused, fused_variables), (plain, plain_variables)):
@@ -216,6 +224,12 @@ def test_inverse_square_root_decay():
     expected = [0.125, 0.25, 0.375, 0.5] + [0.5 * (4 / step) ** 0.5 for step in range(4, 40)]
     np.testing.assert_allclose(rates(schedule, 40), expected, rtol=1e-6)
     assert float(schedule(400)) == pytest.approx(0.05)
+
+
+def test_the_peak_is_held_before_the_decay():
+    result = rates(WarmUp(0.5, warmup_steps=0, decay=True, hold_steps=4), 17)
+    np.testing.assert_allclose(result[:5], 0.5)
+    assert result[16] == pytest.approx(0.25)
 
 
 @pytest.mark.parametrize("decay", [False, True])
@@ -247,10 +261,13 @@ def test_an_optimizer_follows_the_schedule():
 
 
 def test_a_schedule_is_saved_and_restored():
-    schedule = WarmUp(0.5, warmup_steps=5, decay=True)
+    schedule = WarmUp(0.5, warmup_steps=5, decay=True, hold_steps=7)
     config = keras.saving.serialize_keras_object(schedule)
     # Files written before 0.2 name this module, which is gone.
     for module in (config["module"], "keras_s2s.schedules"):
         restored = keras.saving.deserialize_keras_object({**config, "module": module})
         assert type(restored) is WarmUp
         assert rates(restored, 20) == rates(schedule, 20)
+    del config["config"]["hold_steps"]  # of an earlier version
+    restored = keras.saving.deserialize_keras_object(config)
+    assert rates(restored, 20) == rates(WarmUp(0.5, warmup_steps=5, decay=True), 20)

@@ -21,7 +21,6 @@ from keras_s2s.cli.options import (
 from keras_s2s.config import (
     EARLIER_VALUES,
     RESUMABLE_FIELDS,
-    TrainingConfig,
     field_groups,
     preset,
 )
@@ -94,7 +93,7 @@ def _add_distribution_options(parser: argparse.ArgumentParser) -> None:
 def train(options: argparse.Namespace) -> None:
     """Run `keras-s2s train`."""
     run = RunDirectory(options.run_dir)
-    names = [field.name for field in dataclasses.fields(TrainingConfig)]
+    names = [field.name for fields in field_groups().values() for field in fields]
     changes = {name: value for name in names if (value := getattr(options, name)) is not None}
     if options.resume:
         _check_unchanged(run, options, changes)

@@ -13,6 +13,12 @@ from keras_s2s.layers.stacked_rnn import LayerMasks, State
 from keras_s2s.layers.state_bridge import bridge_state, make_bridges
 from keras_s2s.utils.checks import check_fraction, check_ints
 from keras_s2s.utils.dtypes import sum_dtype
+from keras_s2s.utils.errors import InputError
+
+QUANTIZED = (
+    "models of this package cannot be quantized, as Keras's recurrent layers cannot; keep float32, "
+    "or use the dtype policy mixed_bfloat16"
+)
 
 
 @keras.saving.register_keras_serializable(package="keras_s2s")
@@ -322,6 +328,9 @@ class Seq2SeqDecoder(EmbeddingRNN):
 
     def logits(self, outputs: tf.Tensor) -> tf.Tensor:
         """Apply the dense layer: (..., output_size) to logits (..., vocab_size)."""
+        if (self.dense or self.embedding).quantization_mode is not None:
+            # Read below would be the integers without their scale.
+            raise InputError(QUANTIZED)
         if self.dense is None:
             weights, bias = self.embedding.embeddings, self.output_bias
         else:

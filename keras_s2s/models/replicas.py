@@ -9,8 +9,6 @@ from typing import Any
 import keras
 import tensorflow as tf
 
-from keras_s2s.optimizers import FusedAdam, sum_over_replicas
-
 # Added to a random state per replica; odd, and far from the increments that Keras makes.
 REPLICA_STRIDE = 0x3C6EF35F
 
@@ -68,30 +66,6 @@ def _next_of_replica(draw: Any, generator: keras.random.SeedGenerator) -> Any:
         return seed + replica * tf.constant([REPLICA_STRIDE, 0], seed.dtype)
 
     return next_of_replica
-
-
-def clip_over_replicas(
-    gradients: list[tf.Tensor], optimizer: keras.optimizers.Optimizer
-) -> list[tf.Tensor]:
-    """Clip the gradient summed over all replicas to the optimizer's `global_clipnorm`.
-
-    Returns:
-        Gradients for `optimizer.apply_gradients` on each replica. They are unchanged where there
-        is nothing to do: one replica, no `global_clipnorm`, or a `FusedAdam`, which does this
-        itself.
-    """
-    # WORKAROUND(keras<=3.15.1): Keras clips the gradients of each replica and sums them
-    # afterwards, so that the step depends on the number of replicas. Equal shares of the clipped
-    # sum pass the optimizer's own clipping and add up to that sum.
-    replicas = tf.distribute.get_strategy().num_replicas_in_sync
-    inner = getattr(optimizer, "inner_optimizer", optimizer)
-    if replicas == 1 or isinstance(inner, FusedAdam) or inner.global_clipnorm is None:
-        return gradients
-    limit = inner.global_clipnorm
-    if inner is not optimizer:
-        limit *= tf.convert_to_tensor(optimizer.dynamic_scale)
-    clipped, _ = tf.clip_by_global_norm(sum_over_replicas(gradients), limit)
-    return [gradient / replicas for gradient in clipped]
 
 
 def distribute_dataset(data: Any, strategy: tf.distribute.Strategy) -> Any:

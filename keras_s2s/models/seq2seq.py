@@ -8,7 +8,7 @@ import tensorflow as tf
 from keras_s2s.data.batching import Batch, Sequences, split_by_length, trim_padding
 from keras_s2s.layers import xla
 from keras_s2s.layers.attention import Memory
-from keras_s2s.layers.seq2seq_decoder import Seq2SeqDecoder
+from keras_s2s.layers.seq2seq_decoder import QUANTIZED, Seq2SeqDecoder
 from keras_s2s.layers.seq2seq_encoder import Seq2SeqEncoder
 from keras_s2s.layers.stacked_rnn import BLOCK_LSTM_MAX_UNITS, State
 from keras_s2s.metrics import Perplexity, TokenMean
@@ -16,23 +16,24 @@ from keras_s2s.models.inputs import as_batch, unpack_batch
 from keras_s2s.models.keras_calls import KerasCallsMixin, refuse_hdf5_scope
 from keras_s2s.models.replicas import (
     MultiWorkerMixin,
-    clip_over_replicas,
     decorrelate_dropout,
 )
 from keras_s2s.models.token_sums import add_sums, sum_over_tokens
+from keras_s2s.models.updates import TokenUpdates
 from keras_s2s.models.user_functions import UserFunctions
 from keras_s2s.optimizers import FusedAdam, SkippedSteps, set_fused, sum_over_replicas
-from keras_s2s.utils.checks import check_fraction, check_type
+from keras_s2s.utils.checks import check_fraction, check_int, check_type
 from keras_s2s.utils.dtypes import sum_dtype
 from keras_s2s.utils.errors import InputError
 
+COMPILE_OPTIONS = ("label_smoothing", "clip_num_steps", "weigh_accumulated")
 COMPILE_ARGUMENTS = (
     "optimizer",
     "run_eagerly",
     "steps_per_execution",
     "jit_compile",
     "auto_scale_loss",
-    "label_smoothing",
+    *COMPILE_OPTIONS,
 )
 
 
@@ -165,6 +166,8 @@ class Seq2Seq(KerasCallsMixin, MultiWorkerMixin, keras.Model):
         jit_compile: bool | str = "auto",
         auto_scale_loss: bool = True,
         label_smoothing: float = 0.0,
+        clip_num_steps: int | None = None,
+        weigh_accumulated: bool = True,
     ) -> None:
         """Configure training as `keras.Model.compile` does.
 
@@ -172,10 +175,10 @@ class Seq2Seq(KerasCallsMixin, MultiWorkerMixin, keras.Model):
         metrics; see the class.
 
         Args:
-            optimizer: an optimizer or its name; by default the chapter's, Adam with a learning
-                rate of 0.005 and gradients clipped to a global norm of 1. (The `clipnorm` of a
-                Keras optimizer clips each variable by itself; `global_clipnorm` is the chapter's
-                clipping.) A `keras.optimizers.Adam` becomes a `keras_s2s.optimizers.FusedAdam`.
+            optimizer: an optimizer or its name; by default Adam with a learning rate of 0.005 and
+                gradients clipped to a global norm of 1. (The `clipnorm` of a Keras optimizer clips
+                each variable by itself.) A `keras.optimizers.Adam` becomes a
+                `keras_s2s.optimizers.FusedAdam`.
             loss: a loss or a function of labels, integers of shape (batch, target steps - 1), and
                 logits, (batch, target steps - 1, vocab_size), that returns a loss for each token,
                 (batch, target steps - 1). The step takes its mean over the tokens that are not
@@ -194,6 +197,14 @@ class Seq2Seq(KerasCallsMixin, MultiWorkerMixin, keras.Model):
             label_smoothing: probability mass that the training objective takes from each target
                 token and spreads over the vocabulary (Szegedy et al., 2016). The `loss` in the
                 logs is computed without it, so that runs can be compared.
+            clip_num_steps: what the optimizer's clipping refers to. By default that is the
+                gradient of the mean over the batch's tokens. With a number of steps it is, as in
+                the chapter, the gradient of the sum over the batch's sentences of their mean over
+                that many steps: the chapter's are `num_steps - 1`.
+            weigh_accumulated: with `gradient_accumulation_steps`, whether an update is that of one
+                large batch: batches count by their tokens, and the average of `use_ema` moves once
+                an update. With False, which is what Keras does, all batches count the same, and
+                the average moves with each.
 
         Raises:
             InputError: a loss or metric that takes probabilities, returns a mean, or has the name
@@ -204,6 +215,8 @@ class Seq2Seq(KerasCallsMixin, MultiWorkerMixin, keras.Model):
             raise InputError("loss_weights: there is one loss; leave them out")
         if loss is not None and label_smoothing:
             raise InputError("label_smoothing smooths the built-in loss; leave it out, or loss")
+        if clip_num_steps is not None:
+            check_int("clip_num_steps", clip_num_steps)
         if optimizer is None:
             optimizer = keras.optimizers.Adam(0.005, global_clipnorm=1.0)
         one_replica = self.distribute_strategy.num_replicas_in_sync == 1
@@ -217,12 +230,19 @@ class Seq2Seq(KerasCallsMixin, MultiWorkerMixin, keras.Model):
             auto_scale_loss=auto_scale_loss,
         )
         self.label_smoothing = label_smoothing
+        self.clip_num_steps, self.weigh_accumulated = clip_num_steps, weigh_accumulated
         self._functions = functions
         # On several replicas a loss scaler calls its optimizer in a cross-replica conditional.
         scaled = isinstance(self.optimizer, keras.optimizers.LossScaleOptimizer)
         set_fused(self.optimizer, one_replica or not scaled)
         # Creating variables while the training step is traced would trace it twice.
         self.optimizer.build(self.trainable_variables)
+        self._updates = TokenUpdates(
+            self.optimizer,
+            self.distribute_strategy.num_replicas_in_sync,
+            clip_num_steps,
+            weigh_accumulated,
+        )
         if not one_replica:
             decorrelate_dropout(self._flatten_layers())
         # The step of a small model is one chain of short operations, which keeps one core busy;
@@ -248,6 +268,14 @@ class Seq2Seq(KerasCallsMixin, MultiWorkerMixin, keras.Model):
             raise InputError("metrics: those of Keras are wrong on several devices; leave them out")
         return functions if functions.loss is not None or functions.all_metrics else None
 
+    def quantize(self, mode: Any = None, **kwargs: Any) -> None:
+        """Refuse, as Keras's layers for recurrent networks cannot be quantized.
+
+        Raises:
+            InputError: always; the model is unchanged.
+        """
+        raise InputError(QUANTIZED)
+
     @property
     def skipped_steps(self) -> SkippedSteps | None:
         """Counters of steps skipped for a non-finite gradient; None unless `FusedAdam` trains."""
@@ -255,15 +283,23 @@ class Seq2Seq(KerasCallsMixin, MultiWorkerMixin, keras.Model):
         optimizer = getattr(optimizer, "inner_optimizer", optimizer)
         return optimizer.skipped_steps if isinstance(optimizer, FusedAdam) else None
 
+    @property
+    def update_variables(self) -> list[tf.Variable]:
+        """State of an incomplete update that is neither the model's nor the optimizer's."""
+        updates = getattr(self, "_updates", None)  # set by `compile`
+        return [] if updates is None or updates.num_tokens is None else [updates.num_tokens]
+
     def get_compile_config(self) -> dict[str, Any]:
         config = super().get_compile_config()
         if config:  # empty unless compiled
-            config["label_smoothing"] = self.label_smoothing
+            config |= {name: getattr(self, name) for name in COMPILE_OPTIONS}
         config = {name: config[name] for name in COMPILE_ARGUMENTS if name in config}
         return {**config, **(self._functions.get_config() if self._functions else {})}
 
     def compile_from_config(self, config: dict[str, Any]) -> None:
-        self.compile(**keras.saving.deserialize_keras_object(config))
+        # Files of earlier versions have no `weigh_accumulated`; they trained without it.
+        options = {"weigh_accumulated": False, **keras.saving.deserialize_keras_object(config)}
+        self.compile(**options)
 
     @property
     def metrics(self) -> list[keras.metrics.Metric]:
@@ -275,7 +311,8 @@ class Seq2Seq(KerasCallsMixin, MultiWorkerMixin, keras.Model):
             loss_sum, weight = self._compute_sums(data, training=True)
             # The mean over the tokens of all replicas: each replica divides its sum by the common
             # count, and the optimizer sums the gradients.
-            loss = tf.math.divide_no_nan(loss_sum, sum_over_replicas(weight))
+            weight = sum_over_replicas(weight)
+            loss = tf.math.divide_no_nan(loss_sum, weight)
             loss = self.optimizer.scale_loss(loss)
         # WORKAROUND(keras<=3.15.1): the gradient of an embedding is `tf.IndexedSlices`, one slice
         # per use of a token. Keras's clipping and Adam square every slice by itself rather than
@@ -284,8 +321,7 @@ class Seq2Seq(KerasCallsMixin, MultiWorkerMixin, keras.Model):
             tf.convert_to_tensor(gradient)
             for gradient in tape.gradient(loss, self.trainable_weights)
         ]
-        gradients = clip_over_replicas(gradients, self.optimizer)
-        self.optimizer.apply_gradients(zip(gradients, self.trainable_weights, strict=True))
+        self._updates.apply(gradients, self.trainable_weights, weight)
         return self.step_logs(self.get_metrics_result())
 
     def test_step(self, data: Any) -> dict[str, tf.Tensor]:

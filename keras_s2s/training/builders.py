@@ -66,24 +66,36 @@ def make_model(
 
 def make_optimizer(config: TrainingConfig, num_batches: int) -> keras.optimizers.Optimizer:
     """Make Adam with the schedule, clipping, averaging and accumulation of a configuration."""
-    # Keras's schedules count batches, not steps, with gradient accumulation.
-    total_batches = num_batches * config.epochs
     accumulation_steps = config.gradient_accumulation_steps
-    warmup = config.warmup_steps * accumulation_steps
-    learning_rate: Any = config.learning_rate
-    if config.lr_schedule == "cosine":
-        learning_rate = keras.optimizers.schedules.CosineDecay(
-            0.0 if warmup else config.learning_rate,
-            decay_steps=max(1, total_batches - warmup),
-            warmup_target=config.learning_rate if warmup else None,
-            warmup_steps=warmup,
-        )
-    elif config.lr_schedule == "inverse-sqrt" or warmup:
-        learning_rate = WarmUp(config.learning_rate, warmup, config.lr_schedule == "inverse-sqrt")
     return keras.optimizers.Adam(
-        learning_rate,
+        _learning_rate(config, num_batches),
         global_clipnorm=config.global_clipnorm,
         use_ema=config.ema_momentum > 0,
         ema_momentum=config.ema_momentum,
         gradient_accumulation_steps=accumulation_steps if accumulation_steps > 1 else None,
     )
+
+
+def _learning_rate(config: TrainingConfig, num_batches: int) -> Any:
+    # Keras's schedules count batches, not steps, with gradient accumulation.
+    total_batches = num_batches * config.epochs
+    warmup = config.warmup_steps * config.gradient_accumulation_steps
+    is_first_revision = config.training_revision == 1
+    peak = config.learning_rate
+    if config.lr_schedule == "cosine":
+        if not is_first_revision:
+            # As in `WarmUp`: a learning rate of 0 would waste the first step.
+            warmup -= 1
+        if warmup <= 0:
+            return keras.optimizers.schedules.CosineDecay(peak, max(1, total_batches))
+        return keras.optimizers.schedules.CosineDecay(
+            0.0 if is_first_revision else peak / (warmup + 1),
+            decay_steps=max(1, total_batches - warmup),
+            warmup_target=peak,
+            warmup_steps=warmup,
+        )
+    if config.lr_schedule == "inverse-sqrt":
+        # Without a warm-up the peak is held for an epoch; it would be a tenth after 100 steps.
+        hold_steps = 0 if warmup or is_first_revision else num_batches
+        return WarmUp(peak, warmup, decay=True, hold_steps=hold_steps)
+    return WarmUp(peak, warmup) if warmup else peak

@@ -54,10 +54,13 @@ class TrainingJob:
                 config.batch_size, bucket_by_length=config.bucket_by_length
             )
         self.model = make_model(config, len(self.source), len(self.target), config.precision)
+        clips_sentences = config.clip_reduction == "sequence_mean"
         self.model.compile(
             make_optimizer(config, self.num_batches),
             steps_per_execution=self.steps_per_execution,
             label_smoothing=config.label_smoothing,
+            clip_num_steps=config.num_steps - 1 if clips_sentences else None,
+            weigh_accumulated=config.training_revision > 1,
         )
         self.sizes = {
             "train_pairs": data.num_pairs,

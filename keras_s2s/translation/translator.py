@@ -17,7 +17,7 @@ import tensorflow as tf
 import keras_s2s.tokenizers.sentence_piece_tokenizer  # noqa: F401
 from keras_s2s.data.config import MAX_LAYER_SIZE
 from keras_s2s.decoding.config import SearchConfig, search_options
-from keras_s2s.models.mixed_precision import is_half_precision, to_full_precision
+from keras_s2s.models.mixed_precision import is_half_precision, restored, to_full_precision
 from keras_s2s.models.seq2seq import Seq2Seq
 from keras_s2s.serving.contract import require_contract
 from keras_s2s.serving.signatures import BEAM, EXPLAIN, SCORE, SERVING_DEFAULT
@@ -152,6 +152,10 @@ class Translator(GraphFunctions, SentenceTranslator, keras.Model):
         """Translate a string tensor of shape (batch,)."""
         return self.answer(text)["translation"]
 
+    def quantize(self, *args: Any, **kwargs: Any) -> None:
+        """Refuse, as `Seq2Seq.quantize` does."""
+        self.model.quantize(*args, **kwargs)
+
     def _beam_fn(self, beam_size: int, n_best: int) -> Callable[[tf.Tensor], Outputs]:
         key = f"{beam_size}/{n_best}"  # TensorFlow tracks dicts with string keys only
         if key not in self._beam_fns:
@@ -235,6 +239,9 @@ class Translator(GraphFunctions, SentenceTranslator, keras.Model):
     ) -> Path:
         """Write a SavedModel for TF Serving, from raw sentences to raw sentences, and verify it.
 
+        Written is a copy of the model restored from what its file would hold, and compared with
+        this translator.
+
         A model in half precision is exported in full precision, since its translations would depend
         on the other sentences of a batch. The weights are the same; scores differ in their last
         digits from those of this translator, and a translation may differ.
@@ -282,7 +289,7 @@ class Translator(GraphFunctions, SentenceTranslator, keras.Model):
                     ("target", self.target_tokenizer),
                 )
             )
-            served = Translator(self.model, source, target, **self._options())
+            served = Translator(restored(self.model), source, target, **self._options())
             signatures: dict[str, tuple[SignatureFn, list[tf.TensorSpec]]] = {
                 SERVING_DEFAULT: (served.answer, [TEXT]),
                 BEAM: (served.beam, [TEXT]),

@@ -13,6 +13,7 @@ from run_files import history_of, weights_of
 
 import keras_s2s as s2s
 from keras_s2s.data.prepared.corpus import PreparedCorpus
+from keras_s2s.run_directory import RunDirectory
 from keras_s2s.serving.contract import inspect_export
 
 FILES = Path(__file__).with_name("files_3f58841")
@@ -50,7 +51,8 @@ def test_an_unfinished_run_is_resumed(tmp_path):
     record = json.loads((tmp_path / "run" / "run.json").read_text(encoding="utf-8"))
     assert "finished" in record
 
-    config = s2s.Recipe(**json.loads((FILES / "unfinished" / "run.json").read_text())["recipe"])
+    config = RunDirectory(FILES / "unfinished").read_config()
+    assert (config.training_revision, config.clip_reduction) == (1, "token_mean")
     s2s.train(s2s.CorpusChoice(corpus), tmp_path / "again", config, seed=4)
 
     earlier = FILES / "finished"

@@ -10,7 +10,6 @@ import tensorflow as tf
 import keras_s2s as s2s
 from keras_s2s.layers import xla
 from keras_s2s.losses import label_smoothed_loss
-from keras_s2s.models.replicas import clip_over_replicas
 from keras_s2s.optimizers import FusedAdam
 from keras_s2s.training.checkpoints import CheckpointFolder, TrainingState
 
@@ -484,13 +483,6 @@ def test_a_checkpoint_holds_every_random_generator(make_variant, batches, tmp_pa
 # Several devices
 
 
-def test_one_replica_leaves_clipping_to_the_optimizer():
-    gradients, optimizer = [tf.ones(2)], keras.optimizers.SGD(global_clipnorm=1.0)
-    # In the scope, outside of `run`, there is no replica context.
-    with tf.distribute.OneDeviceStrategy("/cpu:0").scope():
-        assert clip_over_replicas(gradients, optimizer) is gradients
-
-
 MIRRORED = """
 cpu = tf.config.list_physical_devices("CPU")[0]
 tf.config.set_logical_device_configuration(cpu, [tf.config.LogicalDeviceConfiguration()] * 2)
@@ -599,13 +591,20 @@ def test_a_saved_model_resumes_in_a_fresh_process(
 
 def test_a_saved_model_keeps_its_compile_config(make_model, tmp_path):
     model = make_model(dropout=0.2)
-    model.compile(clipping_sgd(0.25), steps_per_execution=3, jit_compile=True, label_smoothing=0.1)
+    model.compile(
+        clipping_sgd(0.25),
+        steps_per_execution=3,
+        jit_compile=True,
+        label_smoothing=0.1,
+        clip_num_steps=7,
+    )
     model.save(tmp_path / "model.keras")
     loaded = keras.saving.load_model(tmp_path / "model.keras")
     assert isinstance(loaded.optimizer, keras.optimizers.SGD)
     assert loaded.optimizer.global_clipnorm == 0.25
     assert (loaded.steps_per_execution, loaded.jit_compile) == (3, True)
     assert loaded.label_smoothing == 0.1
+    assert (loaded.clip_num_steps, loaded.weigh_accumulated) == (7, True)
     assert loaded.get_config() == model.get_config()
 
 

@@ -194,8 +194,27 @@ def test_cosine(accumulate):
     config = dataclasses.replace(config, warmup_steps=10, epochs=12)
     warm = 10 * accumulate
     halfway = warm + (120 - warm) // 2
+    rates = [rate_after(config, batches) for batches in (0, warm // 5 * 2 - 1, warm - 1, 120)]
+    np.testing.assert_allclose(rates, [0.8 / warm, 0.32, 0.8, 0], atol=1e-6)
+    # Runs that do not record a revision begin at zero.
+    config = dataclasses.replace(config, training_revision=1)
     rates = [rate_after(config, batches) for batches in (0, warm // 5 * 2, warm, halfway, 120)]
     np.testing.assert_allclose(rates, [0, 0.32, 0.8, 0.4, 0], atol=1e-6)
+
+
+def test_inverse_square_root_without_warm_up_holds_the_peak_for_an_epoch():
+    config = TrainingConfig(lr_schedule="inverse-sqrt", learning_rate=0.8)
+    rates = [rate_after(config, batches, num_batches=25) for batches in (0, 1, 24, 25, 100, 400)]
+    np.testing.assert_allclose(rates, [0.8, 0.8, 0.8, 0.8, 0.4, 0.2], rtol=1e-6)
+    config = dataclasses.replace(config, training_revision=1)
+    assert rate_after(config, 100, num_batches=25) == pytest.approx(0.08)
+
+
+def test_cosine_with_one_step_of_warm_up_begins_at_the_peak():
+    config = TrainingConfig(lr_schedule="cosine", warmup_steps=1, epochs=4, learning_rate=0.8)
+    np.testing.assert_allclose(
+        [rate_after(config, b) for b in (0, 20, 40)], [0.8, 0.4, 0], atol=1e-6
+    )
 
 
 @pytest.mark.parametrize("accumulate", [1, 4])
