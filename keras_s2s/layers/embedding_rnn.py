@@ -8,9 +8,15 @@ import tensorflow as tf
 from keras_s2s.layers.initializers import initializer
 from keras_s2s.layers.stacked_rnn import StackedRNN
 from keras_s2s.utils.checks import check_fraction, check_ints
+from keras_s2s.utils.errors import InputError
 
 # Scale of an embedding's initial weights relative to those of other layers.
 EMBEDDING_SCALE = 3.0
+
+QUANTIZED = (
+    "models of this package cannot be quantized, as Keras's recurrent layers cannot; keep float32, "
+    "or use the dtype policy mixed_bfloat16"
+)
 
 
 class EmbeddingRNN(keras.layers.Layer):
@@ -108,3 +114,9 @@ class EmbeddingRNN(keras.layers.Layer):
             "residual": self.residual,
             "init_scale": self.init_scale,
         }
+
+
+def refuse_quantized(layer: keras.layers.Layer) -> None:
+    """Raise an `InputError` if the weights of a layer are integers, useless without their scale."""
+    if layer.quantization_mode is not None:
+        raise InputError(QUANTIZED)

@@ -6,19 +6,13 @@ import keras
 import tensorflow as tf
 
 from keras_s2s.layers.attention import Attention, Memory, apply_to_last_axis
-from keras_s2s.layers.embedding_rnn import EmbeddingRNN
+from keras_s2s.layers.embedding_rnn import EmbeddingRNN, refuse_quantized
 from keras_s2s.layers.initializers import initializer
 from keras_s2s.layers.input_feeding import loop_over_steps
 from keras_s2s.layers.stacked_rnn import LayerMasks, State
 from keras_s2s.layers.state_bridge import bridge_state, make_bridges
 from keras_s2s.utils.checks import check_fraction, check_ints
 from keras_s2s.utils.dtypes import sum_dtype
-from keras_s2s.utils.errors import InputError
-
-QUANTIZED = (
-    "models of this package cannot be quantized, as Keras's recurrent layers cannot; keep float32, "
-    "or use the dtype policy mixed_bfloat16"
-)
 
 
 @keras.saving.register_keras_serializable(package="keras_s2s")
@@ -328,9 +322,7 @@ class Seq2SeqDecoder(EmbeddingRNN):
 
     def logits(self, outputs: tf.Tensor) -> tf.Tensor:
         """Apply the dense layer: (..., output_size) to logits (..., vocab_size)."""
-        if (self.dense or self.embedding).quantization_mode is not None:
-            # Read below would be the integers without their scale.
-            raise InputError(QUANTIZED)
+        refuse_quantized(self.dense or self.embedding)
         if self.dense is None:
             weights, bias = self.embedding.embeddings, self.output_bias
         else:

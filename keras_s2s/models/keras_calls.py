@@ -10,6 +10,7 @@ import keras
 import tensorflow as tf
 from keras.src.backend.common import global_state
 
+from keras_s2s.layers.embedding_rnn import QUANTIZED
 from keras_s2s.models.inputs import INTERIOR_PADDING
 from keras_s2s.models.replicas import distribute_arguments
 from keras_s2s.models.throughput import TokensPerSecond
@@ -102,6 +103,14 @@ class KerasCallsMixin:
         return super().export(  # type: ignore[misc]
             filepath, format=format, verbose=verbose, input_signature=input_signature, **kwargs
         )
+
+    def quantize(self, mode: Any = None, **kwargs: Any) -> None:
+        """Refuse, as Keras's layers for recurrent networks cannot be quantized.
+
+        Raises:
+            InputError: always; the model is unchanged.
+        """
+        raise InputError(QUANTIZED)
 
     @contextlib.contextmanager
     def _data_errors_explained(self) -> Iterator[None]:

@@ -8,19 +8,16 @@ import tensorflow as tf
 from keras_s2s.data.batching import Batch, Sequences, split_by_length, trim_padding
 from keras_s2s.layers import xla
 from keras_s2s.layers.attention import Memory
-from keras_s2s.layers.seq2seq_decoder import QUANTIZED, Seq2SeqDecoder
+from keras_s2s.layers.seq2seq_decoder import Seq2SeqDecoder
 from keras_s2s.layers.seq2seq_encoder import Seq2SeqEncoder
 from keras_s2s.layers.stacked_rnn import BLOCK_LSTM_MAX_UNITS, State
 from keras_s2s.metrics import Perplexity, TokenMean
 from keras_s2s.models.inputs import as_batch, unpack_batch
 from keras_s2s.models.keras_calls import KerasCallsMixin, refuse_hdf5_scope
-from keras_s2s.models.replicas import (
-    MultiWorkerMixin,
-    decorrelate_dropout,
-)
+from keras_s2s.models.replicas import MultiWorkerMixin, decorrelate_dropout
 from keras_s2s.models.token_sums import add_sums, sum_over_tokens
 from keras_s2s.models.updates import TokenUpdates
-from keras_s2s.models.user_functions import UserFunctions
+from keras_s2s.models.user_functions import UserFunctions, make_user_functions
 from keras_s2s.optimizers import FusedAdam, SkippedSteps, set_fused, sum_over_replicas
 from keras_s2s.utils.checks import check_fraction, check_int, check_type
 from keras_s2s.utils.dtypes import sum_dtype
@@ -220,7 +217,14 @@ class Seq2Seq(KerasCallsMixin, MultiWorkerMixin, keras.Model):
         if optimizer is None:
             optimizer = keras.optimizers.Adam(0.005, global_clipnorm=1.0)
         one_replica = self.distribute_strategy.num_replicas_in_sync == 1
-        functions = self._make_functions(loss, metrics, weighted_metrics)
+        functions = make_user_functions(
+            loss,
+            metrics,
+            weighted_metrics,
+            vocab_size=self.decoder.vocab_size,
+            dtype=sum_dtype(self.decoder.compute_dtype),
+            strategy=self.distribute_strategy,
+        )
         super().compile(
             optimizer=optimizer,
             run_eagerly=run_eagerly,
@@ -253,28 +257,6 @@ class Seq2Seq(KerasCallsMixin, MultiWorkerMixin, keras.Model):
             and not self.decoder.input_feeding
             and max(self.encoder.num_hiddens, self.decoder.num_hiddens) < BLOCK_LSTM_MAX_UNITS
         )
-
-    def _make_functions(
-        self, loss: Any, metrics: Any, weighted_metrics: Any
-    ) -> UserFunctions | None:
-        """Return the loss and metrics of `compile`, None for only built-in ones."""
-        if loss is metrics is weighted_metrics is None:
-            return None
-        vocab_size, dtype = self.decoder.vocab_size, sum_dtype(self.decoder.compute_dtype)
-        with self.distribute_strategy.scope():
-            functions = UserFunctions(loss, metrics, weighted_metrics, vocab_size, dtype)
-        # WORKAROUND(keras<=3.15.1, keras#19891): on several replicas its metrics add up wrongly.
-        if functions.all_metrics and self.distribute_strategy.num_replicas_in_sync > 1:
-            raise InputError("metrics: those of Keras are wrong on several devices; leave them out")
-        return functions if functions.loss is not None or functions.all_metrics else None
-
-    def quantize(self, mode: Any = None, **kwargs: Any) -> None:
-        """Refuse, as Keras's layers for recurrent networks cannot be quantized.
-
-        Raises:
-            InputError: always; the model is unchanged.
-        """
-        raise InputError(QUANTIZED)
 
     @property
     def skipped_steps(self) -> SkippedSteps | None:

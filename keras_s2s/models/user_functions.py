@@ -118,6 +118,25 @@ class UserFunctions:
             metric.update_state(labels, logits, sample_weight=counts)
 
 
+def make_user_functions(
+    loss: Any,
+    metrics: Any,
+    weighted_metrics: Any,
+    vocab_size: int,
+    dtype: Any,
+    strategy: tf.distribute.Strategy,
+) -> UserFunctions | None:
+    """Return the loss and metrics of `compile`, None for only built-in ones."""
+    if loss is metrics is weighted_metrics is None:
+        return None
+    with strategy.scope():
+        functions = UserFunctions(loss, metrics, weighted_metrics, vocab_size, dtype)
+    # WORKAROUND(keras<=3.15.1, keras#19891): on several replicas its metrics add up wrongly.
+    if functions.all_metrics and strategy.num_replicas_in_sync > 1:
+        raise InputError("metrics: those of Keras are wrong on several devices; leave them out")
+    return functions if functions.loss is not None or functions.all_metrics else None
+
+
 def _check_loss(loss: Any) -> Any:
     if loss is None:
         return None

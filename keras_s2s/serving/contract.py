@@ -15,9 +15,10 @@ from keras_s2s.serving.graph_checks import (
     min_server_version,
 )
 from keras_s2s.serving.inspection import Check, Inspection, format_spec
+from keras_s2s.serving.op_libraries import registered_ops
 from keras_s2s.serving.runtime_check import check_runtime
 from keras_s2s.serving.saved_model import COMPOSITE, VARIABLE_OPS, SavedModel, num_elements
-from keras_s2s.serving.session import SessionError, TensorSpec, registered_ops
+from keras_s2s.serving.session import SessionError, TensorSpec
 from keras_s2s.serving.signatures import (
     REQUIRED_SIGNATURES,
     SIGNATURES,

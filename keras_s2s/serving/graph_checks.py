@@ -8,8 +8,8 @@ from pathlib import Path
 from typing import Any
 
 from keras_s2s.serving.inspection import Check
+from keras_s2s.serving.op_libraries import RegisteredOps
 from keras_s2s.serving.saved_model import TABLE_OPS, VARIABLE_OPS, SavedModel
-from keras_s2s.serving.session import RegisteredOps
 
 # TensorFlow Text's ops by the first server version that links them. Servers 2.12 to 2.19 link
 # TensorFlow Text 2.12.1.

@@ -7,8 +7,9 @@ from typing import Any, NamedTuple
 
 from keras_s2s.serving.graph_checks import make_check, min_server_version
 from keras_s2s.serving.inspection import Check
+from keras_s2s.serving.op_libraries import tensorflow_text_libraries
 from keras_s2s.serving.saved_model import SavedModel
-from keras_s2s.serving.session import SavedModelSession, SessionError, tensorflow_text_libraries
+from keras_s2s.serving.session import SavedModelSession, SessionError
 from keras_s2s.serving.signatures import SCORE, SERVING_DEFAULT, is_close_score
 from keras_s2s.utils.errors import one_line
 

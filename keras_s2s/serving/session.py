@@ -8,8 +8,6 @@ where the same model may fail ("Could not find variable", "Op type not registere
 
 import base64
 import contextlib
-import functools
-import importlib.util
 import json
 import os
 import signal
@@ -25,7 +23,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 INVALID_ARGUMENT, FAILED_PRECONDITION = 3, 9  # TF_Code
-_COMMAND = (sys.executable, os.fspath(Path(__file__).with_name("session_worker.py")))
+WORKER_COMMAND = (sys.executable, os.fspath(Path(__file__).with_name("session_worker.py")))
 
 
 class SessionError(RuntimeError):
@@ -70,7 +68,7 @@ class SavedModelSession:
         path: the version folder, with `saved_model.pb` in it.
         libraries: folder of the `tensorflow` package whose C++ libraries to use, for example of
             an older TensorFlow; by default the installed one.
-        op_libraries: op libraries to load before the model; see `tensorflow_text_libraries`.
+        op_libraries: op libraries to load before the model; see `op_libraries`.
         timeout: seconds to wait for the model to load and for each answer; then the process is
             killed.
         intra_op_threads: threads per op; 0 means one per core.
@@ -122,11 +120,11 @@ class SavedModelSession:
         self._log = tempfile.TemporaryFile()  # noqa: SIM115 (lives as long as the process)
         self._log_start = 0
         self._process = subprocess.Popen(
-            [*_COMMAND, *options, "--", os.fspath(path)],
+            [*WORKER_COMMAND, *options, "--", os.fspath(path)],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=self._log,
-            env=_environment(),
+            env=worker_environment(),
         )
         try:
             loaded = self._request()
@@ -247,72 +245,14 @@ class SavedModelSession:
         return "; ".join([cause, *messages[-5:]])
 
 
-class RegisteredOps(NamedTuple):
-    """The ops of TensorFlow's C++ libraries, and their version."""
-
-    names: frozenset[str]
-    tensorflow_version: str
-
-
-@functools.cache
-def registered_ops(libraries: str | None = None) -> RegisteredOps:
-    """List the ops of TensorFlow's C++ libraries, without those that Python packages register.
-
-    Args:
-        libraries: as for `SavedModelSession`.
-
-    Raises:
-        SessionError: the libraries cannot be loaded.
-
-    Example:
-
-    >>> "While" in registered_ops().names
-    True
-    """
-    options = ["--list-ops", *([] if libraries is None else [f"--libraries={libraries}"])]
-    process = subprocess.run(
-        [*_COMMAND, *options], env=_environment(), capture_output=True, check=False
-    )
-    if not process.stdout.endswith(b"\n"):
-        raise SessionError(f"the worker process exited with status {process.returncode}")
-    response = json.loads(process.stdout)
-    if "error" in response:
-        raise SessionError(response["error"], response["code"])
-    return RegisteredOps(frozenset(response["ops"]), response["tensorflow_version"])
-
-
-def _environment() -> dict[str, str]:
+def worker_environment() -> dict[str, str]:
+    """Return the environment of a worker process."""
     return {
         "TF_CPP_MIN_LOG_LEVEL": "2",
         **os.environ,
         "LC_ALL": "C.UTF-8",  # as in the container: some string ops depend on the locale
         "CUDA_VISIBLE_DEVICES": "",
     }
-
-
-def tensorflow_text_libraries() -> list[Path]:
-    """Find the op libraries of the installed TensorFlow Text, without importing it.
-
-    Stock `tensorflow_model_server` links these ops; a `SavedModelSession` has to load them.
-
-    Returns:
-        Paths for the `op_libraries` of `SavedModelSession`.
-
-    Raises:
-        SessionError: TensorFlow Text is not installed.
-
-    Example:
-
-    ```python
-    with SavedModelSession(path, op_libraries=tensorflow_text_libraries()) as session:
-        session.run(text=["Go ."])
-    ```
-    """
-    spec = importlib.util.find_spec("tensorflow_text")
-    if spec is None or not spec.submodule_search_locations:
-        raise SessionError("TensorFlow Text is not installed: pip install tensorflow-text")
-    folder = Path(spec.submodule_search_locations[0])
-    return sorted((folder / "python" / "ops").glob("_*.so"))
 
 
 def _specs(description: dict[str, Any]) -> dict[str, TensorSpec]:

@@ -274,8 +274,7 @@ class Translator(GraphFunctions, SentenceTranslator, keras.Model):
         texts = encode_texts(self._sample_sentences() if sentences is None else sentences)
 
         def complete(version_folder: Path) -> None:
-            warmup_texts = texts[:NUM_WARMUP_SENTENCES]
-            name = Path(folder).name
+            name, warmup_texts = Path(folder).name, texts[:NUM_WARMUP_SENTENCES]
             write_warmup_requests(version_folder, name, warmup_texts, signatures=signatures)
             verify_export(version_folder, self, texts, progress)
             progress("checking the contract with TF Serving", 0, 0)

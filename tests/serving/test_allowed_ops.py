@@ -13,8 +13,9 @@ from keras_s2s.cli.main import main
 from keras_s2s.serving.allowed_ops import ALLOWED_OPS, unsafe_parts
 from keras_s2s.serving.contract import inspect_export, require_contract
 from keras_s2s.serving.graph_checks import TEXT_OPS
+from keras_s2s.serving.op_libraries import registered_ops
 from keras_s2s.serving.saved_model import SavedModel
-from keras_s2s.serving.session import SavedModelSession, registered_ops
+from keras_s2s.serving.session import SavedModelSession
 
 # The op, and what writes `file`.
 WRITERS = {

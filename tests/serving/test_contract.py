@@ -14,8 +14,9 @@ from small_saved_models import REFERENCE, TEXT, answer, change, save
 import keras_s2s as s2s
 from keras_s2s.serving.contract import inspect_export
 from keras_s2s.serving.graph_checks import TEXT_OPS, check_folder
+from keras_s2s.serving.op_libraries import registered_ops
 from keras_s2s.serving.saved_model import TABLE_OPS, VARIABLE_OPS, SavedModel
-from keras_s2s.serving.session import SessionError, TensorSpec, registered_ops
+from keras_s2s.serving.session import SessionError, TensorSpec
 from keras_s2s.serving.writer import write_saved_model
 from keras_s2s.utils.files import sha256_of
 

@@ -15,12 +15,12 @@ import pytest
 import tensorflow as tf
 
 import keras_s2s.serving.session
+from keras_s2s.serving.op_libraries import tensorflow_text_libraries
 from keras_s2s.serving.session import (
     SavedModelSession,
     SessionError,
     Signature,
     TensorSpec,
-    tensorflow_text_libraries,
 )
 
 INVALID_ARGUMENT, NOT_FOUND, FAILED_PRECONDITION, INTERNAL = 3, 5, 9, 13
@@ -408,6 +408,6 @@ def test_no_python_tensorflow_on_either_side(model: Path) -> None:
 
 def test_tensorflow_text_is_not_installed(monkeypatch: pytest.MonkeyPatch) -> None:
     empty = SimpleNamespace(find_spec=lambda name: None)
-    monkeypatch.setattr("keras_s2s.serving.session.importlib.util", empty)
+    monkeypatch.setattr("keras_s2s.serving.op_libraries.importlib.util", empty)
     with pytest.raises(SessionError, match="pip install tensorflow-text"):
         tensorflow_text_libraries()

@@ -18,7 +18,8 @@ from holder import Holder
 
 import keras_s2s as s2s
 from keras_s2s.serving.contract import inspect_export
-from keras_s2s.serving.session import SavedModelSession, tensorflow_text_libraries
+from keras_s2s.serving.op_libraries import tensorflow_text_libraries
+from keras_s2s.serving.session import SavedModelSession
 from keras_s2s.tokenizers import sentence_piece_model
 from keras_s2s.tokenizers.sentence_piece_model import MODEL_TYPES
 from keras_s2s.tokenizers.tokenizer import SPECIAL_TOKENS, UNK
