@@ -47,6 +47,7 @@ def test_the_chapter():
     others = {
         *("patience", "beam_size", "length_penalty", "keep_checkpoints", "nonfinite"),
         *("sacrebleu_lowercase", "target_normalization", "vocabulary_pairs"),
+        "training_revision",
     }
     assert PRESETS["chapter"] == TrainingConfig()
     for name, value in dataclasses.asdict(TrainingConfig()).items():

@@ -28,8 +28,14 @@ def test_reading_back(run):
     assert run.read_record()["note"] == "à suivre"
     assert "à suivre" in run.record.read_text(encoding="utf-8")
     # A record that lacks a field is of a version that knew one value.
-    earlier = {"sacrebleu_tokenize": "13a", "target_normalization": "nfkc"}
-    expected = TrainingConfig(epochs=5, vocabulary_pairs="all", **earlier)
+    expected = TrainingConfig(
+        epochs=5,
+        vocabulary_pairs="all",
+        sacrebleu_tokenize="13a",
+        target_normalization="nfkc",
+        clip_reduction="token_mean",
+        training_revision=1,
+    )
     assert run.read_config() == expected
     assert run.read_history() == [{"epoch": "1", "loss": "2.5"}, {"epoch": "2", "loss": "2.25"}]
 

@@ -304,6 +304,8 @@ def test_every_error_states_what_to_do():
         "the export breaks the contract",
         "the export fails as a server would run it",
         "the export translates … to",
+        "the loss or a metric fails on labels",
+        "the data: ids",
     )
     assert len(silent) == len(stems)
     assert all(sum(stem in text for text in silent) == 1 for stem in stems)

@@ -145,7 +145,9 @@ def _check_loss(loss: Any) -> Any:
     try:
         loss = keras.losses.get(loss)
     except ValueError as error:
-        raise InputError(f"loss: {loss!r} is no loss of Keras's, nor a function") from error
+        raise InputError(
+            f"loss: {loss!r} is no loss of Keras's, nor a function; give one"
+        ) from error
     _check_takes_logits("loss", loss)
     reduction = getattr(loss, "token_reduction", getattr(loss, "reduction", None))
     if reduction not in (*MEAN_REDUCTIONS, "token_mean"):
@@ -170,7 +172,7 @@ def _to_metric(argument: str, identifier: Any) -> keras.metrics.Metric:
     try:
         metric = keras.metrics.get(identifier)
     except ValueError as error:
-        raise InputError(f"{argument}: {identifier!r} is no metric of Keras's") from error
+        raise InputError(f"{argument}: {identifier!r} is no metric of Keras's; give one") from error
     if not isinstance(metric, keras.metrics.Metric):
         metric = keras.metrics.MeanMetricWrapper(metric, name=getattr(metric, "__name__", None))
     _check_takes_logits(argument, metric)

@@ -242,4 +242,4 @@ def _read(folder: Path, model: keras.Model) -> TrainingState:
 
 def _variables(model: keras.Model) -> list[keras.Variable]:
     """Return all variables that training changes: weights, random states, optimizer slots."""
-    return [*model.variables, *model.optimizer.variables, *model.update_variables]
+    return [*model.variables, *model.optimizer.variables, *getattr(model, "update_variables", [])]

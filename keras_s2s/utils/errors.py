@@ -137,7 +137,7 @@ def printable(text: object, keep: str = "") -> str:
 
 
 def escape_controls(text: str) -> str:
-    """Return a text with control characters and line breaks of any kind escaped.
+    r"""Return a text with control characters and line breaks of any kind escaped.
 
     Unlike `printable`, it keeps what languages need: no-break spaces, joiners, direction marks.
 

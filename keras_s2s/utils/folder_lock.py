@@ -32,10 +32,12 @@ def lock_folder(folder: Path, option: str) -> Iterator[None]:
     try:
         yield
     finally:
-        with contextlib.suppress(OSError):  # not empty
-            for path in new_folders:
-                path.rmdir()
-        os.close(lock)
+        try:
+            with contextlib.suppress(OSError):  # not empty
+                for path in new_folders:
+                    path.rmdir()
+        finally:  # also if a signal interrupts
+            os.close(lock)
 
 
 def _open_locked(folder: Path, option: str) -> int:

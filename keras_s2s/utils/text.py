@@ -45,7 +45,7 @@ def string_tensor(texts: Sequence[bytes]) -> tf.Tensor:
 
 
 def without_mark(text: bytes, name: object) -> bytes:
-    """Return the start of a text, or all of it, without a byte order mark.
+    r"""Return the start of a text, or all of it, without a byte order mark.
 
     Every file and stream of text begins here, so that none is read in another encoding.
 

@@ -64,7 +64,9 @@ def stdin(monkeypatch):
 def test_all_model_formats_give_the_same(index, command, stdin, models, answers):
     stdin(b"\n".join(LINES) + b"\n")
     outcome = command("translate", models[index], "--with-scores")
-    assert (outcome.status, outcome.err) == (0, "")
+    assert outcome.status == 0
+    assert outcome.err.count("\n") == 1
+    assert "not UTF-8" in outcome.err
     lines = outcome.out.removesuffix("\n").split("\n")
     for line, (text, score) in zip(lines, answers, strict=True):
         printed, _, printed_score = line.partition("\t")

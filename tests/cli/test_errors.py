@@ -247,7 +247,7 @@ def invalid_models(trained_run, tmp_path):
         "folder": "holds neither a run (run.json) nor an export",
         "run": "has no model.keras yet; finish it with keras-s2s train --resume",
         "damaged_run": "not a translator saved by keras_s2s",
-        "export/1": "no SavedModel that can be loaded",
+        "export/1": "is damaged or no SavedModel",
     }
 
 

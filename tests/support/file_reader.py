@@ -82,8 +82,15 @@ def main():
         except BaseException:
             outcome = traceback.format_exc()
         print(json.dumps({"kind": kind, "path": path, "outcome": outcome}), flush=True)
-    own, children = map(resource.getrusage, (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN))
-    print(json.dumps({"memory": 1024 * max(own.ru_maxrss, children.ru_maxrss)}), flush=True)
+    children = resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss
+    print(json.dumps({"memory": 1024 * max(own_peak(), children)}), flush=True)
+
+
+def own_peak():
+    """Return the peak memory of this process in KiB."""
+    # Not `ru_maxrss`, which counts that of the process that started this one.
+    status = Path("/proc/self/status").read_text()
+    return int(status.partition("VmHWM:")[2].split()[0])
 
 
 if __name__ == "__main__":
