@@ -38,7 +38,7 @@ INSTALLED ?= $(VENV)/.installed
 .PHONY: demo
 demo: $(INSTALLED) ## train the chapter's model on the bundled corpus; translate, score, export, verify
 	@echo '== Training: the chapter’s model on the bundled phrasebook; 5% of the sources are held out.'
-	@$(BIN)/keras-s2s train phrasebook --preset chapter --min-freq 1 --epochs 200 \
+	@$(BIN)/keras-s2s train phrasebook --preset chapter --min-freq 1 \
 		--test-fraction 0.05 --split-seed 1 --run-dir $(DEMO_RUN) --overwrite
 	@echo; echo '== Translations, with their log-probabilities:'
 	@$(BIN)/keras-s2s translate $(DEMO_RUN) --with-scores \

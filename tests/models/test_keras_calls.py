@@ -383,6 +383,7 @@ CONFIGURATIONS = {
     "`save` to `.h5`": save_hdf5,
     "`save_weights`, `load_weights`": save_and_load_weights,
     "`export`": export,
+    "`quantize`": lambda: make().quantize("int8"),
     "`summary`": summary,
 }
 

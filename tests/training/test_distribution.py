@@ -36,7 +36,12 @@ s2s.train(
             marks=pytest.mark.slow,
         ),
         pytest.param(
-            {"attention": "luong", "lr_schedule": "cosine", "early_stopping": "loss"},
+            {
+                "attention": "luong",
+                "lr_schedule": "cosine",
+                "early_stopping": "loss",
+                "valid_fraction": 0.4,
+            },
             id="attention",
             marks=pytest.mark.slow,
         ),
