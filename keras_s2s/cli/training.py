@@ -18,12 +18,7 @@ from keras_s2s.cli.options import (
     add_field_options,
     add_preset_option,
 )
-from keras_s2s.config import (
-    EARLIER_VALUES,
-    RESUMABLE_FIELDS,
-    field_groups,
-    preset,
-)
+from keras_s2s.config import EARLIER_VALUES, RESUMABLE_FIELDS, field_groups, preset
 from keras_s2s.data.prepared.index import PreparedIndex, is_prepared
 from keras_s2s.run_directory import RunDirectory
 from keras_s2s.training.cluster import STRATEGIES, DistributionConfig

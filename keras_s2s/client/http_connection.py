@@ -35,7 +35,7 @@ class DeadlineConnection(http.client.HTTPConnection):
         super().__init__(host, port)
         self._ssl_context = ssl_context
         if ssl_context is not None:
-            self.default_port = 443  # left out of the header "Host"
+            self.default_port = 443  # omitted from the header "Host"
         self.deadline = 0.0
 
     def remaining(self) -> float:

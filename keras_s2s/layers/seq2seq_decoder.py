@@ -307,9 +307,8 @@ class Seq2SeqDecoder(EmbeddingRNN):
         """Decode one step, for search.
 
         Args:
-            target_ids: integers, (rows,): the previous tokens. The number of rows is that of the
-                memory's sentences or a multiple of it, with the hypotheses of a sentence next to
-                each other.
+            target_ids: integers, (rows,): the previous tokens. The rows are those of the memory,
+                or as many adjacent ones for each of them: the hypotheses of a sentence.
             state: as for `call`, for each row.
             memory: as for `call`.
 

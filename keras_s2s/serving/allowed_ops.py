@@ -17,8 +17,8 @@ from keras_s2s.serving.saved_model import Node, SavedModel, node_name, tensor_na
 from keras_s2s.utils.errors import InputError, printable
 
 # Pure ops, variables and tables: mathematics, arrays, neural networks, text, lists and arrays of
-# tensors, control flow, random numbers, variables and tables, ragged and sparse tensors. Left out
-# of TensorFlow's ops are files, devices, networks, Python, processes, queues and data sets.
+# tensors, control flow, random numbers, variables and tables, ragged and sparse tensors; no
+# files, devices, networks, Python, processes, queues and data sets.
 _CORE_OPS = """
     Abs AccumulateNV2 Acos Acosh Add AddN AddV2 All Angle Any ApproximateEqual ArgMax ArgMin
     Asin Asinh Atan Atan2 Atanh BandedTriangularSolve BatchMatMul BatchMatMulV2 BatchMatMulV3

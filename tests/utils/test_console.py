@@ -109,23 +109,31 @@ def test_closed_stderr():
     assert stderr_of("os.close(2)\nwith without_loading_logs(): pass\nos._exit(7)") == (7, "")
 
 
+@pytest.fixture
+def stderr(monkeypatch):
+    """Return a function that replaces stderr by a stream in memory, a terminal or not."""
+
+    def replace(terminal):
+        stream = io.StringIO()
+        monkeypatch.setattr(stream, "isatty", lambda: terminal, raising=False)
+        monkeypatch.setattr(sys, "stderr", stream)
+        monkeypatch.setenv("TERM", "xterm")
+        return stream
+
+    return replace
+
+
 @pytest.mark.parametrize("terminal", [False, True])
-def test_progress_bar_shows_only_on_a_terminal(terminal, monkeypatch):
-    stream = io.StringIO()
-    monkeypatch.setattr(stream, "isatty", lambda: terminal, raising=False)
-    monkeypatch.setattr(sys, "stderr", stream)
-    monkeypatch.setenv("TERM", "xterm")
+def test_progress_bar_shows_only_on_a_terminal(terminal, stderr):
+    stream = stderr(terminal)
     with progress_bar() as bar:
         assert list(bar.track(range(3), description="counting")) == [0, 1, 2]
     assert ("counting" in stream.getvalue()) == terminal
     assert terminal or not stream.getvalue()
 
 
-def test_spinner_shows_on_a_terminal(monkeypatch):
-    stream = io.StringIO()
-    monkeypatch.setattr(stream, "isatty", lambda: True, raising=False)
-    monkeypatch.setattr(sys, "stderr", stream)
-    monkeypatch.setenv("TERM", "xterm")
+def test_spinner_shows_on_a_terminal(stderr):
+    stream = stderr(terminal=True)
     with spinner("reading"):
         pass
     assert "reading" in stream.getvalue()
@@ -135,11 +143,8 @@ def test_spinner_shows_on_a_terminal(monkeypatch):
 
 
 @pytest.mark.parametrize("terminal", [False, True])
-def test_steps_on_a_terminal_are_one_line(terminal, monkeypatch):
-    stream = io.StringIO()
-    monkeypatch.setattr(stream, "isatty", lambda: terminal, raising=False)
-    monkeypatch.setattr(sys, "stderr", stream)
-    monkeypatch.setenv("TERM", "xterm")
+def test_steps_on_a_terminal_are_one_line(terminal, stderr):
+    stream = stderr(terminal)
     with step_progress() as progress:
         progress("writing", 0, 0)
         for done in range(7, 2001, 7):
