@@ -28,6 +28,9 @@ def unpack_batch(data: Any) -> tuple[Batch, tf.Tensor | None]:
     batch = as_batch(x if y is None else (x, y))
     if sample_weight is None:
         return batch, None
+    if _is_pair(y) and _is_pair(sample_weight):
+        # Keras's `fit` and `evaluate` repeat an array for each part of `(ids, valid_length)`.
+        sample_weight = sample_weight[0]
     return batch, _label_weights(sample_weight, batch[1][0])
 
 

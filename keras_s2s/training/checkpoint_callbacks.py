@@ -50,7 +50,7 @@ class ResumeEpoch(keras.callbacks.Callback):
 
     def on_train_batch_end(self, batch: int, logs: Any = None) -> None:
         if self._is_resumed_epoch():
-            self._num_tokens = float(self.model.loss_metric.num_tokens.numpy())
+            self._num_tokens = float(self.model.accuracy_metric.num_tokens.numpy())
             self._end = time.perf_counter()
             self._set_throughput(logs)
 

@@ -1,4 +1,4 @@
-"""Load a .keras file, after a check of its sizes and of weights that are elsewhere."""
+"""Load a .keras file after checks of its sizes, of weights elsewhere and of vocabularies."""
 
 import errno
 import tempfile
@@ -11,6 +11,8 @@ import h5py
 import keras
 import tensorflow as tf
 
+from keras_s2s.models.seq2seq import Seq2Seq
+from keras_s2s.tokenizers.tokenizer import Tokenizer
 from keras_s2s.utils.errors import InputError, first_line
 
 _WEIGHTS_SUFFIX = ".h5"
@@ -123,6 +125,18 @@ def _dataset_sizes(path: Path, file: h5py.File) -> Iterator[int]:
                 if address not in seen:  # a group can hold itself
                     seen.add(address)
                     pending.append(item)
+
+
+def vocabulary_mismatches(
+    model: Seq2Seq, source: Tokenizer, target: Tokenizer
+) -> Iterator[tuple[str, int, int]]:
+    """Yield each side whose tokenizer and layer differ in size: side, tokens, `vocab_size`."""
+    for side, tokenizer, layer in (
+        ("source", source, model.encoder),
+        ("target", target, model.decoder),
+    ):
+        if len(tokenizer) != layer.vocab_size:
+            yield side, len(tokenizer), layer.vocab_size
 
 
 def _disk_error(error: BaseException) -> OSError | None:

@@ -28,7 +28,11 @@ from keras_s2s.tokenizers.tokenizer import SPECIAL_TOKENS, Tokenizer
 from keras_s2s.tokenizers.word_tokenizer import WordTokenizer
 from keras_s2s.translation.base import SentenceTranslator
 from keras_s2s.translation.graph_functions import GraphFunctions, Outputs
-from keras_s2s.translation.model_file import NOT_A_TRANSLATOR, load_model_file
+from keras_s2s.translation.model_file import (
+    NOT_A_TRANSLATOR,
+    load_model_file,
+    vocabulary_mismatches,
+)
 from keras_s2s.utils.checks import check_number, check_type
 from keras_s2s.utils.console import ProgressFn
 from keras_s2s.utils.errors import InputError
@@ -102,16 +106,14 @@ class Translator(GraphFunctions, SentenceTranslator, keras.Model):
     ) -> None:
         super().__init__(**kwargs)
         check_type("model", model, Seq2Seq, "a trained model")
-        for side, tokenizer, layer in (
-            ("source", source_tokenizer, model.encoder),
-            ("target", target_tokenizer, model.decoder),
-        ):
+        for side, tokenizer in (("source", source_tokenizer), ("target", target_tokenizer)):
             check_type(f"{side}_tokenizer", tokenizer, Tokenizer, "the tokenizer of the model")
-            # When Keras loads a file, the vocabulary is still empty here.
-            if len(tokenizer) and len(tokenizer) != layer.vocab_size:
+        parts = model, source_tokenizer, target_tokenizer
+        for side, num_tokens, vocab_size in vocabulary_mismatches(*parts):
+            if num_tokens:  # there are none yet when Keras loads a file
                 raise ValueError(
-                    f"the {side} tokenizer has {len(tokenizer)} tokens and the model "
-                    f"{layer.vocab_size}; give the tokenizer that the model was trained with"
+                    f"the {side} tokenizer has {num_tokens} tokens and the model {vocab_size}; "
+                    "give the tokenizer that the model was trained with"
                 )
         check_number("num_steps", num_steps, ge=1, le=MAX_LAYER_SIZE)
         self.search_config = SearchConfig(
@@ -219,15 +221,12 @@ class Translator(GraphFunctions, SentenceTranslator, keras.Model):
                 f"{path}: {NOT_A_TRANSLATOR}: it holds a {type(loaded).__name__}; give model.keras "
                 "of a run"
             )
-        for side, tokenizer, layer in (
-            ("source", loaded.source_tokenizer, loaded.model.encoder),
-            ("target", loaded.target_tokenizer, loaded.model.decoder),
-        ):
-            if len(tokenizer) != layer.vocab_size:
-                raise InputError(
-                    f"{path}: its {side} vocabulary has {len(tokenizer)} tokens, and its model "
-                    f"{layer.vocab_size}; it is damaged, so get it again"
-                )
+        parts = loaded.model, loaded.source_tokenizer, loaded.target_tokenizer
+        for side, num_tokens, vocab_size in vocabulary_mismatches(*parts):
+            raise InputError(
+                f"{path}: its {side} vocabulary has {num_tokens} tokens, and its model "
+                f"{vocab_size}; it is damaged, so get it again"
+            )
         return loaded
 
     def export(

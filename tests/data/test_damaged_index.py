@@ -49,6 +49,8 @@ CHANGES = [
     set_at("corpora", 0, "weight", "1"),
     set_at("corpora", 0, "train_pairs", 10**12),
     set_at("corpora", 3),
+    set_at("vocabularies", [53]),
+    set_at("vocabularies", [53, "53"]),
     set_at("id_type", "float64"),
     set_at("id_type", []),
     set_at("target_lengths", [[1], 2]),

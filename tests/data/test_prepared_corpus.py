@@ -1,5 +1,6 @@
 """Prepared corpora in training: batches and runs."""
 
+import dataclasses
 import json
 import random
 import shutil
@@ -196,6 +197,47 @@ def test_damaged_block_ends_the_dataset(folder, tmp_path):
     with pytest.raises(tf.errors.OpError):
         unpad(corpus.batches(16, 0).take(25))
     assert "shard-00003.tfrecord: is damaged in the block at byte" in str(corpus.damage)
+
+
+@pytest.mark.parametrize(
+    ("side", "length", "token"),
+    [("source", 12, 999), ("target", 10, 999), ("source", 13, 4), ("target", 11, 4)],
+)
+def test_pairs_of_another_corpus_that_match_their_checksums(side, length, token, folder, tmp_path):
+    """An id past the vocabulary, and a sentence past `num_steps`."""
+    copy = shutil.copytree(folder, tmp_path / "copy")
+    index = json.loads((copy / "index.json").read_text())
+    size = sum(index["shards"][0]["block_pairs"])
+    columns = {
+        f"{name}_{column}": np.full(size, value)
+        for name in ("source", "target")
+        for column, value in (("lengths", 1), ("ids", 4))
+    }
+    columns[f"{side}_lengths"] = np.full(size, length)
+    columns[f"{side}_ids"] = np.full(size * length, token)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(shards, "BLOCK_PAIRS", 8)
+        forged = shards.write_shard(
+            copy / index["shards"][0]["file"], 0, shards.Block(**columns), "uint16"
+        )
+    index["shards"][0] |= dataclasses.asdict(forged)
+    (copy / "index.json").write_text(json.dumps(index))
+    corpus = PreparedCorpus(copy)
+    corpus.verify()
+    with pytest.raises(s2s.InputError, match=r"shard-00000\.tfrecord: holds pairs of another"):
+        corpus._read_block(0)
+    with pytest.raises(tf.errors.OpError):
+        unpad(corpus.batches(16, 0).take(25))
+    assert "holds pairs of another corpus" in str(corpus.damage)
+
+
+def test_vocabularies_of_another_size(folder, tmp_path):
+    copy = shutil.copytree(folder, tmp_path / "copy")
+    index = json.loads((copy / "index.json").read_text())
+    index["vocabularies"][1] += 1
+    (copy / "index.json").write_text(json.dumps(index))
+    with pytest.raises(s2s.InputError, match=r"index\.json: is damaged \(vocabularies"):
+        PreparedCorpus(copy).tokenizers()
 
 
 # ---- runs

@@ -117,6 +117,11 @@ DATA = {
         {"sample_weight": ROW_WEIGHTS},
         ROW_WEIGHTS[:, None],
     ),
+    "`sample_weight` of rows, x and y as `(ids, valid_length)`": lambda: (
+        with_lengths(),
+        {"sample_weight": ROW_WEIGHTS},
+        ROW_WEIGHTS[:, None],
+    ),
     "`sample_weight` of tokens": lambda: (
         (SOURCE, TARGET),
         {"sample_weight": TOKEN_WEIGHTS},

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 from keras_s2s.data.batching import DataPosition
-from keras_s2s.training.checkpoint_callbacks import CheckpointCallback
+from keras_s2s.training.checkpoint_callbacks import CheckpointCallback, ResumeEpoch
 from keras_s2s.training.checkpoints import (
     CHECKSUMS,
     CheckpointFolder,
@@ -62,6 +62,25 @@ def test_checkpoints_hold_the_whole_state(tmp_path, make_model, batches):
     # They also continue alike.
     other.fit(batches, epochs=1, verbose=0)
     assert equal(state_of(model), state_of(other))
+
+
+def test_throughput_of_a_resumed_epoch_counts_tokens_also_with_weights(
+    make_model, batches, monkeypatch
+):
+    model = make_model()
+    model.compile(run_eagerly=True)
+    source, target = next(iter(batches))
+    model.make_train_function()
+    model.train_step((source, target, np.full(4, 0.25)))
+    metrics = [variable.numpy().tolist() for variable in model.metrics_variables]
+    monkeypatch.setattr("time.perf_counter", lambda: 7.0)
+    callback = ResumeEpoch(TrainingState(DataPosition(0, 1), 2.0, metrics))
+    callback.set_model(model)
+    callback.on_epoch_begin(0)
+    logs = {}
+    callback.on_train_batch_end(0, logs)
+    num_tokens = int(np.sum(np.maximum(target[1] - 1, 0)))
+    assert logs["tokens_per_second"] == num_tokens / 2.0
 
 
 def test_callback_states(tmp_path, small):

@@ -17,7 +17,12 @@ from keras_s2s.data.batching import (
     prefetch,
     shuffled_batches,
 )
-from keras_s2s.data.prepared.index import MAX_WEIGHT, VOCABULARY_STEMS, PreparedIndex
+from keras_s2s.data.prepared.index import (
+    MAX_WEIGHT,
+    REPAIR_HINT,
+    VOCABULARY_STEMS,
+    PreparedIndex,
+)
 from keras_s2s.data.prepared.shards import Block, ShardInfo, concatenate, read_block
 from keras_s2s.data.text_counts import sum_recorded
 from keras_s2s.tokenizers.sentence_piece_tokenizer import SentencePieceTokenizer
@@ -73,6 +78,9 @@ class PreparedCorpus:
             self._target_lengths = np.array(content["target_lengths"], np.int64)
             if self._target_lengths.ndim != 2 or len(self._target_lengths) != len(corpora):
                 raise ValueError("target_lengths has no counts for each corpus")
+            self._vocab_sizes: list[int] = content["vocabularies"]
+            if len(self._vocab_sizes) != 2 or {type(size) for size in self._vocab_sizes} != {int}:
+                raise ValueError(f"vocabularies is {self._vocab_sizes!r:.40}")
             self._blocks = _block_table(self._shards)
         except (ValueError, KeyError, TypeError, IndexError, OverflowError) as error:
             raise self.index.damage_error(error) from error
@@ -93,7 +101,13 @@ class PreparedCorpus:
 
     def tokenizers(self) -> tuple[Tokenizer, Tokenizer]:
         """Return the tokenizers of source and target; the same object if they share it."""
-        return load_tokenizers(self.path, self.index.fields)
+        source, target = load_tokenizers(self.path, self.index.fields)
+        if [len(source), len(target)] != self._vocab_sizes:
+            raise self.index.damage_error(
+                f"vocabularies is {self._vocab_sizes}, and the files have {len(source)} and "
+                f"{len(target)} tokens"
+            )
+        return source, target
 
     def __len__(self) -> int:
         """Return the number of pairs in an epoch: those of each corpus times its weight."""
@@ -246,13 +260,25 @@ class PreparedCorpus:
 
     def _read_block(self, index: int) -> Block:
         table = self._blocks
-        return read_block(
-            self.path / self._shards[int(table.shard[index])].file,
-            int(table.offset[index]),
-            int(table.bytes[index]),
-            int(table.crc32[index]),
-            self._id_dtype,
+        file = self.path / self._shards[int(table.shard[index])].file
+        offset = int(table.offset[index])
+        block = read_block(
+            file, offset, int(table.bytes[index]), int(table.crc32[index]), self._id_dtype
         )
+        # A checksum does not tell whether it is of this corpus.
+        if (
+            block.num_pairs != table.num_pairs[index]
+            or block.source_lengths.max(initial=0) > self.num_steps
+            or block.target_lengths.max(initial=0) > self.num_steps - 2
+            or block.source_ids.max(initial=0) >= self._vocab_sizes[0]
+            or block.target_ids.max(initial=0) >= self._vocab_sizes[1]
+        ):
+            raise InputError(
+                f"{file}: holds pairs of another corpus in the block at byte {offset}, since they "
+                "do not fit the vocabularies, num_steps or the number of pairs in index.json; "
+                f"{REPAIR_HINT}"
+            )
+        return block
 
 
 class _BlockTable(NamedTuple):
