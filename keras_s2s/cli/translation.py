@@ -70,12 +70,12 @@ def translate(options: argparse.Namespace) -> int:
             f"--input {shlex.quote(name)} --output FILE"
         )
     model = load_model(options.model, trust=options.trust)
-    output = sys.stdout.buffer
+    output, escape = sys.stdout.buffer, sys.stdout.isatty()
     index = 0
     for sentences in _sentence_batches(options.sentences):
         for hypotheses in output_options.translate(model, sentences):
             index += 1
-            output.write(output_options.format_lines(index, hypotheses))
+            output.write(output_options.format_lines(index, hypotheses, escape))
         output.flush()
     return 0
 

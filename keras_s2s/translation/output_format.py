@@ -6,6 +6,8 @@ import math
 from collections.abc import Sequence
 from typing import Any, NamedTuple
 
+from keras_s2s.utils.errors import escape_controls
+
 # A translation and its score.
 ScoredTranslation = tuple[str, float]
 # The output for a line whose translation failed.
@@ -45,12 +47,20 @@ class OutputOptions(NamedTuple):
         )
         return [list(zip(*pair, strict=True)) for pair in zip(translations, scores, strict=True)]
 
-    def format_lines(self, line_number: int, translations: list[ScoredTranslation]) -> bytes:
-        """Return the output lines for the translations of an input line."""
+    def format_lines(
+        self, line_number: int, translations: list[ScoredTranslation], escape: bool = False
+    ) -> bytes:
+        """Return the output lines for the translations of an input line.
+
+        Args:
+            line_number: of the input line, from 1.
+            translations: best first.
+            escape: escape control characters, as on a terminal, which would obey them.
+        """
         lines = []
         for translation, score in translations:
             # Subword models can generate any bytes, line feeds included.
-            line = translation.replace("\n", " ")
+            line = escape_controls(translation) if escape else translation.replace("\n", " ")
             if self.with_scores:
                 line = f"{line}\t{score:.6f}"
             if self.n_best is not None:

@@ -127,6 +127,26 @@ def test_prompt_on_a_terminal(command, stdin, models, monkeypatch):
     assert command("translate", models[1]) == (0, "", "one sentence per line; Ctrl-D ends\n")
 
 
+class Odd:
+    """A model whose translations have control characters."""
+
+    def translate(self, sentences, **options):
+        return [["va\x1b[2J\t!\nnon\u00a0\u202f?"]] * len(sentences), [[-1.0]] * len(sentences)
+
+
+@pytest.mark.parametrize(
+    ("terminal", "text"),
+    [
+        (True, "va\\x1b[2J\\t!\\nnon\u00a0\u202f?"),
+        (False, "va\x1b[2J\t! non\u00a0\u202f?"),
+    ],
+)
+def test_control_characters_do_not_reach_a_terminal(terminal, text, command, monkeypatch):
+    monkeypatch.setattr("keras_s2s.cli.translation.load_model", lambda *_, **__: Odd())
+    monkeypatch.setattr(sys.stdout, "isatty", lambda: terminal)
+    assert command("translate", "model.keras", "Go.", "--with-scores").out == f"{text}\t-1.000000\n"
+
+
 def test_closed_standard_input(command, models, monkeypatch):
     monkeypatch.setattr(sys, "stdin", None)
     outcome = command("translate", models[1])
