@@ -5,8 +5,10 @@ TensorFlow is imported only when the command needs it, so that `--help` is fast.
 
 import argparse
 import dataclasses
+import functools
 import json
 import shlex
+from collections.abc import Callable
 from typing import Any
 
 from keras_s2s.cli.model_paths import MODEL_HELP, find_model, load_model
@@ -160,12 +162,14 @@ def _print_scores(result: dict[str, Any]) -> None:
 
 def _evaluation_corpus(options: argparse.Namespace) -> ParallelCorpus:
     """Return the pairs to score all models on."""
+    # Each run has the split of the same file, which is read once for all.
+    read = functools.cache(functools.partial(_read_corpus, options))
     if options.split == "all":
-        return _read_corpus(options, options.max_pairs)
+        return read(options.max_pairs)
     first, *others = options.models
-    pairs = _split_of_run(options, first)
+    pairs = _split_of_run(options, first, read)
     for other in others:
-        if _split_of_run(options, other) != pairs:
+        if _split_of_run(options, other, read) != pairs:
             configs = [
                 dataclasses.asdict(RunDirectory(run).read_config()) for run in (first, other)
             ]
@@ -202,8 +206,16 @@ def _read_corpus(options: argparse.Namespace, max_pairs: int | None) -> Parallel
     )
 
 
-def _split_of_run(options: argparse.Namespace, path: str) -> ParallelCorpus:
-    """Return the requested split of the corpus, as a run split it."""
+def _split_of_run(
+    options: argparse.Namespace, path: str, read: Callable[[int | None], ParallelCorpus]
+) -> ParallelCorpus:
+    """Return the requested split of the corpus, as a run split it.
+
+    Args:
+        options: of the command.
+        path: the run.
+        read: returns the pairs of the corpus, at most a number of them.
+    """
     run = RunDirectory(path)
     if not run.exists():
         find_model(path)
@@ -220,7 +232,7 @@ def _split_of_run(options: argparse.Namespace, path: str) -> ParallelCorpus:
     max_pairs = config.max_pairs if options.max_pairs is None else options.max_pairs
     if is_prepared(options.corpus) and options.split != "train":
         return _prepared_split(options, run)
-    corpus = _read_corpus(options, max_pairs)
+    corpus = read(max_pairs)
     splits = corpus.split(config.valid_fraction, config.test_fraction, config.split_seed)
     pairs = getattr(splits, options.split)
     if not len(pairs):

@@ -359,6 +359,15 @@ def test_evaluate_several_on_a_split(command, trained_run, another_run, pairs_fi
         assert expected in outcome.err
 
 
+def test_the_corpus_of_several_runs_is_read_once(command, trained_run, pairs_file, tmp_path):
+    lines = pairs_file.read_text(encoding="utf-8").splitlines()
+    file = tmp_path / "pairs.tsv"
+    file.write_text("".join(f"{line}\tCC-BY\n" for line in lines), encoding="utf-8")
+    outcome = command("evaluate", *[trained_run] * 3, file, "--split", "test")
+    assert outcome.status == 0
+    assert outcome.err.count(f"{file}: ") == 1
+
+
 def test_evaluate_a_split(command, trained_run, pairs_file):
     parts = s2s.load_corpus(pairs_file).split(0.2, 0.2, seed=0)._asdict()
     parts["all"] = s2s.load_corpus(pairs_file)
