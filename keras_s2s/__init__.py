@@ -57,6 +57,7 @@ if not _is_command() and importlib.util.find_spec("tensorflow"):
     from keras_s2s.metrics import Perplexity, TokenMean
     from keras_s2s.models.seq2seq import Seq2Seq
     from keras_s2s.optimizers import FusedAdam
+    from keras_s2s.tokenizers.character_tokenizer import CharacterTokenizer, WhitespaceTokenizer
     from keras_s2s.tokenizers.sentence_piece_tokenizer import SentencePieceTokenizer
     from keras_s2s.tokenizers.tokenizer import Tokenizer
     from keras_s2s.tokenizers.word_tokenizer import WordTokenizer
@@ -76,6 +77,7 @@ if not _is_command() and importlib.util.find_spec("tensorflow"):
         "CATALOGUE",
         "PRESETS",
         "BeamResult",
+        "CharacterTokenizer",
         "CorpusChoice",
         "CorpusSpec",
         "CorpusSplits",
@@ -99,6 +101,7 @@ if not _is_command() and importlib.util.find_spec("tensorflow"):
         "Tokenizer",
         "TrainingConfig",
         "Translator",
+        "WhitespaceTokenizer",
         "WordTokenizer",
         "beam_search",
         "bleu",

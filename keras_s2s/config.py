@@ -143,15 +143,19 @@ class TrainingConfig(SearchConfig, ModelConfig, DataConfig):
 
     def __post_init__(self) -> None:
         DataConfig.__post_init__(self)
-        subwords, attends = self.tokenizer == "sentencepiece", self.attention != "none"
+        kinds, attends = self.tokenizers(), self.attention != "none"
+        subwords, sampled = kinds == {"sentencepiece"}, self.sentencepiece_model_type != "char"
+        # Nothing in a source of characters is like an unknown word.
+        replaces = kinds <= {"word", "whitespace"} or kinds == {"character"}
         buckets, validates = self.bucket_by_length, self.valid_fraction > 0
         for is_set, option, is_met, requirement in (
             (self.subword_sampling, "subword_sampling", subwords, "tokenizer sentencepiece"),
+            (self.subword_sampling, "subword_sampling", sampled, "sentencepiece_model_type bpe"),
             (self.subword_sampling, "subword_sampling", buckets, "bucket_by_length"),
             (self.input_feeding, "input_feeding", attends, "attention luong"),
             (self.coverage_penalty, "coverage_penalty", attends, "attention luong"),
             (self.replace_unknown, "replace_unknown", attends, "attention luong"),
-            (self.replace_unknown, "replace_unknown", not subwords, "tokenizer word"),
+            (self.replace_unknown, "replace_unknown", replaces, "tokenizer word"),
             (self.batch_tokens, "batch_tokens", buckets, "bucket_by_length"),
             (self.lr_schedule == "plateau", "lr_schedule plateau", validates, VALIDATION),
             (self.early_stopping != "none", "early_stopping", validates, VALIDATION),
@@ -233,12 +237,18 @@ _BASE = TrainingConfig(
     length_penalty=1.0,
 )
 
+_SMALL = dataclasses.replace(
+    _BASE, vocab_size=4000, embed_size=128, num_hiddens=256, num_layers=1, dropout=0.2
+)
+_CHARACTER = dataclasses.replace(
+    _SMALL, tokenizer="character", vocab_size=None, num_steps=60, valid_fraction=0.05, epochs=25
+)
+
 PRESETS: Mapping[str, TrainingConfig] = {
     "chapter": _CHAPTER,
-    "small": dataclasses.replace(
-        _BASE, vocab_size=4000, embed_size=128, num_hiddens=256, num_layers=1, dropout=0.2
-    ),
+    "small": _SMALL,
     "base": _BASE,
+    "character": _CHARACTER,
 }
 
 

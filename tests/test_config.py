@@ -13,6 +13,8 @@ from keras_s2s.utils.fields import field_type
 # The other fields that a field requires.
 REQUIRED = {
     "joint_vocabulary": {"tokenizer": "sentencepiece"},
+    "source_normalization": {"tokenizer": "character"},
+    "target_normalization": {"tokenizer": "character"},
     "subword_sampling": {"tokenizer": "sentencepiece", "bucket_by_length": True},
     "input_feeding": {"attention": "luong"},
     "coverage_penalty": {"attention": "luong"},
@@ -28,7 +30,6 @@ def test_the_chapter():
         "embed_size": 32,
         "num_hiddens": 32,
         "num_layers": 2,
-        "min_freq": 3,
         "num_steps": 10,
         "batch_size": 64,
         "epochs": 300,
@@ -48,13 +49,15 @@ def test_the_chapter():
         *("patience", "beam_size", "length_penalty", "keep_checkpoints", "nonfinite"),
         *("sacrebleu_lowercase", "target_normalization", "vocabulary_pairs"),
         "training_revision",
+        "sentencepiece_model_type",
     }
+    assert {TrainingConfig().min_freq_of(side) for side in ("source", "target")} == {3}
     assert PRESETS["chapter"] == TrainingConfig()
     for name, value in dataclasses.asdict(TrainingConfig()).items():
         if name in chapter:
             assert value == chapter[name], name
         elif name not in others:
-            assert value in (None, False, 0, "none"), f"{name} is on in the chapter"
+            assert value in (None, False, 0, "none", ()), f"{name} is on in the chapter"
 
 
 def test_the_chapter_reads_1001_pairs_of_fra_eng():
@@ -68,7 +71,9 @@ def test_the_chapter_reads_1001_pairs_of_fra_eng():
 def test_unknown_presets():
     with pytest.raises(InputError, match=r"no preset 'Chapter'; .* did you mean chapter\?"):
         preset("Chapter", "fra-eng")
-    with pytest.raises(InputError, match=r"no preset 'xyz'; there is chapter, small, base$"):
+    with pytest.raises(
+        InputError, match=r"no preset 'xyz'; there is chapter, small, base, character$"
+    ):
         preset("xyz", "fra-eng")
 
 
@@ -84,6 +89,12 @@ def test_every_value_is_checked(item):
         assert getattr(TrainingConfig(**{**required, item.name: value}), item.name) == value
 
     dtype, limits = field_type(item), item.metadata["limits"]
+    if dtype is tuple:
+        for value in ("<a>", 3, [3], None, ["<a>", "<a>"], ["<unk>"], ["a b"], [""]):
+            with pytest.raises(InputError, match=f"^{item.name}.*; give "):
+                TrainingConfig(**{item.name: value})
+        assert getattr(TrainingConfig(**{item.name: ["<a>", "{b}"]}), item.name) == ("<a>", "{b}")
+        return
     for value in ("3", [3], float("nan"), float("inf"), 10**400, -1):
         check_refused(value)
     if item.default is not None:
@@ -133,6 +144,36 @@ def test_every_value_is_checked(item):
             {"replace_unknown": True, "attention": "luong", "tokenizer": "sentencepiece"},
             "replace_unknown needs tokenizer word",
         ),
+        (
+            {
+                "replace_unknown": True,
+                "attention": "luong",
+                "source_tokenizer": "character",
+                "target_tokenizer": "whitespace",
+            },
+            "replace_unknown needs tokenizer word",
+        ),
+        (
+            {"target_tokenizer": "sentencepiece", "joint_vocabulary": True},
+            "joint_vocabulary needs tokenizer sentencepiece on the source side",
+        ),
+        (
+            {"source_tokenizer": "character", "lowercase": False},
+            "lowercase off needs tokenizer sentencepiece on the target side",
+        ),
+        (
+            {"tokenizer": "sentencepiece", "source_normalization": "nfd"},
+            "source_normalization nfd needs tokenizer character",
+        ),
+        (
+            {
+                "tokenizer": "sentencepiece",
+                "sentencepiece_model_type": "char",
+                "subword_sampling": 0.2,
+                "bucket_by_length": True,
+            },
+            "subword_sampling needs sentencepiece_model_type bpe",
+        ),
         ({"batch_tokens": 4096}, "batch_tokens needs bucket_by_length"),
         (
             {"batch_tokens": 9, "bucket_by_length": True},
@@ -161,6 +202,9 @@ def test_compatible_options():
     TrainingConfig(bidirectional=True, num_hiddens=31, encoder_num_hiddens=16)
     TrainingConfig(attention="luong-dot", encoder_num_hiddens=32)
     TrainingConfig(batch_tokens=10, bucket_by_length=True)
+    TrainingConfig(replace_unknown=True, attention="luong", target_tokenizer="whitespace")
+    TrainingConfig(replace_unknown=True, attention="luong", tokenizer="character")
+    TrainingConfig(tokenizer="character", target_tokenizer="sentencepiece", lowercase=False)
 
 
 def test_changed_presets():
@@ -199,7 +243,7 @@ def test_fractions_leave_something_to_train_on():
 
 
 def test_json_round_trip():
-    recipe = TrainingConfig(vocab_size=50, dropout=0.1, drop_long=True)
+    recipe = TrainingConfig(vocab_size=50, dropout=0.1, drop_long=True, symbols=("{name}",))
     assert TrainingConfig(**json.loads(json.dumps(dataclasses.asdict(recipe)))) == recipe
 
 

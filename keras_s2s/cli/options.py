@@ -145,6 +145,8 @@ def _add_field_option(group: argparse._ArgumentGroup, field: "dataclasses.Field[
         group.add_argument(
             flag, action=argparse.BooleanOptionalAction, default=None, help=description
         )
+    elif dtype is tuple:
+        group.add_argument(flag, nargs="+", metavar="TEXT", help=description)
     elif dtype is str:
         choices = field.metadata["choices"]
         group.add_argument(

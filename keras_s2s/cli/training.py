@@ -19,6 +19,7 @@ from keras_s2s.cli.options import (
     add_preset_option,
 )
 from keras_s2s.config import EARLIER_VALUES, RESUMABLE_FIELDS, field_groups, preset
+from keras_s2s.data.config import fields_in_full
 from keras_s2s.data.prepared.index import PreparedIndex, is_prepared
 from keras_s2s.run_directory import RunDirectory
 from keras_s2s.training.cluster import STRATEGIES, DistributionConfig
@@ -160,13 +161,14 @@ def _check_unchanged(
     run: RunDirectory, options: argparse.Namespace, changes: dict[str, Any]
 ) -> None:
     """Refuse options that differ from those of a resumed run, except `RESUMABLE_FIELDS`."""
-    record, current = run.read_record(), dataclasses.asdict(run.read_config())
+    record, recorded = run.read_record(), run.read_config()
+    current = {**dataclasses.asdict(recorded), **fields_in_full(recorded)}
     requested = changes
     if options.preset is not None:
         kept = {name: current[name] for name in (*RESUMABLE_FIELDS, *EARLIER_VALUES)}
         kept |= _prepared_fields(options.corpus)
         config = preset(options.preset, options.corpus, **{**kept, **changes})
-        requested = dataclasses.asdict(config)
+        requested = {**dataclasses.asdict(config), **fields_in_full(config)}
     current |= {"seed": record.get("seed"), **record.get("corpus", {})}
     requested = requested | {"seed": options.seed}
     requested |= {name: True for name in ("reverse", "skip_bad_lines") if getattr(options, name)}

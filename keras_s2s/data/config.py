@@ -7,7 +7,18 @@ from typing import Any
 from keras_s2s.utils.errors import InputError
 from keras_s2s.utils.fields import config_field, validate_fields
 from keras_s2s.utils.renaming import accept_old_names
-from keras_s2s.utils.text import NORMALIZATIONS, WORD_RULES
+from keras_s2s.utils.text import (
+    ALL_NORMALIZATIONS,
+    DECOMPOSITIONS,
+    MODEL_TYPES,
+    NORMALIZATIONS,
+    SPECIAL_TOKENS,
+    WORD_RULES,
+    is_symbol,
+)
+
+SIDES = ("source", "target")
+TOKENIZERS = ("word", "sentencepiece", "character", "whitespace")
 
 # Upper bound of layer sizes; larger ones exceed any machine's memory.
 MAX_LAYER_SIZE = 2**16
@@ -23,29 +34,53 @@ class PreparationConfig:
     """
 
     tokenizer: str = config_field(
-        "word", "tokenizer of both sides", choices=("word", "sentencepiece")
+        "word",
+        "tokenizer of both sides: words, subwords, characters, or what white space separates",
+        choices=TOKENIZERS,
+    )
+    source_tokenizer: str | None = config_field(
+        None, "tokenizer of the source (default: tokenizer)", choices=TOKENIZERS
+    )
+    target_tokenizer: str | None = config_field(
+        None, "tokenizer of the target (default: tokenizer)", choices=TOKENIZERS
+    )
+    symbols: tuple[str, ...] = config_field(
+        (), "tokens that are never split and always in the vocabularies, such as '<2fr>' '{name}'"
+    )
+    sentencepiece_model_type: str = config_field(
+        "unigram", "kind of the SentencePiece model", choices=MODEL_TYPES
     )
     word_rules: str = config_field(
         "chapter",
         "what a word is (word): the chapter's rules, or all of Unicode's spaces and punctuation",
         choices=WORD_RULES,
     )
-    min_freq: int = config_field(3, "minimum frequency of a word in the vocabulary", 1)
+    min_freq: int | None = config_field(
+        None,
+        "minimum frequency of a token in the vocabulary (all but sentencepiece; default: 3 for "
+        "words, 1 for characters and whitespace)",
+        1,
+    )
     vocab_size: int | None = config_field(
-        None, "maximum vocabulary size (default: no limit for words, 8000 for subwords)", 5
+        None, "maximum vocabulary size (default: 8000 for subwords, no limit for others)", 5
     )
     joint_vocabulary: bool = config_field(False, "one vocabulary for both sides (sentencepiece)")
-    lowercase: bool = config_field(True, "fold case (sentencepiece; words always are)")
+    lowercase: bool = config_field(
+        True, "fold case (sentencepiece; word always does, the others never)"
+    )
     source_normalization: str | None = config_field(
         None,
-        "normalization of sources (sentencepiece): nfkc replaces compatibility characters and "
-        "spaces, nfc composes accents only (default: nfkc; with joint_vocabulary, the targets')",
-        choices=NORMALIZATIONS,
+        "normalization of sources (all but word): nfkc replaces compatibility characters and "
+        "spaces, nfc composes accents only, nfd and nfkd make accents and jamo tokens of their own "
+        "(not sentencepiece) (default: nfkc for sentencepiece, nfc for others; with "
+        "joint_vocabulary, the targets')",
+        choices=ALL_NORMALIZATIONS,
     )
     target_normalization: str = config_field(
         "nfc",
-        "normalization of targets (sentencepiece), which answers are written in",
-        choices=NORMALIZATIONS,
+        "normalization of targets (all but word), which answers are written in; composed, where "
+        "nfd and nfkd decompose",
+        choices=ALL_NORMALIZATIONS,
     )
     num_steps: int = config_field(
         10, "maximum number of tokens per sentence; longer ones are truncated", 3, MAX_LAYER_SIZE
@@ -67,18 +102,60 @@ class PreparationConfig:
                 f"valid_fraction {self.valid_fraction} and test_fraction {self.test_fraction} "
                 "leave nothing to train on; give fractions that add up to less than 1"
             )
-        for is_set, option in (
-            (self.joint_vocabulary, "joint_vocabulary"),
-            (not self.lowercase, "lowercase off"),
-        ):
-            if is_set and self.tokenizer != "sentencepiece":
-                raise InputError(f"{option} needs tokenizer sentencepiece; give that too")
+        self._check_tokenizers()
         source, target = self.source_normalization, self.target_normalization
         if self.joint_vocabulary and source not in (None, target):
             raise InputError(
                 f"source_normalization is {source}, and joint_vocabulary normalizes both sides by "
                 f"target_normalization {target}; give the same to both"
             )
+
+    def tokenizer_of(self, side: str) -> str:
+        """Return the kind of tokenizer of the side `source` or `target`."""
+        return str(getattr(self, f"{side}_tokenizer") or self.tokenizer)
+
+    def tokenizers(self) -> set[str]:
+        """Return the kinds of tokenizers of both sides, one or two."""
+        return {self.tokenizer_of(side) for side in SIDES}
+
+    def min_freq_of(self, side: str) -> int:
+        """Return the minimum frequency of a token of a side."""
+        default = 3 if self.tokenizer_of(side) == "word" else 1
+        return default if self.min_freq is None else self.min_freq
+
+    def normalization_of(self, side: str) -> str:
+        """Return the normalization of a side."""
+        if side == "target":
+            return self.target_normalization
+        subwords = self.tokenizer_of(side) == "sentencepiece"
+        return self.source_normalization or ("nfkc" if subwords else "nfc")
+
+    def _check_tokenizers(self) -> None:
+        """Check that the fields of tokenizers fit the kinds of both sides."""
+        for symbol in self.symbols:
+            if not is_symbol(symbol) or self.symbols.count(symbol) > 1:
+                raise InputError(
+                    f"symbols: {symbol!r} is given twice, has white space, or is one of "
+                    f"{' '.join(SPECIAL_TOKENS)}; give other symbols"
+                )
+        for side in SIDES:
+            kind = self.tokenizer_of(side)
+            where = f" on the {side} side" if len(self.tokenizers()) > 1 else ""
+            # Words are lower-case, so only these can keep case.
+            for is_set, option, kinds in (
+                (self.joint_vocabulary, "joint_vocabulary", {"sentencepiece"}),
+                (not self.lowercase, "lowercase off", set(TOKENIZERS) - {"word"}),
+            ):
+                if is_set and kind not in kinds:
+                    raise InputError(
+                        f"{option} needs tokenizer sentencepiece{where}; give that too"
+                    )
+            name = f"{side}_normalization"
+            if kind == "sentencepiece" and getattr(self, name) in DECOMPOSITIONS:
+                raise InputError(
+                    f"{name} {getattr(self, name)} needs tokenizer character or whitespace{where}; "
+                    f"give that too, or another of {', '.join(NORMALIZATIONS)}"
+                )
 
 
 # Values of fields that the files of earlier versions lack: what those versions did.
@@ -88,18 +165,69 @@ EARLIER_VALUES: Mapping[str, Any] = {
     "vocabulary_pairs": "all",
     "word_rules": "chapter",
 }
+# Fields that the files of earlier versions lack, and whose defaults are what those versions did.
+ADDED_FIELDS = frozenset(
+    {"source_tokenizer", "target_tokenizer", "symbols", "sentencepiece_model_type"}
+)
 
 
-def ignored_fields(fields: Mapping[str, Any]) -> set[str]:
+def ignored_fields(config: PreparationConfig) -> set[str]:
     """Return the names of the fields of `PreparationConfig` without effect beside the others."""
-    subwords = fields["tokenizer"] == "sentencepiece"
-    ignored = {"word_rules"} if subwords else {"source_normalization", "target_normalization"}
-    return ignored if fields["drop_long"] else ignored | {"vocabulary_pairs"}
+    kinds = config.tokenizers()
+    effects = {
+        "word_rules": "word" in kinds,
+        "sentencepiece_model_type": "sentencepiece" in kinds,
+        "lowercase": "sentencepiece" in kinds,
+        "min_freq": kinds != {"sentencepiece"},
+        "vocabulary_pairs": config.drop_long,
+        **{f"{side}_normalization": config.tokenizer_of(side) != "word" for side in SIDES},
+    }
+    return {name for name, has_effect in effects.items() if not has_effect}
 
 
 def preparation_fields(config: PreparationConfig) -> dict[str, Any]:
     """Return the fields of `PreparationConfig` of a configuration that may have more."""
     return {field.name: getattr(config, field.name) for field in fields(PreparationConfig)}
+
+
+def fields_in_full(config: PreparationConfig) -> dict[str, Any]:
+    """Return the fields of `PreparationConfig`, with defaults written out that depend on others.
+
+    Example:
+
+    >>> fields_in_full(PreparationConfig(target_tokenizer="character", min_freq=3))["min_freq"]
+    3
+    >>> fields_in_full(PreparationConfig())["min_freq"]
+    3
+    """
+    full = preparation_fields(config)
+    full |= {f"{side}_tokenizer": config.tokenizer_of(side) for side in SIDES}
+    min_freqs = {config.min_freq_of(side) for side in SIDES}
+    if "min_freq" in ignored_fields(config):
+        full["min_freq"] = None
+    elif len(min_freqs) == 1:
+        full["min_freq"] = min_freqs.pop()
+    return full
+
+
+def differing_fields(config: PreparationConfig, other: PreparationConfig) -> list[str]:
+    """Return the names of fields of `PreparationConfig` by which two configurations differ.
+
+    Fields without effect in the second one, and defaults that are written out, do not count.
+
+    Example:
+
+    >>> config = PreparationConfig(num_steps=20, min_freq=3, source_tokenizer="word")
+    >>> differing_fields(config, PreparationConfig())
+    ['num_steps']
+    """
+    full, other_full = fields_in_full(config), fields_in_full(other)
+    sides = [f"{side}_tokenizer" for side in SIDES]
+    same_sides = all(full[name] == other_full[name] for name in sides)
+    # One line about a tokenizer is enough.
+    implied = {"tokenizer"} if same_sides or config.tokenizer == other.tokenizer else set(sides)
+    skipped = ignored_fields(other) | implied
+    return [name for name in full if full[name] != other_full[name] and name not in skipped]
 
 
 @accept_old_names()

@@ -175,14 +175,6 @@ def unknown_warnings(config: PreparationConfig, **splits: TextCounts | None) -> 
     target: 90.0% of the training tokens are <unk>, which the model then learns to answer; give \
 --tokenizer sentencepiece, or a lower --min-freq than 3
     """
-    if config.tokenizer == "sentencepiece":
-        advice = "clean the text of rare characters, or raise --vocab-size"
-    else:
-        advice = "give --tokenizer sentencepiece"
-        if config.min_freq > 1:
-            advice += f", or a lower --min-freq than {config.min_freq}"
-        if config.vocab_size is not None:
-            advice += f", or a larger --vocab-size than {config.vocab_size}"
     effects = {"source": "which the model cannot tell apart"}
     effects["target"] = "which the model then learns to answer"
     warnings = []
@@ -194,5 +186,21 @@ def unknown_warnings(config: PreparationConfig, **splits: TextCounts | None) -> 
         }
         if any(share >= WARNING_SHARE for share in shares.values()):
             parts = [f"{share:.1%} of the {name} tokens" for name, share in shares.items()]
-            warnings.append(f"{side}: {' and '.join(parts)} are <unk>, {effect}; {advice}")
+            warnings.append(
+                f"{side}: {' and '.join(parts)} are <unk>, {effect}; {_advice(config, side)}"
+            )
     return warnings
+
+
+def _advice(config: PreparationConfig, side: str) -> str:
+    """Return what to do about unknown tokens of a side."""
+    kind, min_freq = config.tokenizer_of(side), config.min_freq_of(side)
+    if kind == "sentencepiece":
+        return "clean the text of rare characters, or raise --vocab-size"
+    option = "--tokenizer" if len(config.tokenizers()) == 1 else f"--{side}-tokenizer"
+    advice = f"give {option} sentencepiece" if kind == "word" else "clean the text of rare tokens"
+    if min_freq > 1:
+        advice += f", or a lower --min-freq than {min_freq}"
+    if config.vocab_size is not None:
+        advice += f", or a larger --vocab-size than {config.vocab_size}"
+    return advice

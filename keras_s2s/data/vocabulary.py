@@ -1,7 +1,9 @@
 """Vocabularies from a configuration and a corpus."""
 
 import logging
+import os
 import unicodedata
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
@@ -10,12 +12,20 @@ import tensorflow as tf
 from keras_s2s.data.config import PreparationConfig
 from keras_s2s.data.parallel_corpus import ParallelCorpus
 from keras_s2s.data.text_counts import find_long
+from keras_s2s.tokenizers.character_tokenizer import CharacterTokenizer, WhitespaceTokenizer
 from keras_s2s.tokenizers.sentence_piece_tokenizer import SentencePieceTokenizer
 from keras_s2s.tokenizers.tokenizer import TOKENIZE_BATCH_SIZE, UNK, Tokenizer
+from keras_s2s.tokenizers.vocabulary_tokenizer import VocabularyTokenizer
 from keras_s2s.tokenizers.word_tokenizer import WordTokenizer
 from keras_s2s.utils.console import log
 
 DEFAULT_SUBWORD_VOCAB_SIZE = 8000
+# The tokenizers whose vocabulary is what occurs often enough, by the name of the configuration.
+COUNTING_TOKENIZERS: Mapping[str, type[VocabularyTokenizer]] = {
+    "word": WordTokenizer,
+    "character": CharacterTokenizer,
+    "whitespace": WhitespaceTokenizer,
+}
 # Sentences that the rules for words are compared on; the others are recommended where the chapter's
 # make at least this share of the words unknown, and that many times as many as the others.
 COMPARED_SENTENCES = 2000
@@ -43,10 +53,10 @@ def make_tokenizers(
         # With none left, the data reports it.
         if 0 < len(kept) < len(corpus):
             corpus, tokenizers = kept, _fit(config, kept)
-    if config.tokenizer == "sentencepiece":
+    if config.tokenizer_of("target") == "sentencepiece":
         report_round_trip(tokenizers[1], corpus.target)
-    elif config.word_rules == "chapter":
-        for name, side in (("source", corpus.source), ("target", corpus.target)):
+    for name, side in (("source", corpus.source), ("target", corpus.target)):
+        if config.tokenizer_of(name) == "word" and config.word_rules == "chapter":
             advise_word_rules(config, name, side)
     return tokenizers
 
@@ -71,29 +81,54 @@ def without_long_pairs(
 
 
 def _fit(config: PreparationConfig, corpus: ParallelCorpus) -> tuple[Tokenizer, Tokenizer]:
-    sides = corpus.source, corpus.target
-    if config.tokenizer == "word":
-        source, target = (
-            WordTokenizer.fit(side, config.min_freq, config.vocab_size, config.word_rules)
-            for side in sides
-        )
-        return source, target
-    options: dict[str, Any] = {
-        "vocab_size": config.vocab_size or DEFAULT_SUBWORD_VOCAB_SIZE,
-        "lowercase": config.lowercase,
-    }
-    target_normalization = config.target_normalization
     if config.joint_vocabulary:
-        joint = SentencePieceTokenizer.fit(
-            [*corpus.source, *corpus.target], normalization=target_normalization, **options
-        )
+        texts = [*corpus.source, *corpus.target]
+        joint = fit_tokenizer(config, "target", texts)
         return joint, joint
-    normalizations = config.source_normalization or "nfkc", target_normalization
-    source, target = (
-        SentencePieceTokenizer.fit(side, normalization=normalization, **options)
-        for side, normalization in zip(sides, normalizations, strict=True)
+    return (
+        fit_tokenizer(config, "source", corpus.source),
+        fit_tokenizer(config, "target", corpus.target),
     )
-    return source, target
+
+
+def fit_tokenizer(config: PreparationConfig, side: str, texts: list[str]) -> Tokenizer:
+    """Fit the tokenizer of the side `source` or `target` on its texts."""
+    kind = config.tokenizer_of(side)
+    if kind != "sentencepiece":
+        return COUNTING_TOKENIZERS[kind].fit(
+            texts,
+            config.min_freq_of(side),
+            config.vocab_size,
+            **tokenizer_options(config, side),
+        )
+    return SentencePieceTokenizer.fit(
+        texts,
+        vocab_size=config.vocab_size or DEFAULT_SUBWORD_VOCAB_SIZE,
+        model_type=config.sentencepiece_model_type,
+        lowercase=config.lowercase,
+        normalization=config.normalization_of(side),
+        symbols=config.symbols,
+    )
+
+
+def tokenizer_options(config: PreparationConfig, side: str) -> dict[str, Any]:
+    """Return the arguments, beside the vocabulary, of the tokenizer of a side that counts."""
+    symbols = {"symbols": config.symbols}
+    if config.tokenizer_of(side) == "word":
+        return {"rules": config.word_rules, **symbols}
+    return {"normalization": config.normalization_of(side), **symbols}
+
+
+def load_tokenizer(config: PreparationConfig, side: str, file: str | os.PathLike[str]) -> Tokenizer:
+    """Read the vocabulary file of a side.
+
+    Raises:
+        InputError: it is missing or damaged.
+    """
+    kind = config.tokenizer_of(side)
+    if kind == "sentencepiece":
+        return SentencePieceTokenizer.load(file)
+    return COUNTING_TOKENIZERS[kind].load(file, **tokenizer_options(config, side))
 
 
 def round_trip_share(tokenizer: Tokenizer, texts: list[str]) -> float:
@@ -141,8 +176,9 @@ def report_round_trip(tokenizer: Tokenizer, targets: list[str]) -> None:
 def advise_word_rules(config: PreparationConfig, side: str, texts: list[str]) -> None:
     """Log a line if the chapter's rules make many words unknown that other rules do not."""
     sample = texts[:: -(-len(texts) // COMPARED_SENTENCES) or 1]
+    min_freq = config.min_freq_of(side)
     chapter, other = (
-        _unknown_share(WordTokenizer.fit(sample, config.min_freq, config.vocab_size, rules), sample)
+        _unknown_share(WordTokenizer.fit(sample, min_freq, config.vocab_size, rules), sample)
         for rules in ("chapter", "unicode")
     )
     if chapter >= MIN_UNKNOWN_SHARE and chapter >= MIN_UNKNOWN_RATIO * other:

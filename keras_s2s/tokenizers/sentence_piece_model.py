@@ -25,7 +25,6 @@ from keras_s2s.tokenizers.tokenizer import (
 from keras_s2s.utils.errors import InputError, one_line
 from keras_s2s.utils.files import sha256_of
 
-MODEL_TYPES = ("unigram", "bpe")
 MIN_CHARACTER_COVERAGE = 0.98  # SentencePiece's minimum
 MAX_SENTENCE_BYTES = 4192  # SentencePiece's default
 

@@ -18,7 +18,6 @@ import tensorflow as tf
 from keras_s2s.tokenizers.normalization_rules import trainer_options
 from keras_s2s.tokenizers.sentence_piece_model import (
     MIN_CHARACTER_COVERAGE,
-    MODEL_TYPES,
     ModelResource,
     clean_texts,
     load_processor,
@@ -26,6 +25,7 @@ from keras_s2s.tokenizers.sentence_piece_model import (
     train_model,
 )
 from keras_s2s.tokenizers.subword_regularization import sample_subwords
+from keras_s2s.tokenizers.symbols import check_symbols
 from keras_s2s.tokenizers.tokenizer import (
     SPECIAL_TOKENS,
     UNK,
@@ -37,7 +37,7 @@ from keras_s2s.tokenizers.tokenizer import (
 from keras_s2s.utils.checks import check_int, check_texts
 from keras_s2s.utils.errors import InputError
 from keras_s2s.utils.files import atomic_write
-from keras_s2s.utils.text import NORMALIZATIONS
+from keras_s2s.utils.text import MODEL_TYPES, NORMALIZATIONS
 
 
 @keras.saving.register_keras_serializable(package="keras_s2s")
@@ -91,6 +91,7 @@ class SentencePieceTokenizer(Tokenizer):
         byte_fallback: bool = False,
         max_sentences: int | None = None,
         seed: int = 0,
+        symbols: Sequence[str] = (),
     ) -> "SentencePieceTokenizer":
         """Train a model. Equal arguments give equal bytes.
 
@@ -98,9 +99,9 @@ class SentencePieceTokenizer(Tokenizer):
             texts: sentences; those of more than 4,192 bytes are ignored.
             vocab_size: maximum size of the vocabulary, special tokens included; little text has
                 fewer subwords.
-            model_type: `unigram` (Kudo, "Subword Regularization", 2018) or `bpe` (Sennrich,
+            model_type: `unigram` (Kudo, "Subword Regularization", 2018), `bpe` (Sennrich,
                 Haddow and Birch, "Neural Machine Translation of Rare Words with Subword Units",
-                2016).
+                2016) or `char` (each character is a token).
             lowercase: whether capitals become small letters. With `nfkc` this is Unicode's simple
                 case folding (ς becomes σ); ß and İ are unchanged.
             normalization: `nfkc` replaces compatibility characters (ﬁ by fi, … by ...) and all
@@ -113,6 +114,8 @@ class SentencePieceTokenizer(Tokenizer):
                 `<unk>`; takes 256 tokens of the vocabulary.
             max_sentences: size of a random sample to learn from; None for all sentences.
             seed: random seed of the sample.
+            symbols: texts that are one token, never split nor normalized, and always in the
+                vocabulary.
 
         Returns:
             A tokenizer.
@@ -122,7 +125,7 @@ class SentencePieceTokenizer(Tokenizer):
                 the characters.
         """
         if model_type not in MODEL_TYPES:
-            raise InputError(f"model_type is {model_type!r}; give {' or '.join(MODEL_TYPES)}")
+            raise InputError(f"model_type is {model_type!r}; give one of {', '.join(MODEL_TYPES)}")
         if normalization not in NORMALIZATIONS:
             raise InputError(
                 f"normalization is {normalization!r}; give one of {', '.join(NORMALIZATIONS)}"
@@ -145,6 +148,7 @@ class SentencePieceTokenizer(Tokenizer):
                 model_type=model_type,
                 character_coverage=character_coverage,
                 byte_fallback=byte_fallback,
+                **({"user_defined_symbols": list(check_symbols(symbols))} if symbols else {}),
                 **options,
             )
         return cls(model)

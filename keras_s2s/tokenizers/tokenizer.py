@@ -12,8 +12,8 @@ import keras
 import tensorflow as tf
 
 from keras_s2s.utils.errors import InputError
+from keras_s2s.utils.text import SPECIAL_TOKENS as SPECIAL_TOKENS
 
-SPECIAL_TOKENS = ("<pad>", "<bos>", "<eos>", "<unk>")
 PAD, BOS, EOS, UNK = range(4)
 
 # Texts per graph call when a whole corpus is tokenized, to bound the memory.
@@ -30,9 +30,12 @@ class Tokenizer(keras.layers.Layer):
 
     Attributes:
         file_suffix: suffix of a vocabulary file.
+        replacement_unit: what `replace_unknown` copies from the source, `word` or `character`; ""
+            if its unknown tokens cannot be replaced.
     """
 
     file_suffix = ""
+    replacement_unit = ""
 
     def __init__(self, **kwargs: Any) -> None:
         super().__init__(**kwargs)

@@ -110,7 +110,7 @@ def compose(text: tf.Tensor) -> tf.Tensor:
 
 def _compose_rows(text: tf.Tensor, rows: tf.Tensor) -> tf.Tensor:
     points = tf.strings.unicode_decode(tf.gather_nd(text, rows), "UTF-8")
-    codes, row_ids = _ordered(*_decompose(points.values, points.value_rowids()))
+    codes, row_ids = in_canonical_order(*_decompose(points.values, points.value_rowids()))
     state = codes, row_ids, tf.constant(True)
     shapes = tf.TensorShape([None]), tf.TensorShape([None]), tf.TensorShape([])
     codes, row_ids, _ = tf.while_loop(
@@ -123,7 +123,7 @@ def _compose_rows(text: tf.Tensor, rows: tf.Tensor) -> tf.Tensor:
 def _decompose(codes: tf.Tensor, rows: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
     """Return the decomposed characters and their rows."""
     table = tables()
-    position = _find(table.decomposed, codes)
+    position = find(table.decomposed, codes)
     padding = tf.constant([[-1] * (MAX_DECOMPOSITION - 1)])
     same = tf.concat([codes[:, None], tf.repeat(padding, tf.size(codes), axis=0)], axis=1)
     found = tf.gather(tf.constant(table.decompositions), tf.maximum(position, 0))
@@ -133,7 +133,7 @@ def _decompose(codes: tf.Tensor, rows: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]
     return tf.boolean_mask(parts, is_part), tf.repeat(rows, lengths)
 
 
-def _ordered(codes: tf.Tensor, rows: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
+def in_canonical_order(codes: tf.Tensor, rows: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
     """Sort the marks of each letter by their classes, keeping the order of equal ones."""
     classes = _classes(codes)
     is_start = (classes == 0) | (rows != _previous(rows, -1))
@@ -177,7 +177,7 @@ def _composite(first: tf.Tensor, second: tf.Tensor) -> tf.Tensor:
     """Return what pairs of characters become; 0 for those that do not compose."""
     table = tables()
     keys = tf.cast(first, tf.int64) * MAX_CODE_POINTS + tf.cast(second, tf.int64)
-    position = _find(table.pairs, keys)
+    position = find(table.pairs, keys)
     composite = tf.gather(tf.constant(table.composites), tf.maximum(position, 0))
     composite = tf.where(position >= 0, composite, 0)
     lead, vowel, final, syllable = first - LEAD, second - VOWEL, second - FINAL, first - SYLLABLE
@@ -190,12 +190,12 @@ def _composite(first: tf.Tensor, second: tf.Tensor) -> tf.Tensor:
 
 def _classes(codes: tf.Tensor) -> tf.Tensor:
     """Return combining classes, 0 for a letter."""
-    position = _find(tables().marks, codes)
+    position = find(tables().marks, codes)
     classes = tf.gather(tf.constant(tables().classes), tf.maximum(position, 0))
     return tf.where(position >= 0, classes, 0)
 
 
-def _find(keys: np.ndarray, values: tf.Tensor) -> tf.Tensor:
+def find(keys: np.ndarray, values: tf.Tensor) -> tf.Tensor:
     """Return the position of each value among sorted keys, -1 where it is none of them."""
     position = tf.minimum(tf.searchsorted(tf.constant(keys), values), len(keys) - 1)
     return tf.where(tf.gather(tf.constant(keys), position) == values, position, -1)

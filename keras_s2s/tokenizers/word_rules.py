@@ -12,7 +12,6 @@ import unicodedata
 
 import tensorflow as tf
 
-from keras_s2s.tokenizers.tokenizer import clean
 from keras_s2s.tokenizers.unicode_composition import character_class, compose
 
 # Spaces of all widths, line ends, and the zero-width space, which separates words too.
@@ -35,12 +34,12 @@ def split_chapter_words(text: tf.Tensor) -> tf.RaggedTensor:
     """Normalize text as in the chapter and split it on spaces.
 
     Args:
-        text: string tensor, shape (batch,); any bytes.
+        text: string tensor, shape (batch,); valid UTF-8 without control characters.
 
     Returns:
         Ragged string tensor, shape (batch, (words)); valid UTF-8.
     """
-    text = tf.strings.regex_replace(clean(text), r"[\x{A0}\x{202F}]", " ")
+    text = tf.strings.regex_replace(text, r"[\x{A0}\x{202F}]", " ")
     text = tf.strings.regex_replace(_lower(text), r"[,!.]", r" \0")
     return tf.strings.split(text)
 
@@ -49,7 +48,7 @@ def split_unicode_words(text: tf.Tensor) -> tf.RaggedTensor:
     """Normalize text to lower case and form C and split it at spaces and punctuation.
 
     Args:
-        text: string tensor, shape (batch,); any bytes.
+        text: string tensor, shape (batch,); valid UTF-8 without control characters.
 
     Returns:
         Ragged string tensor, shape (batch, (words)); valid UTF-8.
@@ -60,7 +59,7 @@ def split_unicode_words(text: tf.Tensor) -> tf.RaggedTensor:
     >>> [word.decode() for word in words[0]]
     ["don't", '(', 'go', '!', ')', '...', 'it', 'costs', '3.50']
     """
-    text = tf.strings.regex_replace(clean(text), _INVISIBLE, "")
+    text = tf.strings.regex_replace(text, _INVISIBLE, "")
     text = tf.strings.regex_replace(text, _SPACES, " ")
     text = compose(_lower(text))
     for pattern, replacement in _splits():

@@ -10,7 +10,7 @@ import tensorflow as tf
 
 from keras_s2s.config import TrainingConfig
 from keras_s2s.data.batching import DataPosition
-from keras_s2s.data.config import ignored_fields
+from keras_s2s.data.config import differing_fields, fields_in_full
 from keras_s2s.data.dataset import TokenizedPairs
 from keras_s2s.data.parallel_corpus import ParallelCorpus, load_corpus
 from keras_s2s.data.prepared.corpus import PreparedCorpus
@@ -152,9 +152,10 @@ def make_training_data(corpus: Corpus, config: TrainingConfig, seed: int) -> Tra
     source, target = make_tokenizers(config, splits.train)
     for side, tokenizer in (("source", source), ("target", target)):
         if len(tokenizer) == len(SPECIAL_TOKENS):
+            unit = "word" if config.tokenizer_of(side) == "word" else "token"
             raise InputError(
-                f"{corpus.name}: no word of the {side} occurs {config.min_freq} times, so all "
-                "would be <unk>; check that the columns are right, or give --min-freq 1"
+                f"{corpus.name}: no {unit} of the {side} occurs {config.min_freq_of(side)} times, "
+                "so all would be <unk>; check that the columns are right, or give --min-freq 1"
             )
     pairs = TokenizedPairs(splits.train, source, target, config.num_steps, config.drop_long)
     options |= {"shuffle": True, "subword_sampling": config.subword_sampling}
@@ -178,12 +179,12 @@ def make_training_data(corpus: Corpus, config: TrainingConfig, seed: int) -> Tra
 
 
 def _check_prepared_with(corpus: PreparedCorpus, config: TrainingConfig) -> None:
-    for name, value in corpus.index.fields.items():
-        if getattr(config, name) != value and name not in ignored_fields(corpus.index.fields):
-            raise InputError(
-                f"{corpus.path}: was prepared with {name} {value}, not {getattr(config, name)}; "
-                f"omit --{name.replace('_', '-')}, or prepare the corpus again"
-            )
+    was, now = fields_in_full(corpus.index.config), fields_in_full(config)
+    for name in differing_fields(config, corpus.index.config):
+        raise InputError(
+            f"{corpus.path}: was prepared with {name} {was[name]}, not {now[name]}; omit "
+            f"--{name.replace('_', '-')}, or prepare the corpus again"
+        )
     for name in ("subword_sampling", "max_pairs"):
         if getattr(config, name):
             raise InputError(

@@ -25,7 +25,6 @@ from keras_s2s.serving.verification import sample_sentences, verify_export
 from keras_s2s.serving.warmup import write_warmup_requests
 from keras_s2s.serving.writer import SignatureFn, write_saved_model
 from keras_s2s.tokenizers.tokenizer import SPECIAL_TOKENS, Tokenizer
-from keras_s2s.tokenizers.word_tokenizer import WordTokenizer
 from keras_s2s.translation.base import SentenceTranslator
 from keras_s2s.translation.graph_functions import GraphFunctions, Outputs
 from keras_s2s.translation.model_file import (
@@ -126,11 +125,12 @@ class Translator(GraphFunctions, SentenceTranslator, keras.Model):
                     f"{name} needs a decoder with attention, and this one has none; omit it, or "
                     "give the decoder attention='luong'"
                 )
-        if replace_unknown and not (
-            isinstance(source_tokenizer, WordTokenizer)
-            and isinstance(target_tokenizer, WordTokenizer)
-        ):
-            raise ValueError("replace_unknown needs a WordTokenizer on both sides; omit it")
+        units = source_tokenizer.replacement_unit, target_tokenizer.replacement_unit
+        if replace_unknown and not (units[0] and units[0] == units[1]):
+            raise ValueError(
+                "replace_unknown needs a WordTokenizer or WhitespaceTokenizer on both sides, or a "
+                "CharacterTokenizer on both; omit it"
+            )
         self.model = model
         self.source_tokenizer = source_tokenizer
         self.target_tokenizer = target_tokenizer

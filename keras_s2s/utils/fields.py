@@ -26,7 +26,7 @@ def config_field(
         description: the help of the command line, a few words.
         ge: the smallest allowed number.
         le: the largest allowed number.
-        choices: the allowed strings.
+        choices: the allowed strings; none for a field of several strings, which any may be.
         **limits: exclusive bounds, `gt` and `lt`.
     """
     limits = {**limits, "ge": ge, "le": le}
@@ -35,7 +35,9 @@ def config_field(
 
 
 def field_type(field: "dataclasses.Field[Any]") -> type:
-    """Return bool, int, float or str: the type of a field, optional or not."""
+    """Return bool, int, float, str, or tuple for several strings; of a field, optional or not."""
+    if typing.get_origin(field.type) is tuple:
+        return tuple
     types = typing.get_args(field.type) or (field.type,)
     return next(cls for cls in types if cls is not type(None))
 
@@ -55,6 +57,11 @@ def validate_fields(config: Any) -> None:
 
 def _check_value(field: "dataclasses.Field[Any]", value: Any) -> Any:
     dtype, choices = field_type(field), field.metadata["choices"]
+    if dtype is tuple:
+        # JSON has lists only.
+        if not isinstance(value, (list, tuple)) or not all(isinstance(v, str) for v in value):
+            raise InputError(f"{field.name} is {value!r}; give a list of texts")
+        return tuple(value)
     if dtype is str:
         if value not in choices:
             close = did_you_mean(str(value), choices)

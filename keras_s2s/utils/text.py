@@ -5,6 +5,7 @@ from __future__ import annotations
 import codecs
 import io
 import logging
+import unicodedata
 from collections.abc import Iterable, Iterator, Sequence
 from typing import TYPE_CHECKING
 
@@ -14,8 +15,14 @@ from keras_s2s.utils.errors import InputError, printable
 if TYPE_CHECKING:
     import tensorflow as tf
 
-# How subwords are normalized; see `SentencePieceTokenizer.fit`.
+# The ids of all vocabularies begin with these.
+SPECIAL_TOKENS = ("<pad>", "<bos>", "<eos>", "<unk>")
+# How text is normalized; see `SentencePieceTokenizer.fit` and `CharacterTokenizer`.
 NORMALIZATIONS = "nfkc", "nfc", "none"
+DECOMPOSITIONS = "nfd", "nfkd"
+ALL_NORMALIZATIONS = (*NORMALIZATIONS, *DECOMPOSITIONS)
+# Kinds of SentencePiece models; see `SentencePieceTokenizer.fit`.
+MODEL_TYPES = "unigram", "bpe", "char"
 # What a word is; see `WordTokenizer`.
 WORD_RULES = "chapter", "unicode"
 # Sentences per batch when many are buffered on standard input.
@@ -25,6 +32,8 @@ MAX_LINES_PER_READ = 64
 HEAD_BYTES = 4096
 MAX_NUL_SHARE = 0.1
 
+# Categories of Unicode: control characters, surrogates.
+_NEVER_TEXT = "Cc", "Cs"
 _UTF16_MARKS = codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE, codecs.BOM_UTF32_BE
 _logger = logging.getLogger("keras_s2s")
 
@@ -69,6 +78,20 @@ def without_mark(text: bytes, name: object) -> bytes:
             f"{printable(name)}: is binary, not text, or UTF-16; give a text file in UTF-8"
         )
     return text.removeprefix(codecs.BOM_UTF8)
+
+
+def is_symbol(text: object) -> bool:
+    """Return whether a text can be a token that is never split: no special token, no white space.
+
+    Example:
+
+    >>> [is_symbol(text) for text in ("<2fr>", "{first name}", "<unk>", "")]
+    [True, False, False, False]
+    """
+    if not isinstance(text, str) or not text or text in SPECIAL_TOKENS:
+        return False
+    # Unlike `str.isprintable`, allow characters of newer versions of Unicode.
+    return not any(char.isspace() or unicodedata.category(char) in _NEVER_TEXT for char in text)
 
 
 class InvalidLines:

@@ -21,9 +21,9 @@ from keras_s2s.serving.contract import inspect_export
 from keras_s2s.serving.op_libraries import tensorflow_text_libraries
 from keras_s2s.serving.session import SavedModelSession
 from keras_s2s.tokenizers import sentence_piece_model
-from keras_s2s.tokenizers.sentence_piece_model import MODEL_TYPES
 from keras_s2s.tokenizers.tokenizer import SPECIAL_TOKENS, UNK
 
+MODEL_TYPES = ("unigram", "bpe")
 FITS = {
     "unigram": {"vocab_size": 500},
     "bpe": {"vocab_size": 500, "model_type": "bpe"},
@@ -249,7 +249,7 @@ class TestFit:
             ({"vocab_size": 4}, "vocab_size is 4; give 5 or more, since the special tokens count"),
             ({"vocab_size": 8}, "vocab_size is 8; give 10 or more, one for each character and"),
             ({"vocab_size": 100, "byte_fallback": True}, "give 266 or more"),
-            ({"model_type": "word"}, "model_type is 'word'; give unigram or bpe"),
+            ({"model_type": "word"}, "model_type is 'word'; give one of unigram, bpe, char"),
             ({"normalization": "nfd"}, "normalization is 'nfd'; give one of nfkc, nfc, none"),
             ({"character_coverage": 0.5}, "character_coverage is 0.5; give 0.98 to 1"),
             ({"max_sentences": 0}, "max_sentences is 0; give 1 or more"),

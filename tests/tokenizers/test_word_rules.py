@@ -10,13 +10,13 @@ from holder import Holder
 
 import keras_s2s as s2s
 from keras_s2s.serving.contract import inspect_export
-from keras_s2s.tokenizers.word_rules import split_unicode_words
+from keras_s2s.tokenizers.word_tokenizer import split_words
 
 KNOWN = ["Go now!", "L'été, j'ai dit : « Va ! »", 'He said "go".', "It's 3.50 (or 1,000)…"]
 
 
 def words(text):
-    return [word.decode() for word in split_unicode_words(tf.constant([text])).to_list()[0]]
+    return [word.decode() for word in split_words(tf.constant([text]), "unicode").to_list()[0]]
 
 
 @pytest.fixture(scope="module")

@@ -10,7 +10,7 @@ import tensorflow as tf
 from holder import Holder
 
 import keras_s2s as s2s
-from keras_s2s.tokenizers import word_tokenizer as module
+from keras_s2s.tokenizers import vocabulary_tokenizer as module
 from keras_s2s.tokenizers.tokenizer import SPECIAL_TOKENS
 from keras_s2s.tokenizers.word_tokenizer import split_words
 

@@ -3,7 +3,7 @@
 import functools
 import os
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 import tensorflow as tf
@@ -17,6 +17,7 @@ from keras_s2s.data.batching import (
     prefetch,
     shuffled_batches,
 )
+from keras_s2s.data.config import SIDES, PreparationConfig
 from keras_s2s.data.prepared.index import (
     MAX_WEIGHT,
     REPAIR_HINT,
@@ -25,9 +26,9 @@ from keras_s2s.data.prepared.index import (
 )
 from keras_s2s.data.prepared.shards import Block, ShardInfo, concatenate, read_block
 from keras_s2s.data.text_counts import sum_recorded
+from keras_s2s.data.vocabulary import COUNTING_TOKENIZERS, load_tokenizer
 from keras_s2s.tokenizers.sentence_piece_tokenizer import SentencePieceTokenizer
 from keras_s2s.tokenizers.tokenizer import BOS, EOS, PAD, Tokenizer
-from keras_s2s.tokenizers.word_tokenizer import WordTokenizer
 from keras_s2s.utils.checks import check_number
 from keras_s2s.utils.errors import InputError
 
@@ -59,7 +60,7 @@ class PreparedCorpus:
         self.damage: InputError | None = None
         content = self.index.content
         try:
-            self.num_steps: int = self.index.fields["num_steps"]
+            self.num_steps: int = self.index.config.num_steps
             self._shards = [ShardInfo.from_json(shard) for shard in content["shards"]]
             corpora = content["corpora"]
             self._weights = [
@@ -101,7 +102,7 @@ class PreparedCorpus:
 
     def tokenizers(self) -> tuple[Tokenizer, Tokenizer]:
         """Return the tokenizers of source and target; the same object if they share it."""
-        source, target = load_tokenizers(self.path, self.index.fields)
+        source, target = load_tokenizers(self.path, self.index.config)
         if [len(source), len(target)] != self._vocab_sizes:
             raise self.index.damage_error(
                 f"vocabularies is {self._vocab_sizes}, and the files have {len(source)} and "
@@ -328,21 +329,20 @@ def _rows_of_worker(batch: Batch, worker: int, num_workers: int) -> Batch:
     return tf.nest.map_structure(lambda column: column[worker::num_workers], batch)
 
 
-def tokenizer_files(fields: dict[str, Any]) -> tuple[str, str]:
+def tokenizer_files(config: PreparationConfig) -> tuple[str, str]:
     """Return the names of the vocabulary files of source and target."""
-    is_word = fields["tokenizer"] == "word"
-    suffix = (WordTokenizer if is_word else SentencePieceTokenizer).file_suffix
-    stems = (VOCABULARY_STEMS[2],) * 2 if fields["joint_vocabulary"] else VOCABULARY_STEMS[:2]
-    return f"{stems[0]}{suffix}", f"{stems[1]}{suffix}"
+    suffixes = [
+        (COUNTING_TOKENIZERS.get(config.tokenizer_of(side)) or SentencePieceTokenizer).file_suffix
+        for side in SIDES
+    ]
+    stems = (VOCABULARY_STEMS[2],) * 2 if config.joint_vocabulary else VOCABULARY_STEMS[:2]
+    return f"{stems[0]}{suffixes[0]}", f"{stems[1]}{suffixes[1]}"
 
 
-def load_tokenizers(folder: Path, fields: dict[str, Any]) -> tuple[Tokenizer, Tokenizer]:
+def load_tokenizers(folder: Path, config: PreparationConfig) -> tuple[Tokenizer, Tokenizer]:
     """See `PreparedCorpus.tokenizers`."""
-    source_file, target_file = (folder / name for name in tokenizer_files(fields))
-    if fields["tokenizer"] == "word":
-        rules = fields["word_rules"]
-        return WordTokenizer.load(source_file, rules), WordTokenizer.load(target_file, rules)
-    source = SentencePieceTokenizer.load(source_file)
+    source_file, target_file = (folder / name for name in tokenizer_files(config))
+    source = load_tokenizer(config, "source", source_file)
     if source_file == target_file:
         return source, source
-    return source, SentencePieceTokenizer.load(target_file)
+    return source, load_tokenizer(config, "target", target_file)

@@ -4,7 +4,12 @@ import os
 from pathlib import Path
 from typing import Any
 
-from keras_s2s.data.config import EARLIER_VALUES, PreparationConfig, preparation_fields
+from keras_s2s.data.config import (
+    ADDED_FIELDS,
+    EARLIER_VALUES,
+    PreparationConfig,
+    preparation_fields,
+)
 from keras_s2s.data.parallel_corpus import ParallelCorpus
 from keras_s2s.utils.errors import InputError
 from keras_s2s.utils.files import parse_json, sha256_of
@@ -29,7 +34,7 @@ class PreparedIndex:
 
     Attributes:
         content: the parsed file.
-        fields: the fields of `PreparationConfig` that the corpus was prepared with.
+        config: how the corpus was prepared.
         earlier_fields: those of them that the version that prepared it did not record.
 
     Raises:
@@ -50,8 +55,8 @@ class PreparedIndex:
                 }
                 fields = {**recorded, **self.earlier_fields}
                 # Earlier versions wrote `max_tokens` for `vocab_size`.
-                self.fields = preparation_fields(PreparationConfig(**fields))
-                if len(fields) != len(self.fields):
+                self.config = PreparationConfig(**fields)
+                if len(fields.keys() | ADDED_FIELDS) != len(self.fields):
                     raise ValueError("fields of its configuration are missing")
                 for name in (*self.content["files"], *_shard_names(self.content)):
                     if Path(name).name != name:
@@ -71,6 +76,11 @@ class PreparedIndex:
                 f"{self.path}: prepared by another version (format {version}, not {FORMAT}); "
                 "prepare the corpus again"
             )
+
+    @property
+    def fields(self) -> dict[str, Any]:
+        """The fields of `PreparationConfig` that the corpus was prepared with."""
+        return preparation_fields(self.config)
 
     def damage_error(self, reason: object) -> InputError:
         """Return the error for an index with invalid content."""

@@ -4,7 +4,12 @@ import dataclasses
 from pathlib import Path
 from typing import Any
 
-from keras_s2s.data.config import EARLIER_VALUES, PreparationConfig, ignored_fields
+from keras_s2s.data.config import (
+    EARLIER_VALUES,
+    PreparationConfig,
+    differing_fields,
+    fields_in_full,
+)
 from keras_s2s.data.prepared.corpus import PreparedCorpus
 from keras_s2s.data.prepared.index import (
     HELD_OUT_FILES,
@@ -101,13 +106,18 @@ class OutputFolder:
             ) from error
 
     def _check_same(self, previous: dict[str, Any]) -> None:
-        requested = {**self.spec.to_json(), **self.spec.fields}
-        ignored = {"fields", *ignored_fields(self.spec.fields)}
-        differences = [
-            f"{name} {previous.get(name)} instead of {value}"
-            for name, value in requested.items()
-            if name not in ignored and value != previous.get(name)
-        ]
+        names = {field.name for field in dataclasses.fields(PreparationConfig)}
+        config = PreparationConfig(**{k: v for k, v in previous.items() if k in names})
+        was, now = fields_in_full(config), fields_in_full(self.spec.config)
+        changed = {
+            name: (was[name], now[name]) for name in differing_fields(config, self.spec.config)
+        }
+        changed |= {
+            name: (previous.get(name), value)
+            for name, value in self.spec.to_json().items()
+            if name != "fields" and value != previous.get(name)
+        }
+        differences = [f"{name} {old} instead of {new}" for name, (old, new) in changed.items()]
         if differences:
             raise InputError(
                 f"{self.path}: was prepared with {', '.join(differences)}; give another --output, "

@@ -90,7 +90,7 @@ def _run(stages: Stages) -> dict[str, Any]:
         deduplicate(folder.work, sizes)
     corpora = stages.summarize_corpora(stats, chunks)
     stages.learn_vocabularies(chunks, sum(corpus["train_pairs"] for corpus in corpora))
-    vocab_sizes = [len(tokenizer) for tokenizer in load_tokenizers(folder.path, spec.fields)]
+    vocab_sizes = [len(tokenizer) for tokenizer in load_tokenizers(folder.path, spec.config)]
     id_dtype = "uint16" if max(vocab_sizes) <= 2**16 else "uint32"
     shards = stages.make_shards(stats, chunks, id_dtype)
     index = _index(spec, folder.path, corpora, shards, vocab_sizes, id_dtype)
@@ -126,8 +126,8 @@ def _index(
     vocab_sizes: list[int],
     id_dtype: str,
 ) -> dict[str, Any]:
-    lengths = add_token_statistics(corpora, shards, spec.fields["num_steps"])
-    names = sorted({*tokenizer_files(spec.fields), *HELD_OUT_FILES, SAMPLES})
+    lengths = add_token_statistics(corpora, shards, spec.config.num_steps)
+    names = sorted({*tokenizer_files(spec.config), *HELD_OUT_FILES, SAMPLES})
     return {
         "format": FORMAT,
         "configuration": spec.to_json(),

@@ -91,7 +91,11 @@ class PreparationSpec:
         content |= {
             "corpora": list(self.corpora),
             "weights": [float(weight) for weight in self.weights or [1.0] * len(self.corpora)],
-            "fields": self.fields,
+            # JSON has no tuples.
+            "fields": {
+                name: list(value) if isinstance(value, tuple) else value
+                for name, value in self.fields.items()
+            },
             "lines_of_a_shard": self.CHUNK_LINES,
         }
         return content

@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import Any, TypeVar
 
-from keras_s2s.data.config import DataConfig
+from keras_s2s.data.config import SIDES, DataConfig
 from keras_s2s.data.corpus_reader import CorpusReader
 from keras_s2s.data.prepared.chunk_files import TEST, VALID, ChunkStats
 from keras_s2s.data.prepared.corpus import tokenizer_files
@@ -22,9 +22,9 @@ from keras_s2s.data.prepared.tokenization import (
     TextChunk,
     WordCounts,
     count_chunk,
+    counting_tokenizers,
     make_shard,
     subword_tokenizers,
-    word_tokenizers,
 )
 from keras_s2s.utils.console import log, progress_bar
 from keras_s2s.utils.errors import InputError
@@ -155,8 +155,8 @@ class Stages:
         Raises:
             InputError: there are no pairs to train on.
         """
-        folder, config, fields = self.folder, self.spec.config, self.spec.fields
-        names = sorted(set(tokenizer_files(fields)))
+        folder, config = self.folder, self.spec.config
+        names = sorted(set(tokenizer_files(config)))
         learned = folder.work / "vocabularies.json"
         checksums = folder.previous_index["files"] if folder.previous_index else _read_json(learned)
         if checksums and all(has_checksum(folder.path / name, checksums[name]) for name in names):
@@ -166,10 +166,10 @@ class Stages:
                 f"{', '.join(self.spec.corpora)}: no pair is left to train on; lower "
                 "--valid-fraction and --test-fraction or give more pairs"
             )
-        if config.tokenizer == "word":
+        if "sentencepiece" not in config.tokenizers():
             words = self._count_words(chunks, config)
-            tokenizers = word_tokenizers(config, words.counts)
-            if words.max_discarded >= config.min_freq:
+            tokenizers = counting_tokenizers(config, words.counts)
+            if words.max_discarded >= min(map(config.min_freq_of, SIDES)):
                 log(
                     "too many distinct words to count: those that occur up to "
                     f"{words.max_discarded} times may be missing from the vocabularies"
@@ -177,7 +177,7 @@ class Stages:
         else:
             log("learning subwords")
             tokenizers = subword_tokenizers(config, chunks, num_pairs)
-        for name, tokenizer in zip(tokenizer_files(fields), tokenizers, strict=True):
+        for name, tokenizer in zip(tokenizer_files(config), tokenizers, strict=True):
             tokenizer.save(folder.path / name)
         write_json(learned, {name: sha256_of(folder.path / name) for name in names})
 
@@ -189,15 +189,19 @@ class Stages:
                 words.add(counts)
                 yield chunk.num_pairs
 
-        _show_progress("counting words", "pairs", num_pairs())
+        _show_progress(
+            "counting tokens" if config.tokenizers() != {"word"} else "counting words",
+            "pairs",
+            num_pairs(),
+        )
         return words
 
     def make_shards(
         self, stats: list[ChunkStats], chunks: list[TextChunk], id_dtype: str
     ) -> list[ShardInfo]:
         """Tokenize the chunks whose shards are missing or damaged; return all shards."""
-        folder, fields, previous = self.folder, self.spec.fields, self.folder.previous_index
-        checksums = tuple(sha256_of(folder.path / name) for name in tokenizer_files(fields))
+        folder, config, previous = self.folder, self.spec.config, self.folder.previous_index
+        checksums = tuple(sha256_of(folder.path / name) for name in tokenizer_files(config))
         shards: dict[int, ShardInfo] = {}
         tasks = []
         for chunk_stats, chunk in zip(stats, chunks, strict=True):
@@ -215,7 +219,7 @@ class Stages:
                         chunk_stats.corpus,
                         folder.path,
                         checksums,
-                        fields,
+                        config,
                         self.spec.max_length_ratio,
                         id_dtype,
                     )

@@ -3,21 +3,26 @@
 import collections
 import functools
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 import tensorflow as tf
 
-from keras_s2s.data.config import DataConfig
+from keras_s2s.data.config import SIDES, DataConfig, PreparationConfig
 from keras_s2s.data.parallel_corpus import ParallelCorpus
 from keras_s2s.data.prepared.chunk_files import ChunkFiles
 from keras_s2s.data.prepared.corpus import load_tokenizers
 from keras_s2s.data.prepared.deduplication import read_duplicate_mask
 from keras_s2s.data.prepared.shards import Block, ShardInfo, concatenate, write_shard
 from keras_s2s.data.text_counts import TextCounts, count_batch, find_long, sum_counts
-from keras_s2s.data.vocabulary import make_tokenizers, without_long_pairs
+from keras_s2s.data.vocabulary import (
+    COUNTING_TOKENIZERS,
+    make_tokenizers,
+    tokenizer_options,
+    without_long_pairs,
+)
 from keras_s2s.tokenizers.tokenizer import TOKENIZE_BATCH_SIZE, Tokenizer
-from keras_s2s.tokenizers.word_tokenizer import WordTokenizer, count_words
+from keras_s2s.tokenizers.vocabulary_tokenizer import VocabularyTokenizer
 
 # Pairs that subwords are learned from, about; a random sample of larger corpora.
 VOCABULARY_PAIRS = 200_000
@@ -65,14 +70,16 @@ class CountTask(NamedTuple):
 
 
 def count_chunk(task: CountTask) -> Counts:
-    """Return the word frequencies of the sources and of the targets; see `make_tokenizers`."""
+    """Return the frequencies of the tokens of sources and of targets; see `make_tokenizers`."""
     config, (sources, targets, _) = task.config, task.chunk.training_texts()
+    # The number of tokens does not depend on the vocabulary.
+    source, target = counting_tokenizers(config, (collections.Counter(), collections.Counter()))
     if config.drop_long and config.vocabulary_pairs == "kept":
-        # The number of words does not depend on the vocabulary.
-        tokenizers = word_tokenizers(config, (collections.Counter(), collections.Counter()))
-        kept = without_long_pairs(ParallelCorpus(sources, targets), *tokenizers, config.num_steps)
+        kept = without_long_pairs(
+            ParallelCorpus(sources, targets), source, target, config.num_steps
+        )
         sources, targets = kept.source, kept.target
-    return count_words(sources, config.word_rules), count_words(targets, config.word_rules)
+    return source.count(sources), target.count(targets)
 
 
 class WordCounts:
@@ -98,11 +105,18 @@ class WordCounts:
             self.max_discarded = max(self.max_discarded, threshold)
 
 
-def word_tokenizers(config: DataConfig, counts: Counts) -> tuple[Tokenizer, Tokenizer]:
-    """Return the tokenizers of source and target for word frequencies."""
+def counting_tokenizers(
+    config: DataConfig, counts: Counts
+) -> tuple[VocabularyTokenizer, VocabularyTokenizer]:
+    """Return the tokenizers of source and target for the frequencies of tokens."""
     source, target = (
-        WordTokenizer.from_counts(side, config.min_freq, config.vocab_size, config.word_rules)
-        for side in counts
+        COUNTING_TOKENIZERS[config.tokenizer_of(side)].from_counts(
+            counts_of_side,
+            config.min_freq_of(side),
+            config.vocab_size,
+            **tokenizer_options(config, side),
+        )
+        for side, counts_of_side in zip(SIDES, counts, strict=True)
     )
     return source, target
 
@@ -138,7 +152,7 @@ class ShardTask(NamedTuple):
         corpus: index of the corpus.
         vocabularies: folder of the vocabularies.
         checksums: SHA-256 of the vocabulary files.
-        fields: the fields of `PreparationConfig`.
+        config: how to tokenize.
         max_length_ratio: drop pairs with one side longer than the other by more than this factor,
             in tokens; or None.
         id_dtype: see `write_shard`.
@@ -149,19 +163,16 @@ class ShardTask(NamedTuple):
     corpus: int
     vocabularies: Path
     checksums: tuple[str, ...]
-    fields: dict[str, Any]
+    config: PreparationConfig
     max_length_ratio: float | None
     id_dtype: str
 
 
 def make_shard(task: ShardTask) -> ShardInfo:
     """Tokenize the pairs of a chunk and write them as a shard."""
-    names = "tokenizer", "joint_vocabulary", "word_rules"
-    tokenizers = _cached_tokenizers(
-        task.vocabularies, task.checksums, tuple((name, task.fields[name]) for name in names)
-    )
+    tokenizers = _cached_tokenizers(task.vocabularies, task.checksums, task.config)
     sources, targets, _ = task.chunk.training_texts()
-    num_steps = task.fields["num_steps"]
+    num_steps = task.config.num_steps
     limits = (num_steps, num_steps - 2)
     length_ratio = 0
     counts: list[TextCounts] = []
@@ -178,7 +189,7 @@ def make_shard(task: ShardTask) -> ShardInfo:
             length_ratio += int(np.sum(~similar))
             sides = [tf.ragged.boolean_mask(side, similar) for side in sides]
         long = find_long(sides[0], sides[1], num_steps)
-        if task.fields["drop_long"]:
+        if task.config.drop_long:
             sides = [tf.ragged.boolean_mask(side, ~long.either) for side in sides]
         rows = [side[:, :limit] for side, limit in zip(sides, limits, strict=True)]
         counts.append(count_batch(long, rows[0], rows[1]))
@@ -195,7 +206,7 @@ def make_shard(task: ShardTask) -> ShardInfo:
         for lengths in (pairs.source_lengths, pairs.target_lengths + 2)
     )
     all_counts, shard.length_ratio = sum_counts(counts), length_ratio
-    if task.fields["drop_long"]:
+    if task.config.drop_long:
         shard.too_long = all_counts.long
     else:
         shard.cut = all_counts.long
@@ -205,7 +216,7 @@ def make_shard(task: ShardTask) -> ShardInfo:
 
 @functools.lru_cache(maxsize=1)
 def _cached_tokenizers(
-    folder: Path, checksums: tuple[str, ...], fields: tuple[tuple[str, Any], ...]
+    folder: Path, checksums: tuple[str, ...], config: PreparationConfig
 ) -> tuple[Tokenizer, Tokenizer]:
     # The checksums are part of the key: the files in the folder may have been replaced.
-    return load_tokenizers(folder, dict(fields))
+    return load_tokenizers(folder, config)
