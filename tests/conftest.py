@@ -209,9 +209,9 @@ def ctrl_c():
 def make_model(tokenizers):
     """Build a small model for `pairs`, with the same weights each time."""
 
-    def make(dropout=0.0, seed=0, **options):
+    def make(dropout=0.0, seed=0, num_layers=2, **options):
         keras.utils.set_random_seed(seed)
-        sizes = {"embed_size": 6, "num_hiddens": 8, "num_layers": 2, "dropout": dropout}
+        sizes = {"embed_size": 6, "num_hiddens": 8, "num_layers": num_layers, "dropout": dropout}
         source, target = tokenizers
         return s2s.Seq2Seq(
             s2s.Seq2SeqEncoder(len(source), **sizes, **options),
