@@ -300,7 +300,7 @@ def test_every_error_states_what_to_do():
         "no such file, and not in the catalog",
         "is not the … of the catalog",
         "of signature … of the export differs",
-        "signature … of the export scores",
+        "of the export is … for",
         "the export breaks the contract",
         "the export fails as a server would run it",
         "the export translates … to",

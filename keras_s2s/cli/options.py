@@ -75,6 +75,12 @@ def add_output_options(parser: argparse.ArgumentParser) -> None:
         help="print the N best hypotheses of each sentence, best first, each on a line after the "
         "index of the sentence and a tab; at most the beam size",
     )
+    parser.add_argument(
+        "--json",
+        action="store_true",
+        help="print a JSON object for each sentence, with text, translation, score, confidence "
+        "(the probability of the whole translation) and num_unknown (unknown source tokens)",
+    )
 
 
 def add_beam_option(parser: argparse.ArgumentParser) -> None:

@@ -73,9 +73,10 @@ def translate(options: argparse.Namespace) -> int:
     output, escape = sys.stdout.buffer, sys.stdout.isatty()
     index = 0
     for sentences in _sentence_batches(options.sentences):
-        for hypotheses in output_options.translate(model, sentences):
+        results = output_options.translate(model, sentences)
+        for sentence, hypotheses in zip(sentences, results, strict=True):
             index += 1
-            output.write(output_options.format_lines(index, hypotheses, escape))
+            output.write(output_options.format_lines(index, sentence, hypotheses, escape))
         output.flush()
     return 0
 
@@ -90,7 +91,11 @@ def _output_options(options: argparse.Namespace) -> OutputOptions:
             f"--n-best is {options.n_best}, and --beam {options.beam}; give --beam "
             f"{options.n_best} or more, or a smaller --n-best"
         )
-    return OutputOptions(options.beam, options.n_best, options.with_scores)
+    if options.json and (options.n_best is not None or options.with_scores):
+        raise InputError(
+            "--json has the score of the best translation; omit --with-scores and --n-best"
+        )
+    return OutputOptions(options.beam, options.n_best, options.with_scores, options.json)
 
 
 def _translate_file(options: argparse.Namespace, output_options: OutputOptions) -> int:
@@ -180,7 +185,7 @@ def translate_shards(options: argparse.Namespace) -> int:
     shards = split_files(sources, options.shard_lines)
     settings = {
         "model": model_checksum,
-        **output_options._asdict(),
+        **output_options.settings(),
         "shard_lines": options.shard_lines,
     }
     folder.start(settings, shards, options.overwrite)

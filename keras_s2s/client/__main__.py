@@ -82,9 +82,13 @@ def _run_command(options: argparse.Namespace) -> int:
             return _report_check(client.check(answers), len(answers))
         if options.sentences or not options.status:
             for sentences in _batches(options.sentences):
-                translations, scores = client.translate(sentences, return_scores=True)
-                for translation, score in zip(translations, scores, strict=True):
-                    _print_line(translation, *([f"{score:.6f}"] if options.with_scores else []))
+                answers_of_batch = client.answers(sentences)
+                for sentence, answer in zip(sentences, answers_of_batch, strict=True):
+                    if options.json:
+                        _print_line(answer.as_json(sentence))
+                        continue
+                    score = [f"{answer.score:.6f}"] if options.with_scores else []
+                    _print_line(answer.translation, *score)
                 sys.stdout.buffer.flush()
     return 0
 
@@ -136,7 +140,14 @@ def _parser() -> CommandParser:
         help="compare the server's answers with the verification record of this export",
     )
     parser.add_argument("--status", action="store_true", help="print the state of each version")
-    parser.add_argument("--with-scores", action="store_true", help="append a tab and the score")
+    output = parser.add_mutually_exclusive_group()
+    output.add_argument("--with-scores", action="store_true", help="append a tab and the score")
+    output.add_argument(
+        "--json",
+        action="store_true",
+        help="print a JSON object for each sentence, with text, translation, score, confidence and "
+        "num_unknown (null from an export of an earlier version)",
+    )
     default = "default: %(default)s"
     parser.add_argument(
         "--timeout", type=float_value, default=10.0, metavar="SECONDS", help=default

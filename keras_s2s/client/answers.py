@@ -7,7 +7,7 @@ TensorFlow and NumPy.
 from collections.abc import Callable
 from typing import Any
 
-from keras_s2s.serving.signatures import SIGNATURES
+from keras_s2s.serving.signatures import OPTIONAL_OUTPUTS, SIGNATURES
 
 # A little past the range of float32: REST may round `MIN_SCORE` away from zero.
 _FLOAT32_LIMIT = 3.41e38
@@ -23,8 +23,8 @@ def check_outputs(signature: str, num_texts: int, outputs: Any) -> dict[str, lis
     Args:
         signature: name of the signature.
         num_texts: number of texts in the request.
-        outputs: nested lists for each output. Outputs that the signature does not have are left
-            out of the result.
+        outputs: nested lists for each output. Those of `OPTIONAL_OUTPUTS` may be missing. Others
+            that the signature does not have are left out of the result.
 
     Returns:
         For each output nested lists of `str` (valid Unicode), `float` (finite) or `int`.
@@ -44,7 +44,9 @@ def check_outputs(signature: str, num_texts: int, outputs: Any) -> dict[str, lis
         raise InvalidAnswerError("has no outputs by name")
     sizes: dict[str, int] = {}
     checked = {}
-    for name, spec in SIGNATURES[signature][1].items():
+    optional = OPTIONAL_OUTPUTS[signature].items()
+    present = {name: spec for name, spec in optional if name in outputs}
+    for name, spec in (SIGNATURES[signature][1] | present).items():
         rows = outputs.get(name)
         num_rows = len(rows) if isinstance(rows, list) else 0
         if num_rows != num_texts:

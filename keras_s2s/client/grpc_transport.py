@@ -16,7 +16,7 @@ from keras_s2s.client.transport import (
 )
 from keras_s2s.serving.serving_protos import fill_model_spec, load_serving_api, predict_request
 from keras_s2s.serving.session_worker import describe_tensors
-from keras_s2s.serving.signatures import SIGNATURES
+from keras_s2s.serving.signatures import OPTIONAL_OUTPUTS, SIGNATURES
 from keras_s2s.utils.errors import InputError
 
 PORT = 8500
@@ -103,7 +103,7 @@ class GrpcTransport(Transport):
         num_texts = len(next(iter(inputs.values())))
         return {
             name: self._values(name, response.outputs[name], num_texts, *output_spec(spec))
-            for name, spec in SIGNATURES[signature][1].items()
+            for name, spec in (SIGNATURES[signature][1] | OPTIONAL_OUTPUTS[signature]).items()
             if name in response.outputs
         }
 

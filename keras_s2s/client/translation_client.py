@@ -27,11 +27,14 @@ from keras_s2s.serving.signatures import (
     BEAM,
     EXPLAIN,
     MIN_SCORE,
+    OPTIONAL_OUTPUTS,
     SCORE,
     SERVING_DEFAULT,
     SIGNATURES,
     VERIFICATION_FILE,
+    Answer,
     ScoredPair,
+    answers_of,
     is_close_score,
     read_verification_record,
 )
@@ -144,6 +147,21 @@ class TranslationClient:
         outputs = self._run(SERVING_DEFAULT, {"text": encode_texts(sentences)})
         translations, scores = outputs["translation"], outputs["score"]
         return (translations, scores) if return_scores else translations
+
+    def answers(self, sentences: Iterable[str | bytes]) -> list[Answer]:
+        """Translate sentences, and tell what each answer is worth.
+
+        Args:
+            sentences: raw text; bytes need not be valid UTF-8.
+
+        Returns:
+            An `Answer` for each.
+
+        Raises:
+            InputError: `sentences` is a single string.
+            ServerError: the server does not respond, or returns an error.
+        """
+        return answers_of(self._run(SERVING_DEFAULT, {"text": encode_texts(sentences)}))
 
     def n_best(self, sentences: Iterable[str | bytes]) -> tuple[list[list[str]], list[list[float]]]:
         """Translate sentences with beam search of the export's beam size.
@@ -269,7 +287,9 @@ class TranslationClient:
 
     def _run(self, signature: str, inputs: dict[str, list[bytes]]) -> dict[str, list[Any]]:
         """Run a signature in batches and concatenate the outputs."""
-        outputs: dict[str, list[Any]] = {name: [] for name in SIGNATURES[signature][1]}
+        outputs: dict[str, list[Any]] = {
+            name: [] for name in SIGNATURES[signature][1] | OPTIONAL_OUTPUTS[signature]
+        }
         for start in range(0, len(inputs["text"]), self.batch_size):
             batch = {name: texts[start : start + self.batch_size] for name, texts in inputs.items()}
             response = self._retry(
@@ -284,8 +304,8 @@ class TranslationClient:
                     "INTERNAL",
                     f"signature {signature} of {self.model.name} {error}; it is not a translator's",
                 ) from error
-            for name, column in outputs.items():
-                column += response[name]
+            # Optional outputs may be missing, from the moment on that another version answers.
+            outputs = {name: outputs[name] + response[name] for name in outputs if name in response}
         return outputs
 
     def _retry(self, call: Callable[[], Result]) -> Result:

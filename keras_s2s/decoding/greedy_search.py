@@ -196,6 +196,28 @@ def first_sample(result: SearchResult) -> SearchResult:
     return SearchResult(*(None if tensor is None else tensor[:, 0] for tensor in result))
 
 
+def score_tokens(
+    model: Seq2Seq,
+    source: tuple[tf.Tensor, tf.Tensor],
+    target: tuple[tf.Tensor, tf.Tensor],
+) -> tuple[tf.Tensor, tf.Tensor]:
+    """Compute the log-probability of each token of given targets.
+
+    Args:
+        model: the trained model.
+        source: ids, (batch, steps), and valid lengths, (batch,).
+        target: the same for the targets, with `<bos>` and `<eos>`.
+
+    Returns:
+        The log-probability of each token in nats, (batch, target steps - 1), zero past the end,
+        and the number of tokens, `<eos>` included, int32 of shape (batch,).
+    """
+    ids, valid_length = target
+    logits = model((source, target), training=False)
+    num_tokens = tf.maximum(valid_length - 1, 0)
+    return -token_cross_entropy(ids[:, 1:], logits, num_tokens), num_tokens
+
+
 def score_targets(
     model: Seq2Seq,
     source: tuple[tf.Tensor, tf.Tensor],
@@ -212,8 +234,5 @@ def score_targets(
         The log-probability of each target in nats, float32 of shape (batch,), and the number of
         its tokens, `<eos>` included, int32 of shape (batch,).
     """
-    ids, valid_length = target
-    logits = model((source, target), training=False)
-    num_tokens = tf.maximum(valid_length - 1, 0)
-    losses = token_cross_entropy(ids[:, 1:], logits, num_tokens)
-    return -tf.cast(tf.reduce_sum(losses, axis=1), tf.float32), num_tokens
+    log_probabilities, num_tokens = score_tokens(model, source, target)
+    return tf.cast(tf.reduce_sum(log_probabilities, axis=1), tf.float32), num_tokens

@@ -1,6 +1,6 @@
 """Attention weights of one sentence, with its tokens."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
 
@@ -11,11 +11,15 @@ class AttentionMap(NamedTuple):
         source_tokens: tokens that the encoder read.
         target_tokens: tokens that greedy search emitted, with `<eos>`.
         weights: a row for each target token, a weight from 0 to 1 for each source token.
+        probabilities: of each target token; empty if they are not known.
+        is_unknown: whether the model does not know each source token; empty if that is not known.
     """
 
     source_tokens: list[str]
     target_tokens: list[str]
     weights: list[list[float]]
+    probabilities: Sequence[float] = ()
+    is_unknown: Sequence[bool] = ()
 
     @classmethod
     def from_outputs(cls, outputs: Mapping[str, Any], row: int = 0) -> "AttentionMap":
@@ -41,7 +45,17 @@ class AttentionMap(NamedTuple):
         source = _texts(outputs["source_tokens"][row])
         target = _texts(outputs["target_tokens"][row])
         weights = outputs["attention"][row][: len(target)]
-        return cls(source, target, [[float(w) for w in line[: len(source)]] for line in weights])
+        probabilities, unknown = (
+            outputs[name][row][: len(tokens)] if name in outputs else []
+            for name, tokens in (("probabilities", target), ("unknown_source", source))
+        )
+        return cls(
+            source,
+            target,
+            [[float(weight) for weight in line[: len(source)]] for line in weights],
+            [float(probability) for probability in probabilities],
+            [bool(flag) for flag in unknown],
+        )
 
 
 def _texts(tokens: Any) -> list[str]:

@@ -139,7 +139,7 @@ def plot_attention(attention: Mapping[str, Any] | AttentionMap, row: int = 0) ->
     """
     if not isinstance(attention, AttentionMap):
         attention = AttentionMap.from_outputs(attention, row)
-    source, target, weights = attention
+    source, target, weights = attention[:3]
     longest = [max(map(len, tokens), default=0) for tokens in (source, target)]
     figure = _figure(
         1.5 + 0.09 * longest[1] + 0.32 * max(len(source), 2),

@@ -20,6 +20,7 @@ from keras_s2s.serving.runtime_check import check_runtime
 from keras_s2s.serving.saved_model import COMPOSITE, VARIABLE_OPS, SavedModel, num_elements
 from keras_s2s.serving.session import SessionError, TensorSpec
 from keras_s2s.serving.signatures import (
+    OPTIONAL_OUTPUTS,
     REQUIRED_SIGNATURES,
     SIGNATURES,
     VERIFICATION_FILE,
@@ -177,7 +178,9 @@ def _differences(model: SavedModel, name: str) -> list[str]:
     differences = []
     sizes: dict[str, str] = {}
     sides = zip(("input", "output"), SIGNATURES[name], model.signatures[name], strict=True)
-    for side, expected, actual in sides:
+    for side, required, actual in sides:
+        optional = OPTIONAL_OUTPUTS[name] if side == "output" else {}
+        expected = required | {key: optional[key] for key in optional if key in actual}
         for key in sorted(expected.keys() | actual.keys()):
             if key not in actual:
                 differences.append(f"no {side} {key}")

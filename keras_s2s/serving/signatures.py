@@ -3,7 +3,11 @@
 Importable without TensorFlow and NumPy: the client uses it on machines that have neither.
 """
 
+import json
+import math
 import os
+import re
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -36,6 +40,14 @@ SIGNATURES: dict[str, tuple[dict[str, str], dict[str, str]]] = {
     ),
 }
 
+# Outputs that the exports of earlier versions lack.
+OPTIONAL_OUTPUTS: dict[str, dict[str, str]] = {
+    SERVING_DEFAULT: {"confidence": "float32 [-1]", "num_unknown": "int32 [-1]"},
+    SCORE: {},
+    BEAM: {"confidences": "float32 [-1, n]", "num_unknown": "int32 [-1]"},
+    EXPLAIN: {"probabilities": "float32 [-1, T]", "unknown_source": "int32 [-1, S]"},
+}
+
 # Score of a missing hypothesis: the lowest float32, since JSON has no minus infinity.
 MIN_SCORE = -3.4028234663852886e38
 
@@ -58,6 +70,52 @@ class ScoredPair(NamedTuple):
 
     score: float
     num_tokens: int
+
+
+class Answer(NamedTuple):
+    """A translation, and what it is worth.
+
+    Attributes:
+        translation: the text.
+        score: log-probability in nats, of a beam search divided by the length penalty.
+        confidence: probability of the whole translation given the source, 0 to 1; None from the
+            beam search of an export that does not tell it.
+        num_unknown: number of source tokens that the model does not know; None from an export that
+            does not tell it.
+    """
+
+    translation: str
+    score: float
+    confidence: float | None
+    num_unknown: int | None
+
+    def as_json(self, text: bytes) -> str:
+        """Return a JSON object with the source text, in a line without control characters.
+
+        Example:
+
+        >>> print(Answer("va !", float("nan"), 0.5, None).as_json(b"Go."))
+        {"text": "Go.", "translation": "va !", "score": null, "confidence": 0.5, "num_unknown": null}
+        """  # noqa: E501
+        fields = {"text": text.decode("utf-8", errors="replace"), **self._asdict()}
+        # JSON has no NaN.
+        fields["score"] = self.score if math.isfinite(self.score) else None
+        line = json.dumps(fields, ensure_ascii=False)
+        return re.sub("[\x7f-\x9f\u2028\u2029]", lambda match: f"\\u{ord(match[0]):04x}", line)
+
+
+def answers_of(outputs: Mapping[str, list[Any]]) -> list[Answer]:
+    """Return the answers in the outputs of `serving_default`, as lists.
+
+    Example:
+
+    >>> answers_of({"translation": ["va !"], "score": [-0.5], "num_tokens": [3]})
+    [Answer(translation='va !', score=-0.5, confidence=0.6065306597126334, num_unknown=None)]
+    """
+    scores = outputs["score"]
+    confidences = outputs.get("confidence") or [math.exp(min(score, 0.0)) for score in scores]
+    num_unknown = outputs.get("num_unknown") or [None] * len(scores)
+    return list(map(Answer, outputs["translation"], scores, confidences, num_unknown))
 
 
 def is_close_score(score: float, expected: float) -> bool:

@@ -60,7 +60,7 @@ def sample_sentences(vocabulary: list[str], size: int, seed: int = 0) -> list[st
 class ReferenceTranslator(Protocol):
     """The model in Python that an export is compared with; see `SentenceTranslator`."""
 
-    translate: Any
+    answers: Any
     score_pairs: Any
 
     def extra_outputs(self, sentences: Sequence[bytes]) -> dict[str, dict[str, np.ndarray]]:
@@ -98,7 +98,8 @@ def verify_export(
     texts = unique_texts * math.ceil(sum(BATCH_SIZES) / len(unique_texts))
     extra_texts = unique_texts[:NUM_EXTRA_TEXTS]
     progress("translating with the model in Python", 0, 0)
-    translations, scores = translator.translate(texts, return_scores=True)
+    expected = translator.answers(texts)
+    translations, scores, confidences, num_unknown = map(list, zip(*expected, strict=True))
     references = encode_texts(translations)
     pair_scores = [pair.score for pair in translator.score_pairs(texts, references)]
     extra_outputs = translator.extra_outputs(extra_texts)
@@ -121,11 +122,19 @@ def verify_export(
                 scored = session.run(SCORE, text=texts[batch], reference=references[batch])
                 _compare_translations(texts[batch], answer["translation"], references[batch])
                 num_tokens += answer["num_tokens"].tolist()
-                for signature, actual, expected in (
-                    (SERVING_DEFAULT, answer["score"], scores[batch]),
-                    (SCORE, scored["score"], pair_scores[batch]),
+                for name, outputs, expected_values in (
+                    ("score", answer, scores),
+                    ("confidence", answer, confidences),
+                    ("num_unknown", answer, num_unknown),
+                    ("score", scored, pair_scores),
                 ):
-                    difference = _compare_scores(signature, texts[batch], actual, expected)
+                    signature = SCORE if outputs is scored else SERVING_DEFAULT
+                    difference = _compare_values(
+                        f"{name} of signature {signature}",
+                        texts[batch],
+                        outputs[name],
+                        expected_values[batch],
+                    )
                     max_difference = max(max_difference, difference)
                 compared(texts[batch])
             extra_differences = {
@@ -180,16 +189,16 @@ def _compare_translations(texts: list[bytes], actual: np.ndarray, expected: list
             )
 
 
-def _compare_scores(
-    signature: str, texts: list[bytes], actual: np.ndarray, expected: list[float]
+def _compare_values(
+    name: str, texts: list[bytes], actual: np.ndarray, expected: list[float]
 ) -> float:
-    """Raise an `ExportError` for the first score that differs; return the largest difference."""
+    """Raise an `ExportError` for the first value that differs; return the largest difference."""
     mismatches = ~_is_close(actual, np.array(expected))
     if mismatches.any():
         row = int(np.argmax(mismatches))
         raise ExportError(
-            f"signature {signature} of the export scores {_shorten(texts[row])} with "
-            f"{actual[row]:.6f} and the model with {expected[row]:.6f}"
+            f"{name} of the export is {actual[row]:.6f} for {_shorten(texts[row])}, and the "
+            f"model's {expected[row]:.6f}"
         )
     return float(np.abs(actual - np.array(expected)).max(initial=0.0))
 
@@ -224,8 +233,8 @@ def _compare_signature(
                 max_difference = max(max_difference, difference)
             else:
                 mismatches = actual != expected
-                if key == "translations":
-                    mismatches &= ~_has_ties(outputs["scores"][batch])
+            if key in ("translations", "confidences"):
+                mismatches &= ~_has_ties(outputs["scores"][batch])
             rows = mismatches.reshape(len(texts[batch]), -1).any(axis=1)
             if rows.any():
                 text = _shorten(texts[batch][int(np.argmax(rows))])

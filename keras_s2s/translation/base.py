@@ -6,7 +6,7 @@ import concurrent.futures
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import TYPE_CHECKING, Any, Literal, TypeVar, overload
 
-from keras_s2s.serving.signatures import MIN_SCORE, ScoredPair
+from keras_s2s.serving.signatures import MIN_SCORE, Answer, ScoredPair, answers_of
 from keras_s2s.utils.checks import check_int
 from keras_s2s.utils.errors import InputError
 from keras_s2s.utils.text import encode_texts, string_tensor
@@ -124,17 +124,9 @@ class SentenceTranslator:
         translations: list[list[str]] = [[] for _ in texts]
         scores: list[list[float]] = [[] for _ in texts]
         batch_size = batch_size or max(MAX_HYPOTHESES // beam, 1)
-        # A batch takes as long as its longest sentence.
-        order = sorted(range(len(texts)), key=lambda index: len(texts[index]))
-        batches = [order[start : start + batch_size] for start in range(0, len(order), batch_size)]
-
-        def translate_batch(indices: list[int]) -> tuple[Any, Any]:
-            outputs = search(string_tensor([texts[index] for index in indices]))
-            return outputs["translations"].numpy(), outputs["scores"].numpy().tolist()
-
-        results = concurrent_map(translate_batch, batches)
-        for indices, batch_results in zip(batches, results, strict=True):
-            for index, row, row_scores in zip(indices, *batch_results, strict=True):
+        for indices, outputs in _run_batches(search, texts, batch_size):
+            columns = indices, outputs["translations"], outputs["scores"].tolist()
+            for index, row, row_scores in zip(*columns, strict=True):
                 # Each sentence keeps its first translation, even an empty one.
                 hypotheses = [
                     (text.decode("utf-8"), score)
@@ -146,6 +138,38 @@ class SentenceTranslator:
             best = [row[0] for row in translations], [row[0] for row in scores]
             return best if return_scores else best[0]
         return (translations, scores) if return_scores else translations
+
+    def answers(
+        self, sentences: Iterable[str | bytes], batch_size: int | None = None, beam: int = 1
+    ) -> list[Answer]:
+        """Translate sentences, and tell what each answer is worth.
+
+        Args:
+            sentences: raw text; bytes need not be valid UTF-8.
+            batch_size: see `translate`.
+            beam: beam size; 1 is greedy search.
+
+        Returns:
+            An `Answer` for each sentence.
+
+        Raises:
+            InputError: `sentences` is not a list of texts, or an option is out of range.
+        """
+        check_int("beam", beam)
+        if batch_size is not None:
+            check_int("batch_size", batch_size)
+        texts = encode_texts(sentences)
+        search = self._greedy_fn if beam == 1 else self._beam_fn(beam, 1)
+        results: list[Any] = [None] * len(texts)
+        batch_size = batch_size or max(MAX_HYPOTHESES // beam, 1)
+        for indices, outputs in _run_batches(search, texts, batch_size):
+            columns = {name: value.tolist() for name, value in outputs.items()}
+            if beam > 1:
+                columns = _best_hypotheses(columns)
+            columns["translation"] = [text.decode("utf-8") for text in columns["translation"]]
+            for index, answer in zip(indices, answers_of(columns), strict=True):
+                results[index] = answer
+        return results
 
     def _greedy_as_beam(self, text: tf.Tensor) -> Outputs:
         outputs = self._greedy_fn(text)
@@ -212,6 +236,34 @@ class SentenceTranslator:
             columns = outputs["score"].numpy().tolist(), outputs["num_tokens"].numpy().tolist()
             pairs += map(ScoredPair, *columns)
         return pairs
+
+
+def _run_batches(
+    function: Callable[[tf.Tensor], Outputs], texts: list[bytes], batch_size: int
+) -> Iterator[tuple[list[int], dict[str, Any]]]:
+    """Yield the indices of the texts of each batch, and the outputs of a function as arrays."""
+    # A batch takes as long as its longest sentence.
+    order = sorted(range(len(texts)), key=lambda index: len(texts[index]))
+    batches = [order[start : start + batch_size] for start in range(0, len(order), batch_size)]
+
+    def run(indices: list[int]) -> dict[str, Any]:
+        outputs = function(string_tensor([texts[index] for index in indices]))
+        return {name: value.numpy() for name, value in outputs.items()}
+
+    yield from zip(batches, concurrent_map(run, batches), strict=True)
+
+
+def _best_hypotheses(outputs: dict[str, list[Any]]) -> dict[str, list[Any]]:
+    """Return outputs of `beam` as those of `serving_default`."""
+    scores = [row[0] for row in outputs["scores"]]
+    # A score with a length penalty is not a log-probability.
+    confidences = outputs.get("confidences", [[None]] * len(scores))
+    best = {
+        "translation": [row[0] for row in outputs["translations"]],
+        "score": scores,
+        "confidence": [row[0] for row in confidences],
+    }
+    return best | {key: outputs[key] for key in ("num_unknown",) if key in outputs}
 
 
 def concurrent_map(

@@ -141,7 +141,7 @@ position 3: invalid start byte\\tbad\\xff\\n")
                 text = reason.encode("utf-8", "backslashreplace")
                 failures.append(b"%d\t%b\t%b\n" % (line_number, text, line))
                 result = FAILED
-            output.append(self._options.format_lines(line_number, result))
+            output.append(self._options.format_lines(line_number, line, result))
         return b"".join(output), b"".join(failures)
 
 
@@ -178,7 +178,7 @@ def translate_file(
     """
     partial = ResumableOutput(target)
     partial.check_free(overwrite)
-    settings = {"model": model_checksum, **options._asdict(), "window_lines": window_lines}
+    settings = {"model": model_checksum, **options.settings(), "window_lines": window_lines}
     with LineReader(source, window_lines):
         pass  # fail before the model is loaded
     with partial, GracefulShutdown("these lines") as shutdown:

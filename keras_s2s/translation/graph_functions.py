@@ -4,10 +4,10 @@ import tensorflow as tf
 
 from keras_s2s.decoding.beam_search import beam_search
 from keras_s2s.decoding.config import SearchConfig
-from keras_s2s.decoding.greedy_search import greedy_search, score_targets
+from keras_s2s.decoding.greedy_search import greedy_search, score_targets, score_tokens
 from keras_s2s.decoding.unknown_replacement import replace_unknown
 from keras_s2s.models.seq2seq import Seq2Seq
-from keras_s2s.tokenizers.tokenizer import Tokenizer, text_mask
+from keras_s2s.tokenizers.tokenizer import BOS, UNK, Tokenizer, text_mask
 
 Outputs = dict[str, tf.Tensor]
 
@@ -31,6 +31,9 @@ class GraphFunctions:
             - `translation`: string, (batch,), valid UTF-8; empty for an empty sentence.
             - `score`: float32, (batch,), the log-probability of the hypothesis in nats.
             - `num_tokens`: int32, (batch,), its number of tokens, `<eos>` included.
+            - `confidence`: float32, (batch,), the probability of the hypothesis, 0 to 1.
+            - `num_unknown`: int32, (batch,), the number of source tokens that the model does not
+              know.
         """
         source = self._encode(text)
         result = greedy_search(self.model, *source, self.num_steps)
@@ -41,6 +44,8 @@ class GraphFunctions:
             )[:, 0],
             "score": result.log_probabilities,
             "num_tokens": result.lengths,
+            "confidence": tf.exp(result.log_probabilities),
+            "num_unknown": _count_unknown(*source),
         }
 
     def beam(
@@ -58,6 +63,9 @@ class GraphFunctions:
             - `translations`: string, (batch, n_best), best first; valid UTF-8.
             - `scores`: float32, (batch, n_best), log-probabilities in nats, divided by the length
               penalty; see `beam_search`. Missing hypotheses are empty and have the lowest float32.
+            - `confidences`: float32, (batch, n_best), the probability of each hypothesis, 0 to 1.
+            - `num_unknown`: int32, (batch,), the number of source tokens that the model does not
+              know.
         """
         config = self.search_config
         size = config.beam_size if beam_size is None else beam_size
@@ -77,6 +85,8 @@ class GraphFunctions:
             ),
             # JSON has no infinity.
             "scores": tf.maximum(result.scores, tf.float32.min),
+            "confidences": tf.exp(result.log_probabilities),
+            "num_unknown": _count_unknown(*source),
         }
 
     def score(self, text: tf.Tensor, reference: tf.Tensor) -> Outputs:
@@ -107,21 +117,36 @@ class GraphFunctions:
               with "".
             - `attention`: float32, (batch, num_steps, num_steps): the weights of each target token
               over the source tokens, which sum to 1.
+            - `probabilities`: float32, (batch, num_steps): the probability of each target token
+              given the ones before it, 0 at padding.
+            - `unknown_source`: int32, (batch, num_steps): 1 at source tokens that the model does
+              not know, else 0.
 
         Raises:
             ValueError: the model has no attention.
         """
-        result = greedy_search(self.model, *self._encode(text), self.num_steps)
+        source = self._encode(text)
+        result = greedy_search(self.model, *source, self.num_steps)
         if result.attention is None:
             raise ValueError("explain needs a model with attention, and this one has none")
         tokens = self.target_tokenizer.tokens_of(result.ids)
+        is_token = tf.sequence_mask(result.lengths, self.num_steps)
+        with_bos = tf.pad(result.ids, [[0, 0], [1, 0]], constant_values=BOS)
+        log_probabilities, _ = score_tokens(self.model, source, (with_bos, result.lengths + 1))
         padding = self.num_steps - tf.shape(result.attention)[2]
         return {
             "source_tokens": self.source_tokenizer.source_tokens(text, self.num_steps),
-            "target_tokens": tf.where(tf.sequence_mask(result.lengths, self.num_steps), tokens, ""),
+            "target_tokens": tf.where(is_token, tokens, ""),
             "attention": tf.ensure_shape(
                 tf.pad(result.attention, [[0, 0], [0, 0], [0, padding]]),
                 (None, self.num_steps, self.num_steps),
+            ),
+            "probabilities": tf.ensure_shape(
+                tf.where(is_token, tf.exp(tf.cast(log_probabilities, tf.float32)), 0.0),
+                (None, self.num_steps),
+            ),
+            "unknown_source": tf.ensure_shape(
+                tf.pad(_is_unknown(*source), [[0, 0], [0, padding]]), (None, self.num_steps)
             ),
         }
 
@@ -164,3 +189,12 @@ class GraphFunctions:
         else:
             texts = self.target_tokenizer.detokenize(ids, lengths)
         return tf.reshape(texts, (-1, n_best))
+
+
+def _is_unknown(ids: tf.Tensor, valid_length: tf.Tensor) -> tf.Tensor:
+    """Return 1 at the tokens that are `<unk>`, int32, (batch, steps)."""
+    return tf.cast(tf.sequence_mask(valid_length, tf.shape(ids)[1]) & (ids == UNK), tf.int32)
+
+
+def _count_unknown(ids: tf.Tensor, valid_length: tf.Tensor) -> tf.Tensor:
+    return tf.reduce_sum(_is_unknown(ids, valid_length), axis=1)

@@ -2,6 +2,7 @@
 
 import io
 import json
+import math
 import os
 import re
 import shutil
@@ -75,6 +76,25 @@ def test_all_model_formats_give_the_same(index, command, stdin, models, answers)
         assert len(printed_score.partition(".")[2]) == 6
     assert lines[1] == lines[3] == "\t0.000000"
     assert len({text for text, _ in answers}) > 3, "a constant translation would prove nothing"
+
+
+def test_an_answer_as_json(command, stdin, models, answers, tmp_path):
+    stdin(b"\n".join(LINES) + b"\n")
+    outcome = command("translate", models[0], "--json")
+    objects = [json.loads(line) for line in outcome.out.splitlines()]
+    for line, item, (text, score) in zip(LINES, objects, answers, strict=True):
+        assert item["text"] == line.decode("utf-8", errors="replace")
+        assert (item["translation"], item["score"]) == (text, pytest.approx(score, abs=1e-4))
+        assert item["confidence"] == pytest.approx(math.exp(score), abs=1e-4)
+        assert item["num_unknown"] >= 0
+    source, target = tmp_path / "in.txt", tmp_path / "out.jsonl"
+    source.write_bytes(b"\n".join(LINES) + b"\n")
+    command("translate", models[0], "--json", "--input", source, "--output", target)
+    assert [json.loads(line) for line in target.read_text("utf-8").splitlines()] == [
+        {**item, **{name: pytest.approx(item[name], abs=1e-5) for name in ("score", "confidence")}}
+        for item in objects
+    ]
+    assert command("translate", models[0], "--json", "--n-best", 1, "Go.").status == 2
 
 
 @pytest.mark.parametrize("end", [b"\n", b"", b"\r\n"], ids=["LF", "no end", "CRLF"])

@@ -126,6 +126,17 @@ class TestPage:
         assert '<p class="translation" dir="auto">va !</p>' in page
         assert "outside the vocabulary" not in page
 
+    def test_what_the_answer_is_worth(self, attending):
+        client = web.make_app([LocalModel("attends", attending)]).test_client()
+        page = client.post("/", data={"sentence": "Go zzxxqq."}).get_data(as_text=True)
+        assert "does not know 1 of the source" in page
+        assert page.count('<mark title="unknown to the model">') == 1
+        [answer] = attending.answers(["Go zzxxqq."])
+        assert f'<span class="confidence">{web.percent(answer.confidence)}' in (
+            page.replace("&lt;", "<")
+        )
+        assert page.count('class="probability"') == page.count('<tr><th scope="row">')
+
     @pytest.mark.parametrize("sentence", ["", " \r\n\t"])
     def test_empty_sentence(self, sentence, client):
         page = client.post("/", data={"sentence": sentence}).get_data(as_text=True)
@@ -461,7 +472,7 @@ class TestBrowser:
             assert " ".join(rows).removesuffix(" <eos>") == texts(left, ".greedy")[0]
             assert "no attention" in texts(right, ".note")[-1]
             # More weight is more opaque.
-            cells = left.find_elements("css selector", ".attention tbody td")
+            cells = left.find_elements("css selector", ".attention tbody td:not(.probability)")
             assert len(cells) == 6 * len(rows)
             opacity = [
                 float(re.findall(r"[\d.]+", cell.value_of_css_property("background-color"))[3])

@@ -1,6 +1,7 @@
 """Results on the page equal those of the translator, wherever the model runs."""
 
 import contextlib
+import math
 import socket
 
 import pytest
@@ -35,7 +36,11 @@ def check(result, translator, sentence):
     if translator.model.decoder.attention is None:
         assert result.attention is None
         return
-    source, target, weights = result.attention
+    source, target, weights, probabilities, is_unknown = result.attention
+    assert result.confidence == pytest.approx(math.exp(score), rel=1e-3)
+    assert result.num_unknown == sum(is_unknown)
+    assert math.prod(probabilities) == pytest.approx(result.confidence, rel=1e-3)
+    assert len(is_unknown) == len(source)
     assert len(weights) == len(target)
     assert [word for word in target if word != "<eos>"] == translation.split()
     assert source == sentence.lower().replace(".", " .").split()[: len(source)] or "," in sentence

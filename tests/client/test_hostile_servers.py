@@ -40,7 +40,8 @@ def as_protobuf(outputs):
     for name, values in outputs.items():
         fields = {
             "translation": (7, "string_val"), "score": (1, "float_val"),
-            "num_tokens": (3, "int_val"),
+            "num_tokens": (3, "int_val"), "num_unknown": (3, "int_val"),
+            "confidence": (1, "float_val"),
         }  # fmt: skip
         dtype, field = fields[name]
         tensor = response.outputs[name]
@@ -283,6 +284,9 @@ MALFORMED_JSON = {
     "a text as score": {**OUTPUTS, "score": [-1.0, "-1"]},
     "a huge number": {**OUTPUTS, "score": [-1.0, 10**400]},
     "half a token": {**OUTPUTS, "num_tokens": [3, 2.5]},
+    "one confidence": {**OUTPUTS, "confidence": [0.5]},
+    "a text as confidence": {**OUTPUTS, "confidence": [0.5, "1"]},
+    "half an unknown token": {**OUTPUTS, "num_unknown": [0, 0.5]},
     "many tokens": {**OUTPUTS, "num_tokens": [3, 2**31]},
     "a list of columns": [["a", "b"]],
 }

@@ -447,6 +447,14 @@ class TestCommand:
         assert (status, translation) == (0, expected[0])
         assert float(score) == pytest.approx(scores[0], rel=1e-4)
 
+    def test_an_answer_as_json(self, run, translator):
+        [answer] = translator.answers(["Go zzxxqq."])
+        status, out, _ = run("Go zzxxqq.", "--json", "--version", "1")
+        item = json.loads(out)
+        assert (status, item["text"], item["num_unknown"]) == (0, "Go zzxxqq.", 1)
+        assert item["translation"] == answer.translation
+        assert item["confidence"] == pytest.approx(answer.confidence, rel=1e-3)
+
     def test_standard_input(self, run, translator, monkeypatch, tmp_path):
         lines = tmp_path / "lines.txt"
         lines.write_text("Go.\n\nI won!\n", encoding="utf-8")

@@ -53,6 +53,8 @@ def test_signatures_follow_the_contract(session):
         "translation": text,
         "score": ("float32", (-1,)),
         "num_tokens": number,
+        "confidence": ("float32", (-1,)),
+        "num_unknown": number,
     }
     score = session.signatures["score"]
     assert score.inputs == {"text": text, "reference": text}
@@ -210,7 +212,7 @@ class TestVerification:
             return {**answer, "score": answer["score"] * 0.99}
 
         self.assert_rejected(
-            translator, tmp_path, scaled, [translator], "serving_default .* scores"
+            translator, tmp_path, scaled, [translator], "score of signature serving_default"
         )
 
     def test_a_translation_that_depends_on_the_batch(self, translator, tmp_path):

@@ -60,6 +60,7 @@ def make_app(
     app.add_template_filter(shade)
     app.add_template_filter(milliseconds)
     app.add_template_filter(signed)
+    app.add_template_filter(percent)
     app.add_template_filter(mark_unknown)
 
     @app.before_request
@@ -169,3 +170,12 @@ def signed(value: float) -> str:
     '−0.461'
     """
     return f"{value:.3f}".replace("-", "−")
+
+
+def percent(probability: float) -> str:
+    """Format a probability.
+
+    >>> percent(0.9712), percent(0.0004), percent(0.0)
+    ('97%', '< 1%', '0%')
+    """
+    return "< 1%" if 0 < probability < 0.01 else f"{100 * probability:.0f}%"

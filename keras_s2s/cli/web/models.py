@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Literal, NamedTuple, Protocol, TypeVar
 
 from keras_s2s.client.translation_client import TranslationClient
 from keras_s2s.evaluation.attention_map import AttentionMap
-from keras_s2s.serving.signatures import BEAM, EXPLAIN
+from keras_s2s.serving.signatures import BEAM, EXPLAIN, Answer
 from keras_s2s.utils.errors import InputError
 
 if TYPE_CHECKING:
@@ -47,6 +47,8 @@ class TranslationResult:
         candidates: hypotheses of beam search, best first; None where the model has no beam search.
         beam_latency: of beam search in milliseconds.
         attention: None for a model without attention.
+        confidence: probability of the translation by greedy search, 0 to 1.
+        num_unknown: number of source tokens that the model does not know; None if it does not tell.
         version: of the served model that responded.
     """
 
@@ -56,6 +58,8 @@ class TranslationResult:
     candidates: list[Candidate] | None
     beam_latency: float
     attention: AttentionMap | None
+    confidence: float | None = None
+    num_unknown: int | None = None
     version: int | None = None
 
     @property
@@ -110,9 +114,7 @@ class LocalModel:
     def translate(self, sentence: str) -> TranslationResult:
         """Translate a sentence."""
         model, sentences = self._translator, [sentence]
-        ([translation], [score]), latency = timed(
-            lambda: model.translate(sentences, return_scores=True)
-        )
+        [answer], latency = timed(lambda: model.answers(sentences))
         size, candidates, beam_latency = model.beam_size, None, 0.0
         if size is not None:
             ([translations], [scores]), beam_latency = timed(
@@ -121,7 +123,7 @@ class LocalModel:
             candidates = list(map(Candidate, translations, scores))
         outputs = model.explained(sentences)
         attention = None if outputs is None else AttentionMap.from_outputs(outputs)
-        return TranslationResult(translation, score, latency, candidates, beam_latency, attention)
+        return _result(answer, latency, candidates, beam_latency, attention)
 
 
 class ServedModel:
@@ -143,9 +145,7 @@ class ServedModel:
         # Each time: the server may have loaded another version.
         metadata = client.metadata()
         signatures = metadata["signatures"]
-        ([translation], [score]), latency = timed(
-            lambda: client.translate(sentences, return_scores=True)
-        )
+        [answer], latency = timed(lambda: client.answers(sentences))
         candidates, beam_latency = None, 0.0
         if BEAM in signatures:
             ([translations], [scores]), beam_latency = timed(lambda: client.n_best(sentences))
@@ -153,19 +153,33 @@ class ServedModel:
         attention = None
         if EXPLAIN in signatures:
             attention = AttentionMap.from_outputs(client.explain(sentences))
-        return TranslationResult(
-            translation,
-            score,
-            latency,
-            candidates,
-            beam_latency,
-            attention,
-            metadata["version"],
-        )
+        version = metadata["version"]
+        return _result(answer, latency, candidates, beam_latency, attention, version)
 
     def close(self) -> None:
         """Close the connections."""
         self._client.close()
+
+
+def _result(
+    answer: Answer,
+    latency: float,
+    candidates: list[Candidate] | None,
+    beam_latency: float,
+    attention: AttentionMap | None,
+    version: int | None = None,
+) -> TranslationResult:
+    return TranslationResult(
+        answer.translation,
+        answer.score,
+        latency,
+        candidates,
+        beam_latency,
+        attention,
+        answer.confidence,
+        answer.num_unknown,
+        version,
+    )
 
 
 def is_url(model: str) -> bool:
