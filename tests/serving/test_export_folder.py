@@ -390,7 +390,8 @@ class TestGuide:
         server.server_close()
         rows, columns, scores, status, metadata = answers
         assert len(rows["predictions"]) == 2
-        assert rows["predictions"][0].keys() == {*SIGNATURES["serving_default"][1], "confidence", "num_unknown"}
+        outputs = {"translation", "score", "num_tokens", "confidence", "num_unknown"}
+        assert rows["predictions"][0].keys() == outputs
         texts = [row["translation"] for row in rows["predictions"]]
         assert columns["outputs"]["translation"] == texts
         assert scores["predictions"][0].keys() == {"score", "num_tokens"}

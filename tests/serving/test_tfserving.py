@@ -201,7 +201,13 @@ class TestAnyServer:
         score = {"dtype": "float32", "shape": [-1]}
         assert signatures["serving_default"] == {
             "inputs": {"text": text},
-            "outputs": {"translation": text, "score": score, "num_tokens": number},
+            "outputs": {
+                "translation": text,
+                "score": score,
+                "num_tokens": number,
+                "confidence": score,
+                "num_unknown": number,
+            },
         }
         assert signatures["score"] == {
             "inputs": {"text": text, "reference": text},
