@@ -13,6 +13,7 @@ from email import message_from_bytes
 from pathlib import Path
 
 import pytest
+from packaging.requirements import Requirement
 
 import keras_s2s as s2s
 from keras_s2s.cli import main
@@ -155,6 +156,13 @@ class TestMetadata:
 
     def test_nothing_comes_from_elsewhere_than_an_index(self, metadata):
         assert not [line for line in metadata.get_all("Requires-Dist") if "@" in line]
+
+    def test_no_keras_that_loads_weights_of_another_file(self, metadata):
+        """3.12 does; what the package itself refuses is in `test_model_file.py`."""
+        requirements = map(Requirement, metadata.get_all("Requires-Dist"))
+        [keras] = [one.specifier for one in requirements if one.name == "keras"]
+        assert not [version for version in ("3.12.0", "3.14.9") if version in keras]
+        assert "3.15.0" in keras
 
     def test_every_extra_has_a_row_where_the_installation_is_described(self, metadata):
         page = (ROOT / "docs" / "index.md").read_text(encoding="utf-8")

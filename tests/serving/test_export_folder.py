@@ -17,7 +17,7 @@ from google.protobuf import (
     text_format,
     wrappers_pb2,
 )
-from imitation_server import Models, start_grpc, start_rest
+from imitation_server import Models, StatusError, check_batch_sizes, start_grpc, start_rest
 from tensorflow_serving.config import model_server_config_pb2
 
 from keras_s2s.client.__main__ import TranslationClient
@@ -147,6 +147,15 @@ class TestServerConfiguration:
         assert batching.batch_timeout_micros.value < 10_000
         assert 0 < batching.max_enqueued_batches.value <= 1000
         assert not batching.pad_variable_length_inputs
+
+    def test_batch_sizes_that_disagree(self, batching):
+        sizes = list(batching.allowed_batch_sizes)
+        check_batch_sizes(batching.max_batch_size.value, sizes)
+        with pytest.raises(StatusError) as caught:
+            check_batch_sizes(2 * batching.max_batch_size.value, sizes)
+        message = str(caught.value).partition(";")[0]
+        guide = (EXPORT / "README.md").read_text(encoding="utf-8")
+        assert f"\n| `{message}` |" in guide
 
     def test_the_client_batch_fits(self, batching):
         with TranslationClient("localhost", "en-fr", protocol="rest") as client:

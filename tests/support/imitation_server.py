@@ -11,7 +11,7 @@ import json
 import re
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from concurrent import futures
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
@@ -48,6 +48,16 @@ class StatusError(Exception):
     def __init__(self, code: str, message: str) -> None:
         super().__init__(message)
         self.code = code
+
+
+def check_batch_sizes(max_batch_size: int, allowed_batch_sizes: Sequence[int]) -> None:
+    """Refuse sizes with which the server loads no version."""
+    if allowed_batch_sizes and allowed_batch_sizes[-1] != max_batch_size:
+        raise StatusError(
+            "INVALID_ARGUMENT",
+            "Last entry in allowed_batch_sizes must match max_batch_size; last entry was "
+            f"{allowed_batch_sizes[-1]}; expected {max_batch_size}",
+        )
 
 
 class Models:
