@@ -50,7 +50,12 @@ if not _is_command() and importlib.util.find_spec("tensorflow"):
     from keras_s2s.decoding.random_sampling import sample_search
     from keras_s2s.decoding.unknown_replacement import replace_unknown
     from keras_s2s.evaluation.evaluate import compare, evaluate
-    from keras_s2s.evaluation.metrics import bleu
+    from keras_s2s.evaluation.metrics.chapter_bleu import bleu
+    from keras_s2s.evaluation.metrics.error_rates import (
+        exact_match,
+        token_error_rate,
+        word_error_rate,
+    )
     from keras_s2s.layers.seq2seq_decoder import Seq2SeqDecoder
     from keras_s2s.layers.seq2seq_encoder import Seq2SeqEncoder
     from keras_s2s.losses import MaskedSoftmaxCELoss, sequence_mask
@@ -107,6 +112,7 @@ if not _is_command() and importlib.util.find_spec("tensorflow"):
         "bleu",
         "compare",
         "evaluate",
+        "exact_match",
         "greedy_search",
         "load_corpus",
         "make_dataset",
@@ -114,5 +120,7 @@ if not _is_command() and importlib.util.find_spec("tensorflow"):
         "resume",
         "sample_search",
         "sequence_mask",
+        "token_error_rate",
         "train",
+        "word_error_rate",
     ]

@@ -11,6 +11,7 @@ from keras_s2s.decoding.config import SearchConfig
 from keras_s2s.utils.errors import InputError, did_you_mean
 from keras_s2s.utils.fields import config_field
 from keras_s2s.utils.renaming import accept_old_names
+from keras_s2s.utils.scores import SCORES
 
 VALIDATION = "a valid_fraction of 0.05"
 SACREBLEU_TOKENIZERS = (
@@ -127,8 +128,8 @@ class TrainingConfig(SearchConfig, ModelConfig, DataConfig):
     sacrebleu_lowercase: bool = config_field(True, "ignore case in BLEU and chrF")
     early_stopping: str = config_field(
         "none",
-        "stop when this validation metric stops improving",
-        choices=("none", "loss", "bleu", "chrf"),
+        "stop when this validation metric stops improving, and keep the best epoch",
+        choices=("none", "loss", *SCORES),
     )
     patience: int = config_field(
         3, "epochs without improvement before early stopping or a plateau step", 1

@@ -30,7 +30,7 @@ COMMANDS = {
     ),
     "evaluate": Command(
         "evaluation",
-        "Score a model on a corpus: BLEU, chrF, perplexity. "
+        "Score a model on a corpus: BLEU, chrF, exact match, error rates, perplexity. "
         "With several models, test how each differs from the first.",
     ),
     "export": Command("models", "Write a SavedModel for TensorFlow Serving, and verify it."),
@@ -41,7 +41,7 @@ COMMANDS = {
     "web": Command("translation", "Try a model, or two side by side, in the browser."),
     "plot": Command(
         "runs",
-        "Plot a run: history, lengths, scores, BLEU by length, attention. "
+        "Plot a run: history, lengths, scores by length, errors, attention. "
         "Writes PNG and SVG files, and report.html with all of them.",
     ),
     "corpora": Command("data", "List the built-in corpora and where each is stored."),

@@ -26,7 +26,10 @@ from keras_s2s.data.prepared.index import PreparedIndex, is_prepared
 from keras_s2s.run_directory import RunDirectory
 from keras_s2s.utils.argument_parser import CommandParser, int_value
 from keras_s2s.utils.errors import InputError
+from keras_s2s.utils.scores import FITTING_SCORES, SCORES, SENTENCE, WORD, ScoreInfo, check_names
 
+# What one pair is called, by what the answers are.
+EXAMPLES = {SENTENCE: "sentences", WORD: "words"}
 SPLITS = ("train", "valid", "test", "all")
 
 
@@ -45,6 +48,13 @@ def add_evaluate(subparsers: "Subparsers[CommandParser]") -> None:
         "--max-pairs", type=int_value, metavar="N", help="use only the first N pairs"
     )
     add_beam_option(parser)
+    parser.add_argument(
+        "--metrics",
+        metavar="NAMES",
+        help=f"scores, separated by commas: {' | '.join(SCORES)} (default: with --json all; else "
+        "exact, wer and ter where answers are words, as in pronunciation, and bleu and chrf where "
+        "they are sentences)",
+    )
     parser.add_argument(
         "--sacrebleu-tokenize",
         metavar="NAME",
@@ -70,6 +80,7 @@ def add_evaluate(subparsers: "Subparsers[CommandParser]") -> None:
 
 def evaluate(options: argparse.Namespace) -> None:
     """Run `keras-s2s evaluate`."""
+    names = None if options.metrics is None else _metric_names(options.metrics)
     corpus = _evaluation_corpus(options)
     models = [load_model(path, trust=options.trust) for path in options.models]
     from keras_s2s import evaluation
@@ -78,6 +89,7 @@ def evaluate(options: argparse.Namespace) -> None:
         "beam": options.beam,
         **_scorer_options(options),
         "save_translations": options.save_translations,
+        "metrics": names,
     }
     inputs = {"corpus": options.corpus, "split": options.split, "beam": options.beam}
     first, *others = options.models
@@ -86,7 +98,7 @@ def evaluate(options: argparse.Namespace) -> None:
         if options.json:
             print(json.dumps({"model": first, **inputs, **result}))
         else:
-            _print_scores(result)
+            _print_scores(result, names)
         return
     result = evaluation.compare(models, corpus, **arguments)
     result["models"] = [
@@ -100,7 +112,15 @@ def evaluate(options: argparse.Namespace) -> None:
     if options.json:
         print(json.dumps({**inputs, **result}))
     else:
-        _print_comparison(result)
+        _print_comparison(result, names)
+
+
+def _metric_names(text: str) -> list[str]:
+    """Return the names of `--metrics`, checked before a model is loaded."""
+    try:
+        return check_names(filter(None, map(str.strip, text.split(","))))
+    except InputError as error:
+        raise InputError(f"--metrics {text}: {error}") from error
 
 
 def _scorer_options(options: argparse.Namespace) -> dict[str, Any]:
@@ -122,29 +142,38 @@ def _scorer_options(options: argparse.Namespace) -> dict[str, Any]:
     return chosen
 
 
-def _print_comparison(result: dict[str, Any]) -> None:
+def _print_comparison(result: dict[str, Any], names: list[str] | None) -> None:
     for scores in result["models"]:
         print(scores["model"])
-        _print_scores(scores)
+        _print_scores(scores, names)
         print()
+    level, num_examples = (result["models"][0][key] for key in ("level", "num_sentences"))
+    scores = [score for score in _shown(level, names) if score.key in result["differences"][0]]
+    width = max(len(score.label) for score in scores)
     for difference in result["differences"]:
         print(f"{difference['model']} against {difference['against']}")
-        for label, name in (("BLEU", "bleu"), ("chrF", "chrf")):
-            test = difference[name]
+        for score in scores:
+            test = difference[score.key]
             low, high = test["interval"]
             print(
-                f"{label} {test['difference']:+7.2f}  95% interval {low:+.2f} to {high:+.2f}  "
-                f"p {test['p_value']:.3f}"
+                f"{score.label:<{width}} {test['difference']:+7.2f}  "
+                f"95% interval {low:+.2f} to {high:+.2f}  p {test['p_value']:.3f}"
             )
     print(
-        f"(paired bootstrap, {result['num_samples']} samples of "
-        f"{result['models'][0]['num_sentences']} sentences, seed {result['seed']})"
+        f"(paired bootstrap, {result['num_samples']} samples of {num_examples} {EXAMPLES[level]}, "
+        f"seed {result['seed']})"
     )
 
 
-def _print_scores(result: dict[str, Any]) -> None:
-    print(f"BLEU  {result['bleu']:6.2f}  {result['bleu_signature']}")
-    print(f"chrF  {result['chrf']:6.2f}  {result['chrf_signature']}")
+def _print_scores(result: dict[str, Any], names: list[str] | None) -> None:
+    examples = EXAMPLES[result["level"]]
+    scores = [score for score in _shown(result["level"], names) if result[score.key] is not None]
+    intervals = []
+    for score in scores:
+        print(f"{score.label:<5} {result[score.key]:6.2f}  {result[f'{score.key}_signature']}")
+        low, high = result[f"{score.key}_interval"]
+        intervals.append(f"{score.label} {low:.2f} to {high:.2f}")
+    print(f"95% intervals: {', '.join(intervals)}")
     print(
         f"{result['nats_per_token']:.4f} nats per token, perplexity {result['perplexity']:.3f} "
         f"({result['num_pairs']} pairs, {result['num_tokens']} tokens)"
@@ -155,9 +184,14 @@ def _print_scores(result: dict[str, Any]) -> None:
             f"{result['unknown_target']:.1%} of the references"
         )
     print(
-        f"{result['sentences_per_second']:,.0f} sentences/s "
-        f"({result['num_sentences']} distinct sentences)"
+        f"{result['sentences_per_second']:,.0f} {examples}/s "
+        f"({result['num_sentences']} distinct {examples})"
     )
+
+
+def _shown(level: str, names: list[str] | None) -> list[ScoreInfo]:
+    """Return the scores to print: those asked for, else those that fit the answers."""
+    return [SCORES[name] for name in names or FITTING_SCORES[level]]
 
 
 def _evaluation_corpus(options: argparse.Namespace) -> ParallelCorpus:

@@ -1,6 +1,6 @@
 """Evaluation: scores, significance tests, plots and the report of a run.
 
-sacreBLEU computes BLEU and chrF; perplexity is exact by token.
+sacreBLEU computes BLEU and chrF, RapidFuzz edit distances; perplexity is exact by token.
 Public names are imported on first use, so that the command line starts without TensorFlow.
 """
 

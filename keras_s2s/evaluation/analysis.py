@@ -6,15 +6,20 @@ from typing import Any, NamedTuple
 
 from keras_s2s.data.parallel_corpus import ParallelCorpus
 from keras_s2s.evaluation.attention_map import AttentionMap
-from keras_s2s.evaluation.evaluate import score_texts
-from keras_s2s.evaluation.metrics import default_tokenization, length_buckets, make_metrics
-from keras_s2s.evaluation.significance import bootstrap_interval
+from keras_s2s.evaluation.error_analysis import ErrorAnalysis, analyze_errors
+from keras_s2s.evaluation.metrics.corpus_metric import length_buckets
+from keras_s2s.evaluation.metrics.level import answer_level
+from keras_s2s.evaluation.metrics.sacrebleu_scores import default_tokenization
+from keras_s2s.evaluation.metrics.scorer import make_metrics, score_texts
+from keras_s2s.evaluation.metrics.text_splitter import TextSplitter
+from keras_s2s.evaluation.significance import bootstrap_intervals
 from keras_s2s.tokenizers.tokenizer import Tokenizer
 from keras_s2s.translation.translator import Translator
+from keras_s2s.utils.scores import FITTING_SCORES, SCORES, SENTENCE, WORD
 from keras_s2s.utils.text import encode_texts, string_tensor
 
-# Enough for a plot, and computed in seconds.
-NUM_SENTENCES = 500
+# Sources that are translated: enough for a plot, and computed in seconds.
+SAMPLE_SIZES = {SENTENCE: 500, WORD: 2000}
 NUM_LENGTHS = 20_000
 NUM_ATTENTION_MAPS = 4
 # Attention maps of longer sentences do not fit on a screen.
@@ -22,29 +27,33 @@ MAX_WORDS = 20
 
 
 class ModelAnalysis(NamedTuple):
-    """Translations and scores of a model on a sample of sentences.
+    """Translations and scores of a model on a sample of the distinct sources of a corpus.
 
     Attributes:
-        sources: distinct sentences.
+        level: what the answers are, `word` or `sentence`.
+        sources: distinct sources.
         translations: their translations, by greedy search.
-        references: one or more for each sentence.
-        scores: `bleu` and `chrf` with signatures, and `bleu_by_length`, as `evaluate` returns them,
-            with the 95% confidence `interval` of each length.
-        log_probabilities: for `translations` and `references` (the first of each sentence), the
+        references: one or more for each source.
+        scores: those that fit the answers, as `evaluate` returns them, with the 95% confidence
+            `interval` of each length.
+        log_probabilities: for `translations` and `references` (the first of each source), the
             log-probability per token of each, in nats.
+        errors: of the answers.
     """
 
+    level: str
     sources: list[str]
     translations: list[str]
     references: list[list[str]]
     scores: dict[str, Any]
     log_probabilities: dict[str, list[float]]
+    errors: ErrorAnalysis
 
 
 def analyze(
     translator: Translator,
     corpus: ParallelCorpus,
-    num_sentences: int = NUM_SENTENCES,
+    num_sentences: int | None = None,
     tokenize: str | None = None,
     lowercase: bool = True,
 ) -> ModelAnalysis:
@@ -53,19 +62,29 @@ def analyze(
     Args:
         translator: the model.
         corpus: at least one pair.
-        num_sentences: maximum size of the sample.
+        num_sentences: maximum size of the sample; by default that of `SAMPLE_SIZES`.
         tokenize: see `evaluate`.
         lowercase: see `evaluate`.
     """
-    metrics = make_metrics(tokenize or default_tokenization(corpus.target), lowercase)
+    tokenizer = translator.target_tokenizer
+    level = answer_level(tokenizer, corpus.source, corpus.target)
+    metrics = make_metrics(
+        tokenize or default_tokenization(corpus.target),
+        lowercase,
+        names=FITTING_SCORES[level],
+        level=level,
+        tokenizer=tokenizer,
+    )
     population = list(zip(*corpus.references(), strict=True))
-    sample = random.Random(0).sample(population, min(num_sentences, len(population)))
+    size = min(num_sentences or SAMPLE_SIZES[level], len(population))
+    sample = random.Random(0).sample(population, size)
     sources, references = map(list, zip(*sample, strict=True))
     translations = translator.translate(sources)
-    statistics, scores = score_texts(metrics, sources, translations, references)
-    for name, selected in length_buckets(sources).items():
-        interval = bootstrap_interval(metrics["bleu"], statistics["bleu"][selected])
-        scores["bleu_by_length"][name]["interval"] = interval
+    statistics, scores = score_texts(metrics, sources, translations, references, level)
+    for bucket, selected in length_buckets(sources, level).items():
+        rows = {name: values[selected] for name, values in statistics.items()}
+        for name, interval in bootstrap_intervals(metrics, rows).items():
+            scores[f"{SCORES[name].key}_by_length"][bucket]["interval"] = interval
     texts = {"translations": translations, "references": [first for first, *_ in references]}
     log_probabilities = {
         name: [
@@ -75,7 +94,10 @@ def analyze(
         ]
         for name, targets in texts.items()
     }
-    return ModelAnalysis(sources, translations, references, scores, log_probabilities)
+    errors = analyze_errors(translations, references, TextSplitter(tokenizer))
+    return ModelAnalysis(
+        level, sources, translations, references, scores, log_probabilities, errors
+    )
 
 
 def token_counts(

@@ -4,23 +4,19 @@ import contextlib
 import math
 import os
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
-from sacrebleu.metrics.base import Metric
 
 from keras_s2s.data.parallel_corpus import ParallelCorpus
 from keras_s2s.data.text_counts import unknown_share
-from keras_s2s.evaluation.metrics import (
-    default_tokenization,
-    make_metrics,
-    score,
-    score_by_length,
-    sentence_statistics,
-)
-from keras_s2s.evaluation.significance import paired_bootstrap
+from keras_s2s.evaluation.metrics.corpus_metric import CorpusMetric
+from keras_s2s.evaluation.metrics.level import answer_level
+from keras_s2s.evaluation.metrics.sacrebleu_scores import default_tokenization
+from keras_s2s.evaluation.metrics.scorer import in_order, make_metrics, score_texts
+from keras_s2s.evaluation.significance import bootstrap_intervals, paired_bootstrap
 from keras_s2s.serving.signatures import ScoredPair
 from keras_s2s.translation.base import SentenceTranslator
 from keras_s2s.translation.translator import Translator
@@ -28,9 +24,12 @@ from keras_s2s.utils.checks import check_int, check_seed, check_type
 from keras_s2s.utils.console import progress_bar
 from keras_s2s.utils.errors import InputError
 from keras_s2s.utils.files import atomic_write
+from keras_s2s.utils.scores import SCORES, check_names
 
 # Enough for a translator to form batches of sentences of similar lengths.
 BATCHES_PER_CALL = 16
+# References with capitals that show whether a model without a tokenizer has them.
+MAX_CASED = 32
 
 
 def evaluate(
@@ -42,12 +41,17 @@ def evaluate(
     tokenize: str | None = None,
     lowercase: bool = True,
     save_translations: str | os.PathLike[str] | None = None,
+    metrics: Iterable[str] | None = None,
 ) -> dict[str, Any]:
     """Score a translator on a corpus.
 
+    Each distinct source is translated once and scored against all of its references in the corpus.
+
     BLEU and chrF are sacreBLEU's, on the raw references, by default case-insensitive, since the
-    chapter's tokenizer lower-cases. Each distinct source is translated once and scored against all
-    of its references in the corpus.
+    chapter's tokenizer lower-cases. Exact match, word and token error rate compare texts as the
+    target tokenizer sees them, so that case counts if it keeps case; see
+    `keras_s2s.word_error_rate`. An export has no tokenizer to ask: its answers are compared as
+    text, its case counts if its log-probabilities depend on it, and it has no token error rate.
 
     Args:
         translator: a `Translator` or an `ExportedTranslator`.
@@ -61,19 +65,27 @@ def evaluate(
         lowercase: whether BLEU and chrF ignore case.
         save_translations: path of a tab-separated file to write: a line for each distinct source,
             in the order of first appearance, with the source, the translation and all references.
+        metrics: names of the scores to compute: `bleu`, `chrf`, `exact`, `wer`, `ter`; by default
+            all.
 
     Returns:
-        `bleu` and `chrf`, 0 to 100, with `bleu_signature` and `chrf_signature`; `bleu_by_length`,
-        the `score` and `num_sentences` for sources of `1-5`, `6-10`, `11-15` and `>15` words,
-        without empty buckets; `nats_per_token` and `perplexity` of the references, each truncated
-        to the maximum length of a translation, with the end of the sentence as a token;
-        `unknown_source` and `unknown_target`, the shares of the tokens of the pairs that are
-        `<unk>`, None for an export; `sentences_per_second`, the throughput of translation;
-        `num_pairs`, `num_sentences` and `num_tokens`.
+        - `bleu`, `chrf`, `exact_match`, `word_error_rate` and `token_error_rate` in percent, None
+          without a tokenizer that it needs. For each, with a suffix: `_signature`, how it was
+          computed; `_interval`, its 95% confidence interval by bootstrap resampling; `_by_length`,
+          the `score` and `num_sentences` for sources of `1-5`, `6-10`, `11-15` and `>15` words
+          (characters, if the answers are words), without empty buckets.
+        - `level`: what the answers are, `word` or `sentence`; see
+          `evaluation.metrics.answer_level`.
+        - `nats_per_token` and `perplexity` of the references, each truncated to the maximum length
+          of a translation, with the end of the sentence as a token.
+        - `unknown_source` and `unknown_target`, the shares of the tokens of the pairs that are
+          `<unk>`, None for an export.
+        - `sentences_per_second`, the throughput of translation; `num_pairs`, `num_sentences`
+          (distinct sources) and `num_tokens`.
 
     Raises:
-        InputError: the corpus is empty, sacreBLEU has no such tokenizer, or the file cannot be
-            written.
+        InputError: the corpus is empty, a metric does not exist or needs a tokenizer, sacreBLEU
+            has no such tokenizer, or the file cannot be written.
 
     Example:
 
@@ -88,9 +100,8 @@ def evaluate(
     >>> round(result["bleu"], 1), result["nats_per_token"], result["num_sentences"]
     (95.5, 0.5, 2)
     """
-    arguments = corpus, batch_size, beam, save_translations
-    metrics = _metrics(corpus, tokenize, lowercase)
-    [result] = _evaluate_all([translator], metrics, *arguments)
+    task = _make_task([translator], corpus, tokenize, lowercase, metrics)
+    [result] = _evaluate_all([translator], task, corpus, batch_size, beam, save_translations)
     return result.scores
 
 
@@ -103,6 +114,7 @@ def compare(
     tokenize: str | None = None,
     lowercase: bool = True,
     save_translations: str | os.PathLike[str] | None = None,
+    metrics: Iterable[str] | None = None,
     num_samples: int = 1000,
     seed: int = 12345,
 ) -> dict[str, Any]:
@@ -120,13 +132,15 @@ def compare(
         lowercase: as in `evaluate`.
         save_translations: as in `evaluate`, with the translations of all translators, in their
             order, between the source and the references.
+        metrics: as in `evaluate`. Texts are split into tokens by the target tokenizer of the first
+            translator that has one, for all of them.
         num_samples: number of bootstrap resamples.
         seed: random seed of the resamples.
 
     Returns:
         `models`, for each translator what `evaluate` returns; `differences`, for each translator
-        but the first, by metric (`bleu`, `chrf`), the `difference` from the first, its 95%
-        confidence `interval` and the two-sided `p_value`; `num_samples` and `seed`.
+        but the first, by metric (`bleu`, `exact_match` …), the `difference` from the first, its
+        95% confidence `interval` and the two-sided `p_value`; `num_samples` and `seed`.
 
     Raises:
         InputError: fewer than two translators, an invalid `num_samples` or `seed`, or as for
@@ -137,15 +151,15 @@ def compare(
         raise InputError(f"{count} translators to compare; give a list of two or more")
     check_int("num_samples", num_samples)
     check_seed(seed)
-    metrics = _metrics(corpus, tokenize, lowercase)
+    task = _make_task(translators, corpus, tokenize, lowercase, metrics)
     arguments = corpus, batch_size, beam, save_translations
-    baseline, *others = _evaluate_all(translators, metrics, *arguments)
+    baseline, *others = _evaluate_all(translators, task, *arguments)
     differences = [
         {
-            name: paired_bootstrap(
+            SCORES[name].key: paired_bootstrap(
                 metric, baseline.statistics[name], other.statistics[name], num_samples, seed
             )._asdict()
-            for name, metric in metrics.items()
+            for name, metric in task.metrics.items()
         }
         for other in others
     ]
@@ -157,11 +171,54 @@ def compare(
     }
 
 
-def _metrics(corpus: ParallelCorpus, tokenize: str | None, lowercase: bool) -> dict[str, Metric]:
+class _Task(NamedTuple):
+    """What the answers to a corpus are, and the metrics that score them."""
+
+    level: str
+    metrics: dict[str, CorpusMetric]
+    missing: list[str]  # metrics without a tokenizer that they need
+
+
+def _make_task(
+    translators: Sequence[SentenceTranslator],
+    corpus: ParallelCorpus,
+    tokenize: str | None,
+    lowercase: bool,
+    names: Iterable[str] | None,
+) -> _Task:
     check_type("corpus", corpus, ParallelCorpus, "what load_corpus returns")
-    if tokenize is None:
-        tokenize = default_tokenization(corpus.target)
-    return make_metrics(tokenize, lowercase)
+    tokenizers = (getattr(translator, "target_tokenizer", None) for translator in translators)
+    tokenizer = next(filter(None, tokenizers), None)
+    level = answer_level(tokenizer, corpus.source, corpus.target)
+    chosen = in_order(level) if names is None else check_names(names)
+    missing = ["ter"] if tokenizer is None and "ter" in chosen else []
+    if missing and names is not None:
+        raise InputError(
+            "ter needs the target tokenizer, which an export does not show; give a run directory "
+            "or a .keras file, or leave ter out"
+        )
+    metrics = make_metrics(
+        default_tokenization(corpus.target) if tokenize is None else tokenize,
+        lowercase,
+        names=[name for name in chosen if name not in missing],
+        level=level,
+        tokenizer=tokenizer,
+        ignore_case=tokenizer is None and _folds_case(translators[0], corpus),
+    )
+    return _Task(level, metrics, missing)
+
+
+def _folds_case(translator: SentenceTranslator, corpus: ParallelCorpus) -> bool:
+    """Return whether the case of references makes no difference to a model without a tokenizer."""
+    pairs = zip(corpus.source, corpus.target, strict=True)
+    cased = [(source, target) for source, target in pairs if target != target.lower()]
+    sources, targets = [[pair[side] for pair in cased[:MAX_CASED]] for side in (0, 1)]
+    lower = [target.lower() for target in targets]
+    scores = (translator.score_pairs(sources, texts) for texts in (targets, lower))
+    return bool(cased) and all(
+        math.isclose(first.score, second.score, rel_tol=1e-5)
+        for first, second in zip(*scores, strict=True)
+    )
 
 
 class _Result(NamedTuple):
@@ -173,7 +230,7 @@ class _Result(NamedTuple):
 
 def _evaluate_all(
     translators: Sequence[SentenceTranslator],
-    metrics: dict[str, Metric],
+    task: _Task,
     corpus: ParallelCorpus,
     batch_size: int,
     beam: int,
@@ -195,8 +252,14 @@ def _evaluate_all(
         for translator in translators:
             translations, seconds = _translate(translator, sources, batch_size, beam)
             columns.append(translations)
-            statistics, scores = score_texts(metrics, sources, translations, references)
+            statistics, scores = score_texts(
+                task.metrics, sources, translations, references, task.level
+            )
+            for name, interval in bootstrap_intervals(task.metrics, statistics).items():
+                scores[f"{SCORES[name].key}_interval"] = list(interval)
             scores |= {
+                **{SCORES[name].key: None for name in task.missing},
+                "level": task.level,
                 **_score_references(translator, corpus, batch_size),
                 **_unknown_shares(translator, corpus),
                 "num_pairs": len(corpus),
@@ -220,36 +283,6 @@ def _translate(
     for batch in _batches(len(sources), BATCHES_PER_CALL * batch_size, "translating"):
         translations += translator.translate(sources[batch], batch_size, beam=beam)
     return translations, time.perf_counter() - start
-
-
-def score_texts(
-    metrics: dict[str, Metric],
-    sources: list[str],
-    translations: list[str],
-    references: list[list[str]],
-) -> tuple[dict[str, np.ndarray], dict[str, Any]]:
-    """Score existing translations.
-
-    Args:
-        metrics: result of `make_metrics`.
-        sources: the source sentences.
-        translations: one for each source.
-        references: one or more for each source.
-
-    Returns:
-        The `sentence_statistics` of each metric; and the corpus scores as in `evaluate`: `bleu`,
-        `chrf`, their signatures, and `bleu_by_length`.
-    """
-    statistics = {
-        name: sentence_statistics(metric, translations, references)
-        for name, metric in metrics.items()
-    }
-    scores: dict[str, Any] = {}
-    for name, metric in metrics.items():
-        scores[name] = score(metric, statistics[name])
-        scores[f"{name}_signature"] = str(metric.get_signature())
-    scores["bleu_by_length"] = score_by_length(metrics["bleu"], statistics["bleu"], sources)
-    return statistics, scores
 
 
 def _score_references(

@@ -14,17 +14,23 @@ from keras_s2s.evaluation.analysis import (
     token_counts,
 )
 from keras_s2s.evaluation.attention_map import AttentionMap
+from keras_s2s.evaluation.error_analysis import confusions
+from keras_s2s.evaluation.metrics.corpus_metric import LENGTH_UNITS
 from keras_s2s.evaluation.rendering import inline_svg, save
-from keras_s2s.evaluation.report import ReportData, ReportFigure, write_report
+from keras_s2s.evaluation.report import FrequentError, ReportData, ReportFigure, write_report
 from keras_s2s.run_directory import RunDirectory
 from keras_s2s.translation.translator import Translator
 from keras_s2s.utils.console import log, pluralize
 from keras_s2s.utils.errors import InputError
+from keras_s2s.utils.scores import FITTING_SCORES, SCORES, SENTENCE, WORD
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
-NUM_TRANSLATIONS = 10
+NUM_TRANSLATIONS = NUM_WORST = 10
+NUM_FREQUENT = 15
+# The plot of scores by length, by what the answers are: name of the file, scores.
+BY_LENGTH = {SENTENCE: ("bleu_by_length", ("bleu",)), WORD: ("errors_by_length", ("wer", "ter"))}
 
 # Captions and figures, by file name.
 Figures = dict[str, tuple[str, "Figure"]]
@@ -49,9 +55,9 @@ def plot_run(
 ) -> list[Path]:
     """Write all plots of a run, each as PNG and SVG, and the report with them.
 
-    The history is always plotted; for a finished run also the sentence lengths of the corpus, the
-    log-probabilities of translations and references, BLEU by length, and the attention maps of
-    some sentences where the model has attention.
+    The history is always plotted; for a finished run also the lengths of the texts of the corpus,
+    the log-probabilities of translations and references, scores by length, confused tokens where
+    the answers are words, and the attention maps of some sources where the model has attention.
 
     Args:
         run: the run directory.
@@ -85,6 +91,11 @@ def plot_run(
         attention_maps = sample_attention_maps(translator, analysis.sources)
         model_figures = _model_figures(analysis, translator, evaluated, config)
         figures |= model_figures
+        if analysis.level == WORD and analysis.errors.frequent:
+            figures["confusions"] = (
+                "Confused tokens",
+                plots.plot_confusions(confusions(analysis.errors.frequent)),
+            )
         for index, attention_map in enumerate(attention_maps, 1):
             figures[f"attention-{index}"] = ("Attention", plots.plot_attention(attention_map))
         data = _report_data(analysis, attention_maps, evaluated.description, model_figures)
@@ -161,14 +172,15 @@ def _report_data(
     description: str,
     figures: Figures,
 ) -> ReportData:
-    scores = analysis.scores
-    references = [first for first, *_ in analysis.references]
+    scores, errors = analysis.scores, analysis.errors
+    references = [" / ".join(texts) for texts in analysis.references]
     translations = list(zip(analysis.sources, analysis.translations, references, strict=True))
+    has_words = analysis.level == WORD
     return ReportData(
-        f"{pluralize(len(analysis.sources), 'distinct sentence', ',')} of {description}",
+        f"{pluralize(len(translations), f'distinct {analysis.level}', ',')} of {description}",
         {
-            label: f"{scores[name]:.1f}  ({scores[f'{name}_signature']})"
-            for name, label in (("bleu", "BLEU"), ("chrf", "chrF"))
+            score.title: f"{scores[score.key]:.1f}  ({scores[f'{score.key}_signature']})"
+            for score in map(SCORES.__getitem__, FITTING_SCORES[analysis.level])
         },
         translations[:NUM_TRANSLATIONS],
         attention_maps,
@@ -176,6 +188,13 @@ def _report_data(
             ReportFigure(caption, inline_svg(figure, caption))
             for caption, figure in figures.values()
         ],
+        worst=[translations[index] for index in errors.worst[:NUM_WORST]],
+        frequent=[
+            FrequentError(error, errors.share(error)) for error in errors.frequent[:NUM_FREQUENT]
+        ]
+        if has_words
+        else (),
+        confusions=confusions(errors.frequent) if has_words else None,
     )
 
 
@@ -186,10 +205,12 @@ def _model_figures(
     config: TrainingConfig,
 ) -> Figures:
     corpus, pairs, description = evaluated
-    scores = analysis.scores
+    name, names = BY_LENGTH[analysis.level]
+    shown = [SCORES[score] for score in names]
+    unit = LENGTH_UNITS[analysis.level]
     return {
         "lengths": (
-            f"Sentence lengths of {description if corpus is pairs else 'the corpus'} "
+            f"Lengths of {description if corpus is pairs else 'the corpus'} "
             "(targets with <bos> and <eos>)",
             plots.plot_lengths(*token_counts(translator, corpus), limit=config.num_steps),
         ),
@@ -197,8 +218,13 @@ def _model_figures(
             "Log-probabilities of translations and references",
             plots.plot_scores(analysis.log_probabilities),
         ),
-        "bleu_by_length": (
-            "BLEU by source length",
-            plots.plot_bleu_by_length(scores["bleu_by_length"], scores["bleu"]),
+        name: (
+            f"{' and '.join(score.label for score in shown)} by source length",
+            plots.plot_scores_by_length(
+                {score.label: analysis.scores[f"{score.key}_by_length"] for score in shown},
+                {score.label: analysis.scores[score.key] for score in shown},
+                analysis.level,
+                unit,
+            ),
         ),
     }

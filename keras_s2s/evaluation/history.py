@@ -4,11 +4,21 @@ import math
 from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
-# Panel titles, with the columns of history.csv that each shows and their labels.
+from keras_s2s.utils.scores import SCORES
+
+
+def _columns(*names: str) -> dict[str, str]:
+    return {SCORES[name].column: SCORES[name].label for name in names}
+
+
+# Panel titles, with the columns of history.csv that each shows and their labels; at most two, as
+# there are colors.
 _PANELS: Mapping[str, Mapping[str, str]] = {
     "loss (nats per token)": {"loss": "training", "val_loss": "validation"},
     "next-token accuracy": {"accuracy": "training", "val_accuracy": "validation"},
-    "validation scores": {"val_bleu": "BLEU", "val_chrf": "chrF"},
+    "validation scores": _columns("bleu", "chrf"),
+    "validation exact match (%)": _columns("exact"),
+    "validation error rates (%)": _columns("wer", "ter"),
     "throughput (target tokens/s)": {"tokens_per_second": "training"},
 }
 # Shown smaller than the quality of the model.

@@ -55,6 +55,17 @@ def shade(weight: float, mode: int = 0) -> str:
     return "#" + "".join(f"{value:02x}" for value in mixed)
 
 
+def readable_on(background: str) -> str:
+    """Return black or white, whichever has more contrast against a color.
+
+    Example:
+
+    >>> readable_on("#0072b2"), readable_on("#ffffff")
+    ('#ffffff', '#000000')
+    """
+    return max("#000000", "#ffffff", key=lambda color: contrast(color, background))
+
+
 def contrast(first: str, second: str) -> float:
     """Return the contrast ratio of two colors, 1 to 21.
 
@@ -74,7 +85,7 @@ def _css(mode: int) -> str:
     rules = [f":root {{ color-scheme: light dark; {colors} }}"]
     for level in range(NUM_SHADES + 1):
         mixed = shade(level / NUM_SHADES, mode)
-        text = "#000000" if contrast("#000000", mixed) >= contrast("#ffffff", mixed) else "#ffffff"
+        text = readable_on(mixed)
         # Translucent: the shadow at the edge of a table that scrolls is behind its cells.
         share = f"{100 * level / NUM_SHADES:g}%"
         background = f"rgb({' '.join(map(str, _rgb(PALETTE['first'][mode])))} / {share})"

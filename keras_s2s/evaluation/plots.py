@@ -14,9 +14,18 @@ from typing import TYPE_CHECKING, Any
 from keras_s2s.evaluation.attention_map import AttentionMap
 from keras_s2s.evaluation.history import Panel, panels
 from keras_s2s.evaluation.palette import PALETTE
-from keras_s2s.evaluation.rendering import COLORS, GRID_COLOR
+from keras_s2s.evaluation.rendering import (
+    COLORS,
+    GRID_COLOR,
+    PANEL_WIDTH,
+    add_legend,
+    make_figure,
+    style_axes,
+)
 from keras_s2s.evaluation.rendering import save as save
-from keras_s2s.utils.console import pluralize
+from keras_s2s.evaluation.score_plots import plot_bleu_by_length as plot_bleu_by_length
+from keras_s2s.evaluation.score_plots import plot_confusions as plot_confusions
+from keras_s2s.evaluation.score_plots import plot_scores_by_length as plot_scores_by_length
 from keras_s2s.utils.errors import InputError
 
 if TYPE_CHECKING:
@@ -26,8 +35,6 @@ if TYPE_CHECKING:
 MAX_BINS = 60
 MAX_MARKERS = 60
 LINE_STYLES = ("-", "--")
-# In inches. On a phone, where a figure is as wide as the page, its text of 10 points has 10 pixels.
-PANEL_WIDTH = 4.6
 
 
 def plot_history(rows: Sequence[Mapping[str, Any]]) -> Figure:
@@ -108,7 +115,7 @@ def _draw_panel(axes: Axes, panel: Panel) -> None:
     axes.yaxis.set_major_locator(MaxNLocator(nbins=4))
     if axes.get_ylim()[1] >= 1000:
         axes.yaxis.set_major_formatter("{x:,.0f}")
-    _style_axes(axes)
+    style_axes(axes)
     if len(panel.curves) > 1:
         axes.legend(frameon=False)
 
@@ -141,7 +148,7 @@ def plot_attention(attention: Mapping[str, Any] | AttentionMap, row: int = 0) ->
         attention = AttentionMap.from_outputs(attention, row)
     source, target, weights = attention[:3]
     longest = [max(map(len, tokens), default=0) for tokens in (source, target)]
-    figure = _figure(
+    figure = make_figure(
         1.5 + 0.09 * longest[1] + 0.32 * max(len(source), 2),
         0.8 + 0.09 * longest[0] + 0.32 * max(len(target), 3),
     )
@@ -174,7 +181,7 @@ def plot_attention(attention: Mapping[str, Any] | AttentionMap, row: int = 0) ->
 
 
 def plot_lengths(source: Sequence[int], target: Sequence[int], limit: int | None = None) -> Figure:
-    """Plot histograms of the sentence lengths of a corpus.
+    """Plot histograms of the lengths of the texts of a corpus.
 
     Args:
         source: token count of the source of each pair.
@@ -182,17 +189,17 @@ def plot_lengths(source: Sequence[int], target: Sequence[int], limit: int | None
         limit: maximum token count of the model, on either side.
 
     Raises:
-        InputError: there are no sentences.
+        InputError: there are no texts.
 
     Example:
 
     >>> [axes] = plot_lengths([2, 3, 3], [4, 4, 5]).axes
     >>> axes.get_xlabel()
-    'tokens per sentence'
+    'tokens'
     """
     if not len(source) or not len(target):
-        raise InputError("no sentence lengths to plot; give at least one sentence")
-    figure = _figure(PANEL_WIDTH, 3.2)
+        raise InputError("no lengths to plot; give at least one text")
+    figure = make_figure(PANEL_WIDTH, 3.2)
     axes = figure.add_subplot()
     longest = max(*source, *target)
     width = max(1, math.ceil(longest / MAX_BINS))
@@ -206,19 +213,19 @@ def plot_lengths(source: Sequence[int], target: Sequence[int], limit: int | None
         label = f"limit of {limit}: exceeded by {shown} of the pairs"
         axes.axvline(limit + 0.5, color="black", linestyle="--", linewidth=1, label=label)
     axes.set_xlim(left=0)
-    axes.set_xlabel("tokens per sentence")
-    axes.set_ylabel("sentences")
-    _add_legend(axes)
-    _style_axes(axes)
+    axes.set_xlabel("tokens")
+    axes.set_ylabel("texts")
+    add_legend(axes)
+    style_axes(axes)
     return figure
 
 
 def plot_scores(scores: Mapping[str, Sequence[float]]) -> Figure:
-    """Plot histograms of the log-probabilities that a model gives sentences.
+    """Plot histograms of the log-probabilities that a model gives texts.
 
     Args:
         scores: for one or two names, such as `translations` and `references`, the log-probability
-            per token of each sentence, in nats.
+            per token of each text, in nats.
 
     Raises:
         InputError: there is no finite score.
@@ -232,7 +239,7 @@ def plot_scores(scores: Mapping[str, Sequence[float]]) -> Figure:
     finite = [score for group in scores.values() for score in group if math.isfinite(score)]
     if not finite:
         raise InputError("no scores to plot; give at least one")
-    figure = _figure(PANEL_WIDTH, 3.2)
+    figure = make_figure(PANEL_WIDTH, 3.2)
     axes = figure.add_subplot()
     low, high = min(finite), max(*finite, 0.0)
     width = (high - low or 1.0) / 40
@@ -241,77 +248,11 @@ def plot_scores(scores: Mapping[str, Sequence[float]]) -> Figure:
         median = statistics.median(group)
         _histogram(axes, group, edges, f"{name}, median {median:.2f}".replace("-", "−"), color)
         axes.axvline(median, color=color, linestyle="--", linewidth=1)
-    axes.set_xlabel("log-probability per token (nats), mean of the sentence")
-    axes.set_ylabel("sentences")
-    _add_legend(axes)
-    _style_axes(axes)
+    axes.set_xlabel("log-probability per token (nats), mean of a text")
+    axes.set_ylabel("texts")
+    add_legend(axes)
+    style_axes(axes)
     return figure
-
-
-def plot_bleu_by_length(
-    by_length: Mapping[str, Mapping[str, Any]], bleu: float | None = None
-) -> Figure:
-    """Plot BLEU by source length as bars.
-
-    Args:
-        by_length: `bleu_by_length` of the result of `evaluate`; an `interval` beside a `score` is
-            drawn as an error bar.
-        bleu: BLEU of all sentences.
-
-    Raises:
-        InputError: `by_length` is empty.
-
-    Example:
-
-    >>> rows = {"1-5": {"score": 40.0, "num_sentences": 7}}
-    >>> [axes] = plot_bleu_by_length(rows, bleu=38.0).axes
-    >>> axes.get_xticklabels()[0].get_text().splitlines()
-    ['1-5', '7 sentences']
-    """
-    if not by_length:
-        raise InputError("no BLEU scores to plot; give those of at least one sentence")
-    figure = _figure(PANEL_WIDTH, 3.2)
-    axes = figure.add_subplot()
-    positions, heights = range(len(by_length)), [row["score"] for row in by_length.values()]
-    intervals = [row.get("interval", (row["score"], row["score"])) for row in by_length.values()]
-    errors = [
-        [abs(end - height) for end, height in zip(ends, heights, strict=True)]
-        for ends in zip(*intervals, strict=True)
-    ]
-    has_intervals = any(low < high for low, high in intervals)
-    bars = axes.bar(
-        positions,
-        heights,
-        color=COLORS[0],
-        alpha=0.6,
-        width=0.6,
-        yerr=errors if has_intervals else None,
-        error_kw={"label": "95% confidence interval", "capsize": 4, "elinewidth": 1},
-    )
-    box = {"facecolor": "white", "edgecolor": "none", "pad": 1}
-    axes.bar_label(bars, [f"{height:.1f}" for height in heights], padding=3, bbox=box)
-    labels = [
-        f"{name}\n{pluralize(row['num_sentences'], 'sentence', ',.0f')}"
-        for name, row in by_length.items()
-    ]
-    axes.set_xticks(positions, labels, fontsize=9)
-    if bleu is not None:
-        label = f"all sentences: {bleu:.1f}"
-        axes.axhline(bleu, color=COLORS[1], linestyle="--", linewidth=1, label=label)
-    if axes.get_legend_handles_labels()[0]:
-        _add_legend(axes)
-    axes.set_xlabel("words in the source")
-    axes.set_ylabel("BLEU")
-    axes.set_ylim(0, max(1.0, 1.15 * max(*heights, *(high for _, high in intervals), bleu or 0.0)))
-    _style_axes(axes)
-    axes.grid(visible=False, axis="x")
-    return figure
-
-
-def _figure(width: float, height: float) -> Figure:
-    from matplotlib.figure import Figure
-
-    return Figure(figsize=(width, height), layout="constrained")
 
 
 def _histogram(
@@ -320,14 +261,3 @@ def _histogram(
     axes.hist(values, edges, histtype="stepfilled", alpha=0.35, color=color, label=label)
     axes.hist(values, edges, histtype="step", color=color)
     axes.yaxis.set_major_formatter("{x:,.0f}")
-
-
-def _add_legend(axes: Axes) -> None:
-    """Add a legend above the axes, where it covers nothing."""
-    axes.legend(frameon=False, loc="lower left", bbox_to_anchor=(0, 1), borderaxespad=0.2)
-
-
-def _style_axes(axes: Axes) -> None:
-    axes.grid(color=GRID_COLOR, linewidth=0.5)
-    axes.set_axisbelow(True)
-    axes.spines[["top", "right"]].set_visible(False)

@@ -15,6 +15,7 @@ from keras_s2s.evaluation.palette import PALETTE
 from keras_s2s.utils.files import atomic_write
 
 if TYPE_CHECKING:
+    from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
 COLORS = (PALETTE["first"].light, PALETTE["second"].light)
@@ -24,6 +25,8 @@ CSS_COLORS = {
     **{PALETTE[name].light: f"var(--{name})" for name in ("first", "second", "line", "paper")},
     "#000000": "currentColor",
 }
+# In inches. On a phone, where a figure is as wide as the page, its text of 10 points has 10 pixels.
+PANEL_WIDTH = 4.6
 # Fallbacks for glyphs that Matplotlib's DejaVu Sans lacks, where they are installed.
 FALLBACK_FONTS = (
     *(f"Noto Sans CJK {region}" for region in ("SC", "JP", "KR", "TC")),
@@ -105,3 +108,22 @@ def inline_svg(figure: Figure, title: str) -> str:
             style = re.sub("|".join(CSS_COLORS), lambda color: CSS_COLORS[color[0]], style)
             element.set("style", style)
     return ElementTree.tostring(svg, encoding="unicode")
+
+
+def make_figure(width: float, height: float) -> Figure:
+    """Return a figure of this size, in inches, whose layout fits its labels."""
+    from matplotlib.figure import Figure
+
+    return Figure(figsize=(width, height), layout="constrained")
+
+
+def add_legend(axes: Axes) -> None:
+    """Add a legend above the axes, where it covers nothing."""
+    axes.legend(frameon=False, loc="lower left", bbox_to_anchor=(0, 1), borderaxespad=0.2)
+
+
+def style_axes(axes: Axes) -> None:
+    """Draw a grid behind the data, and no frame."""
+    axes.grid(color=GRID_COLOR, linewidth=0.5)
+    axes.set_axisbelow(True)
+    axes.spines[["top", "right"]].set_visible(False)

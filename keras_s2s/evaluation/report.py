@@ -11,6 +11,7 @@ import jinja2
 
 from keras_s2s.config import TrainingConfig
 from keras_s2s.evaluation.attention_map import AttentionMap
+from keras_s2s.evaluation.error_analysis import Confusions, TokenError
 from keras_s2s.evaluation.history import curve, panels
 from keras_s2s.evaluation.palette import NUM_SHADES, palette_css
 from keras_s2s.evaluation.plots import plot_panel
@@ -18,6 +19,7 @@ from keras_s2s.evaluation.rendering import inline_svg
 from keras_s2s.run_directory import RunDirectory, run_state
 from keras_s2s.utils.console import pluralize
 from keras_s2s.utils.files import atomic_write
+from keras_s2s.utils.scores import SCORES, scores_in
 
 # Columns of history.csv, as the report names them.
 METRIC_LABELS = {
@@ -27,8 +29,7 @@ METRIC_LABELS = {
     "val_loss": "validation loss (nats per token)",
     "val_accuracy": "validation accuracy",
     "val_perplexity": "validation perplexity",
-    "val_bleu": "validation BLEU",
-    "val_chrf": "validation chrF",
+    **{score.column: f"validation {score.title}" for score in SCORES.values()},
     "seconds": "duration (s)",
     "tokens_per_second": "throughput (target tokens/s)",
 }
@@ -51,15 +52,30 @@ class ReportFigure(NamedTuple):
     svg: str
 
 
+class FrequentError(NamedTuple):
+    """An error of the report.
+
+    Attributes:
+        error: the tokens, and how often they occur.
+        share: of the occurrences of the reference token.
+    """
+
+    error: TokenError
+    share: float
+
+
 class ReportData(NamedTuple):
     """Results of a trained model that the run directory does not hold.
 
     Attributes:
-        sample: description of the sentences that were scored.
+        sample: description of the examples that were scored.
         scores: values by label.
-        translations: source, translation and reference of some sentences.
-        attention_maps: of some sentences.
+        translations: source, translation and reference of some examples.
+        attention_maps: of some examples.
         figures: plots.
+        worst: as `translations`, the worst first.
+        frequent: the most frequent errors.
+        confusions: counts of errors by token; None where tokens are not symbols of a word.
     """
 
     sample: str = ""
@@ -67,6 +83,9 @@ class ReportData(NamedTuple):
     translations: Sequence[tuple[str, str, str]] = ()
     attention_maps: Sequence[AttentionMap] = ()
     figures: Sequence[ReportFigure] = ()
+    worst: Sequence[tuple[str, str, str]] = ()
+    frequent: Sequence[FrequentError] = ()
+    confusions: Confusions | None = None
 
 
 def write_report(
@@ -144,10 +163,13 @@ def _selected_epochs(rows: Sequence[Mapping[str, str]]) -> dict[str, Rows]:
     if not rows:
         return {}
     labels = {rows[-1]["epoch"]: ["last"]}
-    for name, label, best in (
-        ("val_loss", "lowest validation loss", min),
-        ("val_bleu", "highest validation BLEU", max),
-    ):
+    criteria = [("val_loss", "lowest validation loss", min)]
+    # The first score is the one to show first.
+    for score in scores_in(rows[-1])[:1]:
+        extreme = "highest" if score.higher_is_better else "lowest"
+        best_of = max if score.higher_is_better else min
+        criteria.append((score.column, f"{extreme} validation {score.title}", best_of))
+    for name, label, best in criteria:
         if points := curve(rows, name):
             epoch, _ = best(points, key=operator.itemgetter(1))
             labels.setdefault(str(epoch), []).append(label)

@@ -7,9 +7,14 @@ from typing import Any
 
 from keras_s2s.run_directory import RunDirectory, run_state
 from keras_s2s.utils.errors import InputError
+from keras_s2s.utils.scores import SCORES
 
 # Metrics of the last epoch that are shown where a run has them.
-METRICS = ("loss", "val_loss", "val_bleu", "val_chrf", "tokens_per_second")
+METRICS = (
+    *("loss", "val_loss"),
+    *(score.column for score in SCORES.values()),
+    "tokens_per_second",
+)
 
 
 def find_runs(folder: Path) -> list[RunDirectory]:

@@ -1,11 +1,11 @@
 """Significance tests: whether two systems differ by more than the choice of test sentences."""
 
+from collections.abc import Mapping
 from typing import NamedTuple
 
 import numpy as np
-from sacrebleu.metrics.base import Metric
 
-from keras_s2s.evaluation.metrics import score, score_of_sums
+from keras_s2s.evaluation.metrics.corpus_metric import CorpusMetric
 
 
 class BootstrapResult(NamedTuple):
@@ -22,30 +22,52 @@ class BootstrapResult(NamedTuple):
     p_value: float
 
 
-def bootstrap_interval(
-    metric: Metric, statistics: np.ndarray, num_samples: int = 1000, seed: int = 12345
-) -> tuple[float, float]:
-    """Return the 95% confidence interval of a score, by bootstrap resampling of the sentences.
+def bootstrap_intervals(
+    metrics: Mapping[str, CorpusMetric],
+    statistics: Mapping[str, np.ndarray],
+    num_samples: int = 1000,
+    seed: int = 12345,
+) -> dict[str, tuple[float, float]]:
+    """Return the 95% confidence interval of each score, by bootstrap resampling of the examples.
 
     Args:
-        metric: one of `make_metrics`.
-        statistics: its `sentence_statistics`.
-        num_samples: number of resamples.
+        metrics: the metrics.
+        statistics: those of each metric, on the same examples.
+        num_samples: number of resamples, the same for all metrics.
         seed: random seed of the resamples.
 
     Source: Koehn, "Statistical Significance Tests for Machine Translation Evaluation", EMNLP 2004.
+
+    Example:
+
+    >>> from keras_s2s.evaluation.metrics import make_metrics
+    >>> metrics = make_metrics(names=["exact"])
+    >>> answers, references = ["a", "b"] * 50, [["a"], ["c"]] * 50
+    >>> statistics = {"exact": metrics["exact"].statistics(answers, references)}
+    >>> low, high = bootstrap_intervals(metrics, statistics)["exact"]
+    >>> round(low), round(high)
+    (40, 60)
     """
-    generator, size = np.random.default_rng(seed), len(statistics)
-    scores = [
-        score_of_sums(metric, statistics[generator.choice(size, size)].sum(axis=0))
-        for _ in range(num_samples)
-    ]
-    low, high = np.quantile(scores, [0.025, 0.975]).tolist()
-    return low, high
+    names = list(metrics)
+    if not names:
+        return {}
+    generator, size = np.random.default_rng(seed), len(statistics[names[0]])
+    transposed = {name: np.ascontiguousarray(statistics[name].T) for name in names}
+    scores = np.empty((num_samples, len(names)))
+    for sample in range(num_samples):
+        weights = _draw(generator, size)
+        scores[sample] = [metrics[name].score_of_sums(transposed[name] @ weights) for name in names]
+    lows, highs = np.quantile(scores, [0.025, 0.975], axis=0).tolist()
+    return dict(zip(names, zip(lows, highs, strict=True), strict=True))
+
+
+def _draw(generator: np.random.Generator, size: int) -> np.ndarray:
+    """Return how often each of `size` examples is in a resample; int64, (size,)."""
+    return np.bincount(generator.choice(size, size), minlength=size)
 
 
 def paired_bootstrap(
-    metric: Metric,
+    metric: CorpusMetric,
     baseline: np.ndarray,
     system: np.ndarray,
     num_samples: int = 1000,
@@ -62,9 +84,9 @@ def paired_bootstrap(
     holds all resamples in memory, and returns p = 0.001 for two identical systems.
 
     Args:
-        metric: one of `make_metrics`.
-        baseline: `sentence_statistics` of the baseline.
-        system: the same of the other system, on the same sentences.
+        metric: the metric.
+        baseline: its statistics of the baseline's answers.
+        system: those of the other system's, on the same sentences.
         num_samples: number of resamples.
         seed: random seed of the resamples; the default is sacreBLEU's.
 
@@ -77,26 +99,25 @@ def paired_bootstrap(
 
     Example:
 
-    >>> from keras_s2s.evaluation.metrics import make_metrics, sentence_statistics
+    >>> from keras_s2s.evaluation.metrics import make_metrics
     >>> bleu_metric = make_metrics()["bleu"]
     >>> references = [["un deux trois quatre"], ["cinq six sept huit"]] * 20
     >>> right = [reference for [reference] in references]
     >>> half = [right[0], "dix"] * 20
-    >>> systems = [sentence_statistics(bleu_metric, texts, references) for texts in (half, right)]
+    >>> systems = [bleu_metric.statistics(texts, references) for texts in (half, right)]
     >>> result = paired_bootstrap(bleu_metric, *systems)
     >>> result.difference > 0, result.interval[0] > 0, result.p_value < 0.05
     (True, True, True)
     """
-    observed = score(metric, system) - score(metric, baseline)
+    observed = metric.score(system) - metric.score(baseline)
     generator = np.random.default_rng(seed)
     # Contiguous for fast products. Integers avoid BLAS, whose threads take ten times as long on a
     # busy machine.
     transposed = [np.ascontiguousarray(statistics.T) for statistics in (baseline, system)]
     differences = np.empty(num_samples)
     for sample in range(num_samples):
-        indices = generator.choice(len(system), len(system))
-        weights = np.bincount(indices, minlength=len(system))
-        base, other = (score_of_sums(metric, statistics @ weights) for statistics in transposed)
+        weights = _draw(generator, len(system))
+        base, other = (metric.score_of_sums(statistics @ weights) for statistics in transposed)
         differences[sample] = other - base
     # The tolerance absorbs rounding.
     extreme = np.abs(differences - observed) >= abs(observed) - 1e-9

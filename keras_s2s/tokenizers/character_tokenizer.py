@@ -89,7 +89,7 @@ class CharacterTokenizer(_NormalizingTokenizer):
     5
     """
 
-    has_space = True
+    space = " "
     replacement_unit = "character"
 
     def split_text(self, text: tf.Tensor) -> tf.RaggedTensor:

@@ -73,6 +73,7 @@ class SentencePieceTokenizer(Tokenizer):
     """
 
     file_suffix = ".model"
+    space = "▁"
 
     def __init__(self, model: bytes | None = None, **kwargs: Any) -> None:
         super().__init__(**kwargs)

@@ -32,10 +32,12 @@ class Tokenizer(keras.layers.Layer):
         file_suffix: suffix of a vocabulary file.
         replacement_unit: what `replace_unknown` copies from the source, `word` or `character`; ""
             if its unknown tokens cannot be replaced.
+        space: what stands for a space in the tokens; None where a space parts any two of them.
     """
 
     file_suffix = ""
     replacement_unit = ""
+    space: str | None = None
 
     def __init__(self, **kwargs: Any) -> None:
         super().__init__(**kwargs)

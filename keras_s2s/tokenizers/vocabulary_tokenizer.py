@@ -49,8 +49,6 @@ class VocabularyTokenizer(Tokenizer):
     """
 
     file_suffix = ".txt"
-    # Whether a space can be a token.
-    has_space = False
 
     def __init__(
         self, vocabulary: Sequence[str] | None = None, symbols: Sequence[str] = (), **kwargs: Any
@@ -234,10 +232,10 @@ class VocabularyTokenizer(Tokenizer):
         return config
 
     def _check(self, vocabulary: Sequence[str], name: str) -> Sequence[str]:
-        return check_vocabulary(vocabulary, name, self.symbols, self.has_space)
+        return check_vocabulary(vocabulary, name, self.symbols, self.space is not None)
 
     def _read(self, path: Path) -> list[str]:
-        return read_vocabulary(path, self.symbols, self.has_space)
+        return read_vocabulary(path, self.symbols, self.space is not None)
 
     def _set_vocabulary(self, vocabulary: Sequence[str], file: Path | None = None) -> None:
         self._vocabulary = tuple(vocabulary)

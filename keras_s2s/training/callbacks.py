@@ -5,23 +5,21 @@ import csv
 import logging
 import math
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
 import keras
 from rich.progress import BarColumn, TextColumn, TimeRemainingColumn
 
-from keras_s2s.evaluation.metrics import (
-    default_tokenization,
-    make_metrics,
-    score,
-    sentence_statistics,
-)
+from keras_s2s.evaluation.metrics.level import answer_level
+from keras_s2s.evaluation.metrics.sacrebleu_scores import SacreBleuMetric, default_tokenization
+from keras_s2s.evaluation.metrics.scorer import make_metrics
 from keras_s2s.training.checkpoints import apply_ema, inner_optimizer
 from keras_s2s.translation.base import SentenceTranslator
 from keras_s2s.utils.console import log, pluralize, progress_bar
 from keras_s2s.utils.files import atomic_write
+from keras_s2s.utils.scores import FITTING_SCORES, SCORES
 
 _logger = logging.getLogger("keras_s2s")
 
@@ -149,19 +147,23 @@ def format_logs(logs: Mapping[str, float]) -> str:
     """Return the main metrics of an epoch in one line."""
     names = [name for name in ("loss", "accuracy", "val_loss") if name in logs]
     values = [f"{name} {logs[name]:.3f}" for name in names]
+    # Of words, the share that is wrong is what matters; BLEU of sentences is in the history.
+    if (column := SCORES["wer"].column) in logs:
+        values.append(f"{column} {logs[column]:.2f}")
     if "tokens_per_second" in logs:
         values.append(f"{logs['tokens_per_second']:,.0f} tokens/s")
     return "  ".join(values)
 
 
 class ValidationScores(keras.callbacks.Callback):
-    """Add `val_bleu` and `val_chrf` to the logs of each epoch.
+    """Add the scores that fit the answers to the logs of each epoch.
 
-    The scores are sacreBLEU's, of greedy search, from 0 to 100; `tokenize` and `lowercase` are as
-    in `evaluate`. A score that is zero in each of the first epochs is warned about once. If the
-    optimizer keeps an exponential moving average of the weights, it is used. The file `samples`
-    gets the first translations of each epoch, tab-separated: epoch, source, translation, first
-    reference.
+    Those are `val_bleu` and `val_chrf` for sentences; for words `val_exact`, `val_wer` and
+    `val_ter`; and the others of `also`, by name. They are of greedy search and in percent;
+    `tokenize` and `lowercase` are as in `evaluate`. A score of sacreBLEU that is zero in each of
+    the first epochs is warned about once. If the optimizer keeps an exponential moving average of
+    the weights, it is used. The file `samples` gets the first translations of each epoch,
+    tab-separated: epoch, source, translation, first reference.
     """
 
     def __init__(
@@ -174,11 +176,23 @@ class ValidationScores(keras.callbacks.Callback):
         *,
         tokenize: str | None = None,
         lowercase: bool = True,
+        also: Iterable[str] = (),
     ) -> None:
         super().__init__()
-        self.tokenize = tokenize or default_tokenization(text for row in references for text in row)
-        self._metrics = make_metrics(self.tokenize, lowercase)
-        self._always_zero = set(self._metrics)
+        flat = [text for texts in references for text in texts]
+        self.tokenize = tokenize or default_tokenization(flat)
+        tokenizer = getattr(translator, "target_tokenizer", None)
+        level = answer_level(tokenizer, sources, flat)
+        self._metrics = make_metrics(
+            self.tokenize,
+            lowercase,
+            names=[*FITTING_SCORES[level], *also],
+            level=level,
+            tokenizer=tokenizer,
+        )
+        self._always_zero = {
+            name for name, metric in self._metrics.items() if isinstance(metric, SacreBleuMetric)
+        }
         self._num_epochs = 0
         self._translator = translator
         self._sources = sources
@@ -190,12 +204,11 @@ class ValidationScores(keras.callbacks.Callback):
         with ema_weights(self.model):
             translations = self._translator.translate(self._sources)
         for name, metric in self._metrics.items():
-            statistics = sentence_statistics(metric, translations, self._references)
-            value = score(metric, statistics)
+            value = metric.score(metric.statistics(translations, self._references))
             if round(value, 2):
                 self._always_zero.discard(name)
             if logs is not None:
-                logs[f"val_{name}"] = value
+                logs[SCORES[name].column] = value
         self._num_epochs += 1
         if self._num_epochs == ZERO_EPOCHS:
             self._warn_of_zeros()
@@ -221,7 +234,7 @@ class ValidationScores(keras.callbacks.Callback):
             )
         _logger.warning(
             "%s 0 after each of %s: %s",
-            " and ".join(f"val_{name}" for name in names),
+            " and ".join(SCORES[name].column for name in names),
             pluralize(self._num_epochs, "epoch"),
             advice,
         )

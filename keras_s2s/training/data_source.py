@@ -17,7 +17,7 @@ from keras_s2s.data.prepared.corpus import PreparedCorpus
 from keras_s2s.data.prepared.index import is_prepared
 from keras_s2s.data.text_counts import TextCounts
 from keras_s2s.data.vocabulary import make_tokenizers
-from keras_s2s.evaluation.metrics import default_tokenization, make_metrics
+from keras_s2s.evaluation.metrics.sacrebleu_scores import default_tokenization, make_bleu
 from keras_s2s.tokenizers.tokenizer import SPECIAL_TOKENS, Tokenizer
 from keras_s2s.utils.errors import InputError
 
@@ -79,7 +79,7 @@ def resolve_for_corpus(config: TrainingConfig, corpus: Corpus) -> TrainingConfig
             else corpus.target
         )
         tokenize = default_tokenization(targets)
-    make_metrics(tokenize)
+    make_bleu(tokenize)
     return dataclasses.replace(config, sacrebleu_tokenize=tokenize)
 
 

@@ -20,6 +20,7 @@ from keras_s2s.training.data_source import Corpus, make_training_data
 from keras_s2s.training.distribution import SyncLogsFromChief, Workers
 from keras_s2s.translation.translator import Translator
 from keras_s2s.utils.errors import InputError
+from keras_s2s.utils.scores import SCORES, scores_in
 
 MAX_STEPS_PER_EXECUTION = 32
 # Sentences translated after each epoch.
@@ -113,6 +114,9 @@ class TrainingJob:
         config, callbacks = self.config, []
         if len(self.validation_pairs):
             sources, references = self.validation_pairs.references()
+            # A resumed run keeps the columns of its history.
+            columns = [name for row in run.read_history()[:1] for name in row]
+            recorded = [score.name for score in scores_in(columns)]
             callbacks.append(
                 ValidationScores(
                     self._translator(self.model),
@@ -121,6 +125,7 @@ class TrainingJob:
                     run.logs / "samples.tsv",
                     tokenize=config.sacrebleu_tokenize,
                     lowercase=config.sacrebleu_lowercase,
+                    also=[*recorded, *SCORES.keys() & {config.early_stopping}],
                 )
             )
         if self._workers.cluster is not None:
@@ -136,7 +141,9 @@ class TrainingJob:
                 keras.callbacks.EarlyStopping(
                     f"val_{config.early_stopping}",
                     patience=config.patience,
-                    mode="min" if config.early_stopping == "loss" else "max",
+                    mode=SCORES[config.early_stopping].mode
+                    if config.early_stopping in SCORES
+                    else "min",
                     restore_best_weights=True,
                 )
             )

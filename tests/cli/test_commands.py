@@ -238,6 +238,30 @@ def approximately(scores):
     }
 
 
+def drop_scores_of_tokenizers(scores):
+    """Remove the scores that compare texts as the target tokenizer sees them."""
+    for name in list(scores):
+        if name.startswith(("exact_match", "word_error_rate", "token_error_rate")):
+            del scores[name]
+
+
+def test_metrics_of_evaluate(command, models, pairs_file, translator):
+    """In the order asked for, and no others."""
+    expected = s2s.evaluate(translator, s2s.load_corpus(pairs_file), metrics=["ter", "exact"])
+    assert expected["exact_match"] + 5 < 100 - expected["token_error_rate"]
+    arguments = "evaluate", models[0], pairs_file, "--metrics"
+    first, second, intervals, *_ = command(*arguments, "ter,exact").out.splitlines()
+    assert first == (
+        f"TER   {expected['token_error_rate']:6.2f}  {expected['token_error_rate_signature']}"
+    )
+    assert "nrefs:var|case:lc|unit:token|tok:WordTokenizer" in first
+    assert second.startswith(f"exact {expected['exact_match']:6.2f}  nrefs:var|case:lc|unit:answer")
+    assert re.match(r"95% intervals: TER [\d.]+ to [\d.]+, exact [\d.]+ to [\d.]+$", intervals)
+    result = json.loads(command(*arguments, "wer", "--json").out)
+    assert {"bleu", "chrf", "exact_match", "token_error_rate"}.isdisjoint(result)
+    assert 0 < result["word_error_rate"] < 100
+
+
 def test_evaluate(command, models, pairs_file, translator):
     corpus = s2s.load_corpus(pairs_file)
     expected = s2s.evaluate(translator, corpus)
@@ -253,10 +277,20 @@ def test_evaluate(command, models, pairs_file, translator):
         if model.is_dir() and not (model / "run.json").exists():
             # The tokenizers of an export are in its graph.
             shares = dict.fromkeys(shares)
+            assert result["token_error_rate"] is None
+            for scores in (result, expected):
+                drop_scores_of_tokenizers(scores)
         assert result == approximately(expected | shares)
-    bleu, chrf, loss, unknown, speed = command("evaluate", models[0], pairs_file).out.splitlines()
+    expected = s2s.evaluate(translator, corpus)
+    lines = command("evaluate", models[0], pairs_file).out.splitlines()
+    bleu, chrf, intervals, loss, unknown, speed = lines
     assert bleu == f"BLEU  {expected['bleu']:6.2f}  {expected['bleu_signature']}"
     assert chrf == f"chrF  {expected['chrf']:6.2f}  {expected['chrf_signature']}"
+    (low, high), (lowest, highest) = expected["bleu_interval"], expected["chrf_interval"]
+    assert low < expected["bleu"] < high
+    assert intervals == (
+        f"95% intervals: BLEU {low:.2f} to {high:.2f}, chrF {lowest:.2f} to {highest:.2f}"
+    )
     assert loss == (
         f"{expected['nats_per_token']:.4f} nats per token, perplexity "
         f"{expected['perplexity']:.3f} (24 pairs, {expected['num_tokens']} tokens)"
@@ -306,6 +340,7 @@ def test_evaluate_several(command, models, trained_run, pairs_file, translator):
         assert row.pop("sentences_per_second") > 0
         # The tokenizers of an export are in its graph.
         if path == models[2]:
+            # Its answers are compared by the first model's tokenizer.
             scores |= {"unknown_source": None, "unknown_target": None}
         assert row == approximately(scores)
     for row, path, difference in zip(
@@ -315,8 +350,9 @@ def test_evaluate_several(command, models, trained_run, pairs_file, translator):
         # JSON has no tuples.
         assert row == json.loads(json.dumps(difference))
     worse, same = result["differences"]
-    for name in ("bleu", "chrf"):
-        assert worse[name]["interval"][1] < 0
+    for name in ("bleu", "chrf", "exact_match", "word_error_rate", "token_error_rate"):
+        low, high = worse[name]["interval"]
+        assert high < 0 if result["models"][0][name] > result["models"][1][name] else low > 0
         assert worse[name]["p_value"] < 0.05
         assert same[name] == {"difference": 0, "interval": [0, 0], "p_value": 1}
 

@@ -130,6 +130,12 @@ def test_invalid_option_of_train(options, expected, refused, pairs_file, tmp_pat
         ("evaluate model pairs --beam many", "argument --beam: 'many' is not an integer"),
         ("evaluate missing model phrasebook", "missing: no such file or folder"),
         (
+            "evaluate model pairs --metrics bleu,were",
+            "--metrics bleu,were: no metric 'were'; give one or more of bleu, chrf, exact, wer, "
+            "ter; did you mean wer?",
+        ),
+        ("evaluate model pairs --metrics ,", "--metrics ,: no metric; give one or more of bleu"),
+        (
             "evaluate model pairs --split tset",
             "'tset' is not known; give one of train, valid, test, all; did you",
         ),

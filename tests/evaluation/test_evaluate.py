@@ -329,3 +329,82 @@ def test_perplexity_is_finite():
         PhraseTable(TRANSLATIONS, pairs), s2s.ParallelCorpus(["Run!"], ["Cours !"])
     )
     assert math.isfinite(result["perplexity"])
+
+
+WORDS = s2s.ParallelCorpus(
+    ["walk", "go", "go", "sing", "Rom"], ["walked", "went", "goed", "sang", "Roman"], "words"
+)
+WORD_ANSWERS = {"walk": "walked", "go": "goed", "sing": "singed", "Rom": "Roman"}
+
+
+def test_words():
+    result = s2s.evaluate(PhraseTable(WORD_ANSWERS), WORDS)
+    assert result["level"] == "word"
+    assert (result["exact_match"], result["word_error_rate"]) == (75, 25)
+    assert list(result)[:2] == ["exact_match", "exact_match_signature"]
+    assert result["bleu"] >= 0
+    assert result["word_error_rate_by_length"] == {"1-5": {"score": 25, "num_sentences": 4}}
+    # Bootstrap of four examples: each share of wrong ones occurs in more than 5% of the resamples.
+    assert result["word_error_rate_interval"] == [0, 75]
+    assert result["exact_match_interval"] == [25, 100]
+
+
+def test_token_error_rate_of_a_tokenizer():
+    translator = PhraseTable(TRANSLATIONS)
+    translator.target_tokenizer = s2s.WordTokenizer.fit(CORPUS.target)
+    result = s2s.evaluate(translator, CORPUS)
+    assert result["level"] == "sentence"
+    # As the tokenizer sees them, all answers are right.
+    assert (result["exact_match"], result["token_error_rate"]) == (100, 0)
+    translator.phrases = TRANSLATIONS | {"Run!": "cours donc ."}
+    result = s2s.evaluate(translator, CORPUS)
+    assert result["exact_match"] == pytest.approx(200 / 3)
+    # Two edits; the references have 5, 2 and 3 words.
+    assert result["token_error_rate"] == result["word_error_rate"] == pytest.approx(100 * 2 / 10)
+    assert "case:lc|unit:word|tok:WordTokenizer" in result["word_error_rate_signature"]
+
+
+def test_chosen_metrics():
+    translator = PhraseTable(TRANSLATIONS)
+    result = s2s.evaluate(translator, CORPUS, metrics=["wer", "bleu"])
+    assert "word_error_rate" in result
+    assert result["bleu"] == s2s.evaluate(translator, CORPUS)["bleu"]
+    assert {"chrf", "exact_match", "token_error_rate"}.isdisjoint(result)
+    with pytest.raises(s2s.InputError, match=r"'blue'.* did you mean bleu"):
+        s2s.evaluate(translator, CORPUS, metrics=["blue"])
+    with pytest.raises(s2s.InputError, match="no metric; give"):
+        s2s.evaluate(translator, CORPUS, metrics=[])
+
+
+def test_token_error_rate_needs_a_tokenizer():
+    translator = PhraseTable(TRANSLATIONS)
+    assert s2s.evaluate(translator, CORPUS)["token_error_rate"] is None
+    with pytest.raises(s2s.InputError, match="ter needs the target tokenizer"):
+        s2s.evaluate(translator, CORPUS, metrics=["ter"])
+    assert "token_error_rate" not in s2s.compare([translator] * 2, CORPUS)["differences"][0]
+
+
+@pytest.mark.parametrize(("folds", "expected"), [(True, 100), (False, 0)])
+def test_case_of_a_model_without_a_tokenizer(folds, expected):
+    """Case counts if log-probabilities depend on it."""
+    corpus = s2s.ParallelCorpus(["a b", "c d"], ["Un deux", "Trois quatre"], "two pairs")
+    translator = PhraseTable({"a b": "un deux", "c d": "trois quatre"})
+    if not folds:
+        translator.pairs = {("a b", "Un deux"): ScoredPair(-3.0, 2)}
+    result = s2s.evaluate(translator, corpus, metrics=["exact"])
+    assert result["exact_match"] == expected
+    assert f"case:{'lc' if folds else 'mixed'}|" in result["exact_match_signature"]
+
+
+def test_differences_of_error_rates(task):
+    """Lower error rates are negative differences."""
+    corpus, good, poor = task
+    translators = [PhraseTable(poor), PhraseTable(good)]
+    result = s2s.compare(translators, corpus, metrics=["wer", "exact"])
+    [difference] = result["differences"]
+    assert list(difference) == ["word_error_rate", "exact_match"]
+    first, second = result["models"]
+    wer = difference["word_error_rate"]
+    assert wer["difference"] == second["word_error_rate"] - first["word_error_rate"]
+    assert wer["interval"][1] < 0
+    assert wer["p_value"] < 0.05

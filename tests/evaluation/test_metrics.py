@@ -7,13 +7,7 @@ import pytest
 import sacrebleu
 
 import keras_s2s as s2s
-from keras_s2s.evaluation.metrics import (
-    CHUNK_SIZE,
-    make_metrics,
-    score,
-    score_by_length,
-    sentence_statistics,
-)
+from keras_s2s.evaluation.metrics import CHUNK_SIZE, make_metrics, score_by_length
 
 WORDS = [f"mot{index}" for index in range(12)]
 
@@ -72,7 +66,7 @@ class TestChapterBleu:
 
 class TestMetrics:
     def test_unknown_tokenizer(self):
-        assert str(make_metrics("intl")["bleu"].tokenizer.signature()) == "intl"
+        assert make_metrics("intl")["bleu"]._metric.tokenizer.signature() == "intl"
         with pytest.raises(s2s.InputError, match=r"'nnoe'.* did you mean none\?"):
             make_metrics("nnoe")
 
@@ -92,28 +86,28 @@ class TestMetrics:
             "chrf": sacrebleu.CHRF(lowercase=True),
         }
         for name, metric in make_metrics(tokenize).items():
-            statistics = sentence_statistics(metric, good, references)
+            statistics = metric.statistics(good, references)
             expected = reference_metrics[name].corpus_score(good, columns(references)).score
-            assert score(metric, statistics) == expected
+            assert metric.score(statistics) == expected
             assert 20 < expected < 90
-            assert str(metric.get_signature()) == str(reference_metrics[name].get_signature())
-            assert str(metric.get_signature()).startswith("nrefs:var|case:lc")
+            assert metric.signature == str(reference_metrics[name].get_signature())
+            assert metric.signature.startswith("nrefs:var|case:lc")
 
     @pytest.mark.parametrize("count", [1, 2])
     def test_signature_with_constant_number_of_references(self, count):
         metric = make_metrics()["bleu"]
         # The last chunk, of one sentence, must not determine the signature of all.
-        sentence_statistics(metric, ["a"] * 101, [["a"] * count] * 101)
-        assert str(metric.get_signature()).startswith(f"nrefs:{count}|")
-        sentence_statistics(metric, ["a"] * 101, [["a"] * 3] * 100 + [["a"]])
-        assert str(metric.get_signature()).startswith("nrefs:var|")
+        metric.statistics(["a"] * 101, [["a"] * count] * 101)
+        assert metric.signature.startswith(f"nrefs:{count}|")
+        metric.statistics(["a"] * 101, [["a"] * 3] * 100 + [["a"]])
+        assert metric.signature.startswith("nrefs:var|")
 
 
 def test_score_by_length(texts):
     references, good, _ = texts
     sources = ["word " * (index % 20) for index in range(len(good))]
     metric = make_metrics()["bleu"]
-    rows = score_by_length(metric, sentence_statistics(metric, good, references), sources)
+    rows = score_by_length(metric, metric.statistics(good, references), sources)
     assert list(rows) == ["1-5", "6-10", "11-15", ">15"]
     for (name, row), lengths in zip(
         rows.items(), (range(6), range(6, 11), range(11, 16), range(16, 20)), strict=True
@@ -128,7 +122,7 @@ def test_score_by_length(texts):
 
 def test_empty_buckets_are_omitted():
     metric = make_metrics()["bleu"]
-    statistics = sentence_statistics(metric, WORDS, [[word] for word in WORDS])
+    statistics = metric.statistics(WORDS, [[word] for word in WORDS])
     rows = score_by_length(metric, statistics, ["six words are not that few"] * len(WORDS))
     assert list(rows) == ["6-10"]
     assert rows["6-10"]["num_sentences"] == 12

@@ -13,10 +13,12 @@ import pytest
 
 from keras_s2s.evaluation import plots
 from keras_s2s.evaluation.attention_map import AttentionMap
+from keras_s2s.evaluation.error_analysis import Confusions
 from keras_s2s.evaluation.history import panels
 from keras_s2s.evaluation.palette import NUM_SHADES, PALETTE, contrast, palette_css, shade
 from keras_s2s.evaluation.rendering import inline_svg
 from keras_s2s.utils.errors import InputError
+from keras_s2s.utils.scores import SCORES
 
 ROWS = [
     {"epoch": "1", "loss": "3.5", "accuracy": "0.25", "val_loss": "3.75", "val_bleu": "2"},
@@ -49,6 +51,21 @@ def test_history():
     assert curves(accuracy) == {"training": [[1, 0.25], [2, 0.5], [3, 0.625]]}
     assert curves(scores) == {"BLEU": [[1, 2], [2, 12], [3, 9]]}
     assert loss.get_xlabel() == "epoch"
+
+
+def test_history_of_words():
+    rows = [{"epoch": 1, "val_exact": 90, "val_wer": 10, "val_ter": 2.5, "val_bleu": 50}]
+    bleu, exact, rates = plots.plot_history(rows).axes
+    assert curves(bleu) == {"BLEU": [[1, 50]]}
+    assert curves(exact) == {"exact": [[1, 90]]}
+    assert curves(rates) == {"WER": [[1, 10]], "TER": [[1, 2.5]]}
+
+
+def test_no_curve_is_left_out():
+    """A panel has no more curves than there are colors, and every score has a panel."""
+    rows = [{"epoch": 1} | {score.column: 1 for score in SCORES.values()}]
+    drawn = [name for axes in plots.plot_history(rows).axes for name in curves(axes)]
+    assert sorted(drawn) == sorted(score.label for score in SCORES.values())
 
 
 def test_throughput_is_smaller_than_quality():
@@ -198,9 +215,44 @@ def test_intervals_of_bleu_by_length():
     assert "95% confidence interval" in texts(axes.get_legend().get_texts())
 
 
+def test_two_scores_by_length():
+    wer = {
+        "1-5": {"score": 10.0, "num_sentences": 900, "interval": (8.0, 12.0)},
+        "6-10": {"score": 20.0, "num_sentences": 1, "interval": (0.0, 60.0)},
+    }
+    ter = {"1-5": {"score": 2.0, "num_sentences": 900}, "6-10": {"score": 3, "num_sentences": 1}}
+    [axes] = plots.plot_scores_by_length(
+        {"WER": wer, "TER": ter}, {"WER": 11.0, "TER": 2.5}, "word", "characters"
+    ).axes
+    assert [bar.get_height() for bar in axes.patches] == [10, 20, 2, 3]
+    left, right = (bar.get_x() + bar.get_width() for bar in axes.patches[::2])
+    assert left == pytest.approx(0)
+    assert right == pytest.approx(0.4)
+    assert texts(axes.get_xticklabels()) == ["1-5\n900 words", "6-10\n1 word"]
+    assert sorted(texts(axes.get_legend().get_texts())) == [
+        *("95% confidence interval", "TER, all words: 2.5", "WER, all words: 11.0")
+    ]
+    assert axes.get_ylim()[1] > 60
+    assert axes.get_xlabel() == "characters in the source"
+
+
+def test_confusions():
+    table = Confusions(["e", "$"], ["ɛ", "∅"], [[30, 0], [2, 1500]])
+    [axes] = plots.plot_confusions(table).axes
+    assert texts(axes.get_yticklabels()) == ["e", "$"]
+    assert texts(axes.get_xticklabels()) == ["ɛ", "∅"]
+    assert (axes.get_ylabel(), axes.get_xlabel()) == ("reference", "answer")
+    drawn = {text.get_position(): text.get_text() for text in axes.texts}
+    assert drawn == {(0, 0): "30", (0, 1): "2", (1, 1): "1,500"}
+    # The number is legible on its cell.
+    colors = {text.get_text(): text.get_color() for text in axes.texts}
+    assert (colors["1,500"], colors["2"]) == ("#ffffff", "#000000")
+
+
 @pytest.mark.parametrize(
     "plot",
     [
+        lambda: plots.plot_confusions(Confusions([], [], [])),
         lambda: plots.plot_history([]),
         lambda: plots.plot_history([{"epoch": "1", "loss": "nan"}]),
         lambda: plots.plot_lengths([], []),

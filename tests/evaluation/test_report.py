@@ -9,7 +9,9 @@ import shutil
 import pytest
 
 from keras_s2s.evaluation.attention_map import AttentionMap
+from keras_s2s.evaluation.error_analysis import Confusions, TokenError
 from keras_s2s.evaluation.report import (
+    FrequentError,
     ReportData,
     ReportFigure,
     merge_epochs,
@@ -168,6 +170,49 @@ def test_last_and_best_epochs(run):
     assert page.texts[start : start + 4] == headers
     assert page.texts[start + 4 : start + 7] == ["training loss (nats per token)", "1", "2"]
     assert {"loss", "val_loss", "val_bleu"}.isdisjoint(page.texts), "names of columns"
+
+
+def test_a_last_epoch_that_is_the_best(run):
+    run.history.write_text("epoch,loss,val_loss\n1,3,3\n2,2,2.5\n", encoding="utf-8")
+    _, page = page_of(run)
+    start = page.texts.index("last, lowest validation loss")
+    assert page.texts[start + 1 : start + 5] == [
+        *("training loss (nats per token)", "2", "validation loss (nats per token)", "2.5")
+    ]
+
+
+def test_the_best_epoch_of_words(run):
+    """The first score of the history chooses it: exact match, the higher the better."""
+    run.history.write_text(
+        "epoch,loss,val_loss,val_exact,val_wer,val_ter\n1,3,2,80,20,5\n2,2,2.5,90,10,4\n"
+        "3,1,2.6,85,15,3\n",
+        encoding="utf-8",
+    )
+    _, page = page_of(run)
+    start = page.texts.index("epoch 3")
+    assert page.texts[start : start + 6] == [
+        *("epoch 3", "last", "epoch 1", "lowest validation loss"),
+        *("epoch 2", "highest validation exact match"),
+    ]
+    start = page.texts.index("validation token error rate")
+    assert page.texts[start + 1 : start + 4] == ["3", "5", "4"]
+
+
+def test_errors_are_shown(run):
+    table = Confusions(["e", "∅"], ["ɛ", "<t>"], [[30, 0], [0, 15]])
+    data = ReportData(
+        "3 distinct words",
+        worst=[("bec", "b e k", "b ɛ k")],
+        frequent=[FrequentError(TokenError("e", "ɛ", 1234), 0.0625)],
+        confusions=table,
+    )
+    text, page = page_of(run, data=data)
+    for shown in ("1,234", "6.2%", "∅", "<t>", "b e k", "Worst answers", "Errors"):
+        assert shown in page.texts
+    assert re.search(r'class="count shade-20">30</td>\s*<td class="count shade-0"></td>', text)
+    assert '<td class="count shade-10">15</td>' in text
+    # Sentences have no table of symbols.
+    assert "Errors" not in page_of(run, data=data._replace(frequent=(), confusions=None))[1].texts
 
 
 def test_lower_case_is_explained(run):

@@ -235,6 +235,48 @@ def test_case_of_validation_scores(compiled):
     assert row["val_bleu"] == 0
 
 
+def test_scores_of_words(compiled, caplog):
+    """No BLEU, and no warning of error rates of zero or of no exact match in the first epochs."""
+    words, answers = ["walked", "went", "sang"], ["walked", "goed", "sung"]
+    rows = scores_of(answers, words, 3, compiled)
+    wer = pytest.approx(200 / 3)
+    # Without a tokenizer, tokens are what spaces part.
+    assert rows[0] == {"val_exact": pytest.approx(100 / 3), "val_wer": wer, "val_ter": wer}
+    scores_of(words, words, 3, compiled)
+    scores_of(["x"] * 3, words, 3, compiled)
+    assert not caplog.records
+    [row] = scores_of(answers, words, 1, compiled, also=["bleu", "exact"])
+    assert list(row) == ["val_exact", "val_wer", "val_ter", "val_bleu"]
+    [row] = scores_of(CHINESE, CHINESE, 1, compiled, also=["wer"])
+    assert list(row) == ["val_bleu", "val_chrf", "val_wer"]
+    assert row["val_wer"] == 0
+
+
+def test_word_error_rate_is_shown(tmp_path, capsys):
+    progress = TrainingProgress(1, tmp_path / "train.log")
+    progress.on_epoch_end(0, LOGS | {"val_loss": 3.21, "val_exact": 93.57, "val_wer": 6.432})
+    assert "val_loss 3.210  val_wer 6.43  " in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(("criterion", "mode"), [("wer", "min"), ("exact", "max")])
+def test_early_stopping_by_error_rates(criterion, mode, pairs_file, tmp_path):
+    """The column is in the history beside those of sentences; lower error rates are better."""
+    config = s2s.TrainingConfig(
+        **{"embed_size": 4, "num_hiddens": 4, "num_layers": 1, "min_freq": 1, "epochs": 3},
+        valid_fraction=0.5,
+        early_stopping=criterion,
+        learning_rate=0.05,
+    )
+    s2s.train(str(pairs_file), tmp_path / "run", config)
+    run = RunDirectory(tmp_path / "run")
+    rows = run.read_history()
+    assert {"val_bleu", "val_chrf", f"val_{criterion}"} < rows[0].keys()
+    [state] = sorted(run.checkpoints.glob("*/state.json"))[-1:]
+    saved = json.loads(state.read_text(encoding="utf-8"))["callbacks"]["EarlyStopping"]
+    best = {"min": min, "max": max}[mode](float(row[f"val_{criterion}"]) for row in rows)
+    assert saved["best"] == pytest.approx(best, rel=1e-5)
+
+
 def test_early_stopping_by_chrf_and_the_options_of_the_run(pairs_file, tmp_path):
     """The file's French in Chinese characters, whose BLEU with 13a is zero."""
     chinese = {letter: chr(0x4E00 + i) for i, letter in enumerate("abcdefghijklmnopqrstuvwxyz")}

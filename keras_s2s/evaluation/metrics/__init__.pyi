@@ -1,0 +1,13 @@
+from .chapter_bleu import bleu as bleu
+from .corpus_metric import LENGTH_BUCKETS as LENGTH_BUCKETS
+from .corpus_metric import CorpusMetric as CorpusMetric
+from .corpus_metric import length_buckets as length_buckets
+from .corpus_metric import score_by_length as score_by_length
+from .error_rates import exact_match as exact_match
+from .error_rates import token_error_rate as token_error_rate
+from .error_rates import word_error_rate as word_error_rate
+from .level import answer_level as answer_level
+from .sacrebleu_scores import CHUNK_SIZE as CHUNK_SIZE
+from .sacrebleu_scores import default_tokenization as default_tokenization
+from .scorer import make_metrics as make_metrics
+from .scorer import score_texts as score_texts

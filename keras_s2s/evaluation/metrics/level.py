@@ -1,0 +1,48 @@
+"""What the answers of a task are: sentences, or single words."""
+
+import re
+from collections.abc import Iterable
+
+from keras_s2s.tokenizers.tokenizer import Tokenizer
+from keras_s2s.tokenizers.word_tokenizer import WordTokenizer
+from keras_s2s.utils.scores import SENTENCE, WORD
+
+# Share of the texts that are one word where all are taken for words. Dictionaries have some
+# entries of several words.
+WORD_SHARE = 0.9
+# What one word does not contain. A tab parts the columns of a source.
+_BETWEEN_WORDS = re.compile(r"[^\S\t]|[。！？、，…]")
+
+
+def answer_level(
+    tokenizer: Tokenizer | None, sources: Iterable[str], references: Iterable[str]
+) -> str:
+    """Return what the answers of a task are.
+
+    Args:
+        tokenizer: the target tokenizer; None where it is not known, as for an export.
+        sources: the sources; without one, the references decide.
+        references: the references.
+
+    Returns:
+        `word` for a task on single words, such as pronunciation, transliteration or inflection:
+        the sources are words, and so are the references, or they are symbols that a
+        `WhitespaceTokenizer` parts. Else `sentence`, and always with a `WordTokenizer`.
+
+    Example:
+
+    >>> answer_level(None, ["walk", "go"], ["walked", "went"])
+    'word'
+    >>> answer_level(None, ["Go on.", "I won!"], ["Continue.", "Gagné !"])
+    'sentence'
+    """
+    if isinstance(tokenizer, WordTokenizer) or not _are_words(sources):
+        return SENTENCE
+    if tokenizer is not None and tokenizer.space is None:
+        return WORD
+    return WORD if _are_words(references) else SENTENCE
+
+
+def _are_words(texts: Iterable[str]) -> bool:
+    flags = [_BETWEEN_WORDS.search(text.strip()) is None for text in texts]
+    return sum(flags) >= WORD_SHARE * len(flags)
