@@ -28,9 +28,9 @@ def _is_command() -> bool:
 
 # Without TensorFlow, only the client of a server is available.
 if not _is_command() and importlib.util.find_spec("tensorflow"):
-    from keras_s2s.utils.console import without_loading_logs
+    from keras_s2s.utils.console import import_of_keras
 
-    with without_loading_logs():
+    with import_of_keras():
         import keras  # imports TensorFlow
 
     if keras.config.backend() != "tensorflow":

@@ -3,6 +3,7 @@
 import contextlib
 import faulthandler
 import gc
+import importlib
 import logging
 import os
 import re
@@ -137,21 +138,53 @@ def import_tensorflow() -> None:
         return
     if not _wants_logs():
         os.environ["TF_CPP_MIN_LOG_LEVEL"] = "3"
+    with import_of_keras():
+        import keras  # noqa: F401 (imports TensorFlow)
+    # It creates half a million permanent objects.
+    gc.freeze()
+
+
+class _ModuleOnFirstUse:
+    """A module that is imported when one of its names is used."""
+
+    def __init__(self, name: str) -> None:
+        self._name = name
+
+    def __getattr__(self, attribute: str) -> Any:
+        return getattr(importlib.import_module(self._name), attribute)
+
+
+@contextlib.contextmanager
+def import_of_keras() -> Iterator[None]:
+    """Import Keras in the block in less time, and without TensorFlow's log lines.
+
+    Plotting by Keras imports matplotlib on first use.
+    """
+    if "keras" in sys.modules:
+        yield
+        return
     # WORKAROUND(keras<=3.15.1): keras.visualization imports matplotlib.pyplot wherever that is
     # installed, a sixth of the import. None in sys.modules makes this an ImportError, which Keras
     # handles.
     sys.modules.setdefault("matplotlib", None)  # type: ignore[arg-type]
-    # The import creates half a million permanent objects; garbage collection would take a fifth
-    # of its time.
+    # Garbage collection would take a fifth of the time, and find nothing.
+    collects = gc.isenabled()
     gc.disable()
     try:
         with without_loading_logs():
-            import keras  # noqa: F401 (imports TensorFlow)
+            yield
     finally:
+        if collects:
+            gc.enable()
         if sys.modules["matplotlib"] is None:
             del sys.modules["matplotlib"]
-        gc.freeze()
-        gc.enable()
+            for module, name, imported in (
+                ("plot_image_gallery", "plt", "matplotlib.pyplot"),
+                ("plot_bounding_box_gallery", "patches", "matplotlib.patches"),
+            ):
+                gallery = sys.modules.get(f"keras.src.visualization.{module}")
+                if gallery is not None and getattr(gallery, name, imported) is None:
+                    setattr(gallery, name, _ModuleOnFirstUse(imported))
 
 
 def _wants_logs() -> bool:

@@ -327,10 +327,10 @@ def test_the_palette_is_defined_once():
             assert set(re.findall(r"#[0-9a-f]{6}\b", text)) <= allowed, path
 
 
-def test_matplotlib_is_imported_on_first_use():
+def test_matplotlib_is_imported_on_first_use(tmp_path):
     code = """
 import sys
-sys.argv = ["keras-s2s"]
+sys.argv[0] = "keras-s2s"
 from keras_s2s import cli
 from keras_s2s.evaluation import plots
 from keras_s2s.utils.console import import_tensorflow
@@ -339,9 +339,17 @@ import_tensorflow()
 print("matplotlib" in sys.modules, "tensorflow" in sys.modules)
 plots.plot_lengths([1], [1])
 print("matplotlib" in sys.modules)
+import keras
+import numpy as np
+keras.visualization.plot_image_gallery(
+    np.zeros((1, 2, 2, 3)), rows=1, cols=1, show=False, path=sys.argv[1]
+)
+print(sys.modules["keras.src.visualization.plot_bounding_box_gallery"].patches.Patch.__name__)
 """
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
-    assert done.stdout.splitlines() == ["False False", "False True", "True"]
+    command = [sys.executable, "-c", code, tmp_path / "gallery.png"]
+    done = subprocess.run(command, capture_output=True, text=True, check=True)
+    assert done.stdout.splitlines() == ["False False", "False True", "True", "Patch"]
+    assert (tmp_path / "gallery.png").exists()
 
 
 @pytest.fixture(scope="module")

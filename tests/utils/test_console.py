@@ -56,6 +56,9 @@ except tf.errors.InvalidArgumentError:
 )
 def test_no_log_level_brings_them_back(code, level):
     code += """
+assert "matplotlib" not in sys.modules, "a sixth of the import"
+import gc
+assert gc.isenabled()
 import tensorflow as tf
 if os.environ["TF_CPP_MIN_LOG_LEVEL"] == "3":
     tf.constant(1)
