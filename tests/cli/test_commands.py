@@ -36,15 +36,14 @@ LINES = [
 
 
 @pytest.fixture(scope="module")
-def models(translator, tmp_path_factory):
+def models(translator, exports, tmp_path_factory):
     """The same model as a run directory, as a file and as an export."""
     folder = tmp_path_factory.mktemp("models")
     (folder / "run").mkdir()
     (folder / "run" / "run.json").write_text("{}", encoding="utf-8")
     for path in (folder / "run" / "model.keras", folder / "model.keras"):
         translator.save(path)
-    translator.export(folder / "en-fr")
-    return [folder / "run", folder / "model.keras", folder / "en-fr" / "1"]
+    return [folder / "run", folder / "model.keras", exports / "1"]
 
 
 @pytest.fixture(scope="module")
@@ -444,18 +443,18 @@ def test_evaluate_agrees_with_training(command, trained_run, pairs_file):
     assert json.loads(outcome.out)["nats_per_token"] == pytest.approx(val_loss, abs=1e-4)
 
 
-def test_export(command, trained_run, tmp_path):
-    options = ["--model-name", "en-fr.v2_x", "--output", tmp_path / "models"]
-    for version, more in (("1", []), ("7", ["--version", 7])):
-        outcome = command("export", trained_run, *options, *more)
-        assert outcome.out == f"{tmp_path}/models/en-fr.v2_x/{version}\n"
-        *steps, verified = outcome.err.splitlines()
-        assert verified.startswith("verified: loaded as a server loads it, ")
-        assert [step.partition(" ")[0] for step in steps] == [
-            *("writing", "translating", "loading"),
-            *["comparing"] * 4,
-            "checking",
-        ]
-        done, total = re.findall(r"[\d,]+", steps[-2])
-        assert done == total
-    assert sorted(os.listdir(tmp_path / "models" / "en-fr.v2_x")) == ["1", "7"]
+def test_export(command, trained_run, exported_run, tmp_path):
+    assert exported_run.name == "1", "without --version"
+    options = ["--model-name", "en-fr.v2_x", "--output", tmp_path / "models", "--version", 7]
+    outcome = command("export", trained_run, *options)
+    assert outcome.out == f"{tmp_path}/models/en-fr.v2_x/7\n"
+    *steps, verified = outcome.err.splitlines()
+    assert verified.startswith("verified: loaded as a server loads it, ")
+    assert [step.partition(" ")[0] for step in steps] == [
+        *("writing", "translating", "loading"),
+        *["comparing"] * 4,
+        "checking",
+    ]
+    done, total = re.findall(r"[\d,]+", steps[-2])
+    assert done == total
+    assert os.listdir(tmp_path / "models" / "en-fr.v2_x") == ["7"]
