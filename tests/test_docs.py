@@ -27,7 +27,7 @@ WITH_CODE = [path for path in [*OTHERS, *PAGES] if blocks(path)]
 # They train, search and export most.
 SLOW = (
     *("index.md", "own-data.md", "subwords.md", "beam-search.md", "serving.md"),
-    "beyond-the-chapter.md",
+    *("beyond-the-chapter.md", "tokenizers.md"),
 )
 
 

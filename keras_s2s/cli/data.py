@@ -17,6 +17,7 @@ from keras_s2s.cli.options import (
     add_field_options,
     add_json_option,
     add_preset_option,
+    warn_without_effect,
 )
 from keras_s2s.config import preset
 from keras_s2s.data.catalog import BUILTIN_CORPORA, locate
@@ -78,6 +79,7 @@ def prepare(options: argparse.Namespace) -> None:
         if (value := getattr(options, field.name)) is not None
     }
     config = preset(options.preset or DEFAULT_PRESET, "", **changes)
+    warn_without_effect(config, changes)
     import_tensorflow()
     from keras_s2s.data.prepared.prepare import prepare as prepare_corpora
     from keras_s2s.data.prepared.spec import PreparationSpec

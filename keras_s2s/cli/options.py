@@ -2,12 +2,13 @@
 
 import argparse
 import dataclasses
+import logging
 from collections.abc import Callable, Iterable
 from typing import Any
 
 from keras_s2s.cli.commands import COMMANDS
 from keras_s2s.config import PRESETS, TrainingConfig
-from keras_s2s.data.config import PreparationConfig
+from keras_s2s.data.config import PreparationConfig, ignored_fields
 from keras_s2s.training.cluster import DistributionConfig
 from keras_s2s.utils.argument_parser import CommandParser, float_value, int_value
 from keras_s2s.utils.fields import field_type
@@ -138,6 +139,16 @@ def add_field_options(
     group = parser.add_argument_group(title)
     for field in fields:
         _add_field_option(group, field)
+
+
+def warn_without_effect(config: PreparationConfig, changes: Iterable[str]) -> None:
+    """Log a warning of options that are given and have no effect beside the others."""
+    for name in changes:
+        if name in ignored_fields(config):
+            tokenizers = " and ".join(sorted(config.tokenizers()))
+            reason = "without drop_long" if name == "vocabulary_pairs" else f"with {tokenizers}"
+            flag = f"--{name.replace('_', '-')}"
+            logging.getLogger("keras_s2s").warning("%s has no effect %s; omit it", flag, reason)
 
 
 def _add_field_option(group: argparse._ArgumentGroup, field: "dataclasses.Field[Any]") -> None:

@@ -17,6 +17,7 @@ from keras_s2s.cli.options import (
     add_corpus_options,
     add_field_options,
     add_preset_option,
+    warn_without_effect,
 )
 from keras_s2s.config import EARLIER_VALUES, RESUMABLE_FIELDS, field_groups, preset
 from keras_s2s.data.config import fields_in_full
@@ -96,6 +97,7 @@ def train(options: argparse.Namespace) -> None:
     else:
         fields = {**_prepared_fields(options.corpus), **changes}
         config = preset(options.preset or DEFAULT_PRESET, options.corpus, **fields)
+        warn_without_effect(config, changes)
         seed = check_seed(0 if options.seed is None else options.seed)
     distribution = _distribution(options, run)
     if not options.resume and distribution.is_chief():
@@ -163,9 +165,11 @@ def _check_unchanged(
     """Refuse options that differ from those of a resumed run, except `RESUMABLE_FIELDS`."""
     record, recorded = run.read_record(), run.read_config()
     current = {**dataclasses.asdict(recorded), **fields_in_full(recorded)}
-    requested = changes
+    requested = {n: tuple(v) if isinstance(v, list) else v for n, v in changes.items()}
     if options.preset is not None:
-        kept = {name: current[name] for name in (*RESUMABLE_FIELDS, *EARLIER_VALUES)}
+        # A record has what the precision `auto` was on its machine.
+        names = *RESUMABLE_FIELDS, *EARLIER_VALUES, "precision"
+        kept = {name: current[name] for name in names}
         kept |= _prepared_fields(options.corpus)
         config = preset(options.preset, options.corpus, **{**kept, **changes})
         requested = {**dataclasses.asdict(config), **fields_in_full(config)}

@@ -222,12 +222,16 @@ def differing_fields(config: PreparationConfig, other: PreparationConfig) -> lis
     ['num_steps']
     """
     full, other_full = fields_in_full(config), fields_in_full(other)
-    sides = [f"{side}_tokenizer" for side in SIDES]
-    same_sides = all(full[name] == other_full[name] for name in sides)
-    # One line about a tokenizer is enough.
-    implied = {"tokenizer"} if same_sides or config.tokenizer == other.tokenizer else set(sides)
-    skipped = ignored_fields(other) | implied
-    return [name for name in full if full[name] != other_full[name] and name not in skipped]
+    same_sides = all(config.tokenizer_of(side) == other.tokenizer_of(side) for side in SIDES)
+    skipped = ignored_fields(other) | ({"tokenizer"} if same_sides else set())
+    return [
+        name
+        for name in full
+        # Defaults may differ because another field does, which is named.
+        if getattr(config, name) != getattr(other, name)
+        and full[name] != other_full[name]
+        and name not in skipped
+    ]
 
 
 @accept_old_names()

@@ -53,7 +53,9 @@ def make_tokenizers(
         # With none left, the data reports it.
         if 0 < len(kept) < len(corpus):
             corpus, tokenizers = kept, _fit(config, kept)
-    if config.tokenizer_of("target") == "sentencepiece":
+    if config.tokenizer_of("target") == "sentencepiece" or (
+        config.tokenizer_of("target") != "word" and config.target_normalization in ("nfkc", "nfkd")
+    ):
         report_round_trip(tokenizers[1], corpus.target)
     for name, side in (("source", corpus.source), ("target", corpus.target)):
         if config.tokenizer_of(name) == "word" and config.word_rules == "chapter":

@@ -59,9 +59,9 @@ class AttentionMap(NamedTuple):
 
 
 def _texts(tokens: Any) -> list[str]:
-    """Return the tokens as str, without the empty ones of the padding."""
+    """Return the tokens as str, with a visible space, without the empty ones of the padding."""
     texts = [
         token.decode("utf-8") if isinstance(token, bytes) else str(token)
         for token in (tokens.numpy() if hasattr(tokens, "numpy") else tokens)
     ]
-    return [text for text in texts if text]
+    return ["␣" if text == " " else text for text in texts if text]

@@ -190,8 +190,9 @@ def _selected_epochs(rows: Sequence[Mapping[str, str]]) -> dict[str, Rows]:
 def _case_note(record: Mapping[str, Any]) -> str:
     """Return why translations and references differ in case, where they do."""
     recipe = record.get("recipe", {})
-    # Words are lower-case whatever the setting is.
-    if recipe.get("tokenizer") != "word" and not recipe.get("lowercase"):
+    kind = recipe.get("target_tokenizer") or recipe.get("tokenizer")
+    # Words are lower-case whatever the setting is, characters and phones never changed.
+    if not (kind == "word" or (kind == "sentencepiece" and recipe.get("lowercase"))):
         return ""
     return (
         "The model writes lower-case text, as it was trained to; the references are shown as they "
@@ -264,7 +265,11 @@ def _settings(record: Mapping[str, Any]) -> list[tuple[str, str, bool]]:
     """Return name, value, and whether it differs from the preset `chapter`."""
     defaults = TrainingConfig()
     return [
-        (name, _format_value(value), getattr(defaults, name, value) != value)
+        (
+            name,
+            _format_value(value),
+            _format_value(getattr(defaults, name, value)) != _format_value(value),
+        )
         for name, value in record.get("recipe", {}).items()
     ]
 
@@ -282,4 +287,6 @@ def _format_value(value: Any) -> str:
         return "–"
     if isinstance(value, bool):
         return "yes" if value else "no"
+    if isinstance(value, (list, tuple)):
+        return " ".join(map(str, value)) or "–"
     return f"{value:,}" if isinstance(value, int) else str(value)

@@ -51,10 +51,12 @@ EDGE_CASES: tuple[str | bytes, ...] = (
 )
 
 
-def sample_sentences(vocabulary: list[str], size: int, seed: int = 0) -> list[str]:
+def sample_sentences(
+    vocabulary: list[str], size: int, seed: int = 0, separator: str = " "
+) -> list[str]:
     """Sample sentences of 1 to 12 random words of a vocabulary."""
     rng = random.Random(seed)
-    return [" ".join(rng.choices(vocabulary, k=rng.randint(1, 12))) for _ in range(size)]
+    return [separator.join(rng.choices(vocabulary, k=rng.randint(1, 12))) for _ in range(size)]
 
 
 class ReferenceTranslator(Protocol):

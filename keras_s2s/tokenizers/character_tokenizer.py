@@ -15,7 +15,7 @@ from keras_s2s.tokenizers.unicode_composition import compose
 from keras_s2s.tokenizers.unicode_decomposition import normalize
 from keras_s2s.tokenizers.vocabulary_tokenizer import VocabularyTokenizer
 from keras_s2s.utils.errors import InputError, did_you_mean
-from keras_s2s.utils.text import ALL_NORMALIZATIONS, DECOMPOSITIONS
+from keras_s2s.utils.text import ALL_NORMALIZATIONS
 
 # All that `str.split` takes for spaces, but control characters.
 _WHITE_SPACE = r"[\pZ\x{85}]+"
@@ -43,9 +43,10 @@ class _NormalizingTokenizer(VocabularyTokenizer):
         return {"normalization": self.normalization, **super().options()}
 
     def _as_text(self, text: tf.Tensor) -> tf.Tensor:
-        """Strip spaces, and compose what was decomposed, as text is written."""
+        """Strip spaces, and compose letters and accents, as text is written."""
         text = tf.strings.strip(text)
-        return compose(text) if self.normalization in DECOMPOSITIONS else text
+        # Also for form C: the model, or `replace_unknown`, may put an accent after any letter.
+        return text if self.normalization == "none" else compose(text)
 
 
 @keras.saving.register_keras_serializable(package="keras_s2s")

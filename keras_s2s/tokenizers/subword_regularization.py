@@ -7,11 +7,14 @@ import bisect
 import itertools
 import math
 import random
+import re
 from array import array
 from collections.abc import Iterator, Sequence
 
 import sentencepiece
 from sentencepiece import sentencepiece_model_pb2
+
+from keras_s2s.tokenizers.symbols import symbol_pattern
 
 SPACE_SYMBOL = "▁"  # SentencePiece's symbol for a space, at the beginning of words
 # Sentences with longer words are not sampled: the run time is quadratic in the word length.
@@ -49,7 +52,11 @@ def sample_subwords(
         if max(map(len, words), default=0) > MAX_WORD_LENGTH:
             rows.append(processor.encode(text))
         else:
-            rows.append([piece_id for word in words for piece_id in sampler.sample(word)])
+            ids = (
+                [pieces.symbols[word]] if word in pieces.symbols else sampler.sample(word)
+                for word in words
+            )
+            rows.append(list(itertools.chain.from_iterable(ids)))
     return rows
 
 
@@ -58,7 +65,9 @@ class PieceTable:
 
     Attributes:
         ids: the id of each piece that can occur in text.
-        scores: its score: a log-probability (unigram), or minus the rank of its merge (BPE).
+        symbols: the id of each user-defined symbol, which is never split.
+        scores: the score of a piece: a log-probability (unigram) or minus the rank of its merge
+            (BPE).
         is_bpe: whether it is a BPE model.
     """
 
@@ -67,19 +76,33 @@ class PieceTable:
         piece_types = sentencepiece_model_pb2.ModelProto.SentencePiece
         self.is_bpe = model.trainer_spec.model_type == model.trainer_spec.BPE
         self.ids: dict[str, int] = {}
+        self.symbols: dict[str, int] = {}
         self.scores: dict[str, float] = {}
         self._byte_ids: list[int] = []
         for piece_id, piece in enumerate(model.pieces):
-            if piece.type in (piece_types.NORMAL, piece_types.USER_DEFINED):
+            if piece.type == piece_types.USER_DEFINED:
+                self.symbols[piece.piece] = piece_id
+            elif piece.type == piece_types.NORMAL:
                 self.ids[piece.piece] = piece_id
                 self.scores[piece.piece] = piece.score
             elif piece.type == piece_types.BYTE:
                 self._byte_ids.append(piece_id)
         self._unknown_id = processor.unk_id()
+        self._symbol_pattern = symbol_pattern(self.symbols)
         self._crosses_words = any(SPACE_SYMBOL in piece[1:] for piece in self.ids)
 
     def words(self, normalized: str) -> Iterator[str]:
-        """Yield the segments of a text that are segmented independently."""
+        """Yield the segments of a text that are segmented independently, and its symbols."""
+        if not self.symbols:
+            yield from self._words(normalized)
+            return
+        for index, segment in enumerate(re.split(self._symbol_pattern, normalized)):
+            if index % 2:
+                yield segment
+            elif segment:
+                yield from self._words(segment)
+
+    def _words(self, normalized: str) -> Iterator[str]:
         segments = [normalized] if self._crosses_words else normalized.split(SPACE_SYMBOL)
         if segments[0]:
             yield segments[0]

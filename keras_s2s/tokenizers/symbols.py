@@ -1,7 +1,7 @@
 """User-defined symbols: tokens that are never split, such as language tags and placeholders."""
 
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 
 import tensorflow as tf
 
@@ -39,6 +39,12 @@ white space that is not one of <pad> <bos> <eos> <unk>
     return tuple(symbols)
 
 
+def symbol_pattern(symbols: Iterable[str]) -> str:
+    """Return a regular expression whose group is one of some symbols; the longest that matches."""
+    # The first alternative that matches counts.
+    return f"({'|'.join(map(re.escape, sorted(symbols, key=len, reverse=True)))})"
+
+
 def split_symbols(
     text: tf.Tensor, symbols: Sequence[str], split: Callable[[tf.Tensor], tf.RaggedTensor]
 ) -> tf.RaggedTensor:
@@ -59,9 +65,7 @@ def split_symbols(
     """
     if not symbols:
         return split(text)
-    # The first alternative that matches counts.
-    pattern = "|".join(map(re.escape, sorted(symbols, key=len, reverse=True)))
-    marked = tf.strings.regex_replace(text, f"({pattern})", rf"{_MARK}\1{_MARK}")
+    marked = tf.strings.regex_replace(text, symbol_pattern(symbols), rf"{_MARK}\1{_MARK}")
     pieces = tf.strings.split(marked, _MARK)
     # Every second piece of a text is a symbol.
     is_symbol_piece = tf.ragged.range(pieces.row_lengths()).flat_values % 2 == 1

@@ -67,8 +67,8 @@ class Translator(GraphFunctions, SentenceTranslator, keras.Model):
         length_penalty: larger values favor long translations; see `beam_search`.
         coverage_penalty: penalizes untranslated source words; see `beam_search`. Needs attention.
         replace_unknown: replace each `<unk>` by the most attended source word (Luong et al., 2015,
-            "Addressing the Rare Word Problem"); needs attention and a `WordTokenizer` on both
-            sides.
+            "Addressing the Rare Word Problem"); needs attention, and on both sides tokenizers of
+            words or white space, or of characters.
 
     Raises:
         ValueError: the vocabulary sizes of tokenizers and model differ, or an option is out of
@@ -127,10 +127,7 @@ class Translator(GraphFunctions, SentenceTranslator, keras.Model):
                 )
         units = source_tokenizer.replacement_unit, target_tokenizer.replacement_unit
         if replace_unknown and not (units[0] and units[0] == units[1]):
-            raise ValueError(
-                "replace_unknown needs a WordTokenizer or WhitespaceTokenizer on both sides, or a "
-                "CharacterTokenizer on both; omit it"
-            )
+            raise ValueError("replace_unknown needs words, or characters, on both sides; omit it")
         self.model = model
         self.source_tokenizer = source_tokenizer
         self.target_tokenizer = target_tokenizer
@@ -315,8 +312,10 @@ class Translator(GraphFunctions, SentenceTranslator, keras.Model):
 
     def _sample_sentences(self) -> list[str]:
         # SentencePiece marks the start of a word with "▁".
-        words = (token.strip("▁") for token in self.source_tokenizer.vocabulary)
-        return sample_sentences(list(filter(None, words))[len(SPECIAL_TOKENS) :], NUM_SAMPLES)
+        tokenizer, special = self.source_tokenizer, len(SPECIAL_TOKENS)
+        words = [token for text in tokenizer.vocabulary[special:] if (token := text.strip("▁"))]
+        separator = "" if tokenizer.replacement_unit == "character" else " "
+        return sample_sentences(words, NUM_SAMPLES, separator=separator)
 
     def get_config(self) -> dict[str, Any]:
         return {

@@ -1,5 +1,6 @@
 """Errors of the command: invalid arguments, corpora, runs and models."""
 
+import dataclasses
 import errno
 import gzip
 import io
@@ -11,8 +12,12 @@ import keras
 import pytest
 
 from keras_s2s.cli import data as data_commands
+from keras_s2s.cli import training
 from keras_s2s.cli.main import main
 from keras_s2s.cli.parser import parse
+from keras_s2s.config import preset
+from keras_s2s.run_directory import RunDirectory
+from keras_s2s.utils.errors import InputError
 
 
 def zipped(**members):
@@ -190,6 +195,22 @@ def test_folder_without_write_permission(refused, pairs_file, trained_run, tmp_p
 def test_changed_options_of_a_resumed_run(options, expected, refused, pairs_file, trained_run):
     message = refused("train", pairs_file, "--run-dir", trained_run, "--resume", *options.split())
     assert expected in message
+
+
+def test_options_that_a_resumed_run_has_already(tmp_path):
+    run = RunDirectory(tmp_path)
+    recipe = dataclasses.asdict(preset("small", "pairs.tsv", tokenizer="word", symbols=("<2fr>",)))
+    # An earlier version recorded the minimum frequency; all versions record the actual precision.
+    run.write_record({"recipe": recipe | {"min_freq": 3, "precision": "float32"}, "seed": 0})
+    for given in ("--preset small --symbols <2fr> --tokenizer word", "--symbols <2fr>"):
+        options = parse(["train", "pairs.tsv", "--run-dir", "x", "--min-freq", "3", *given.split()])
+        changes = {
+            name: value for name in recipe if (value := getattr(options, name, None)) is not None
+        }
+        assert changes["symbols"] == ["<2fr>"]
+        training._check_unchanged(run, options, changes)
+    with pytest.raises(InputError, match=r"has symbols \('<2fr>',\), not \('<2de>',\)"):
+        training._check_unchanged(run, options, {"symbols": ["<2de>"]})
 
 
 def test_run_without_resume(refused, pairs_file, trained_run, tmp_path):

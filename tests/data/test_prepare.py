@@ -1,5 +1,6 @@
 """Preparing corpora: content of the files, filters, and resuming after interruptions."""
 
+import dataclasses
 import functools
 import gzip
 import json
@@ -22,6 +23,7 @@ from keras_s2s.data.prepared import deduplication, shards, stages, statistics, t
 from keras_s2s.data.prepared import prepare as prepare_module
 from keras_s2s.data.prepared.corpus import PreparedCorpus
 from keras_s2s.data.prepared.spec import PreparationSpec
+from keras_s2s.data.vocabulary import make_tokenizers
 from keras_s2s.utils.errors import InputError
 from keras_s2s.utils.folder_lock import lock_folder
 from keras_s2s.utils.signals import Interrupted
@@ -221,6 +223,50 @@ def test_rules_for_words_belong_to_the_corpus(tmp_path):
     with pytest.raises(InputError, match="was prepared with word_rules unicode instead of chapter"):
         prepare(PreparationSpec([str(path)], s2s.Recipe(min_freq=1)), out)
     assert prepare(PreparationSpec([str(path)], config), out)["vocabularies"] == [7, 7]
+
+
+def test_another_tokenizer_on_each_side(small_shards, tmp_path):
+    pairs = [("Go {n}", "G OW1"), ("No", "N OW1"), ("no", "N OW1 <2x>"), ("Too long", "T UW1")]
+    path, out = write(tmp_path / "pairs.tsv", pairs), tmp_path / "out"
+    config = s2s.Recipe(
+        source_tokenizer="character",
+        target_tokenizer="whitespace",
+        symbols=["{n}", "<2x>"],
+        num_steps=6,
+        drop_long=True,
+    )
+    prepare(PreparationSpec([str(path)], config), out)
+    source, target = PreparedCorpus(out).tokenizers()
+    assert source.vocabulary[4:] == ["{n}", "<2x>", "o", " ", "G", "N", "n"]
+    assert target.vocabulary[4:] == ["{n}", "<2x>", "OW1", "N", "G"]
+    in_memory = make_tokenizers(config, s2s.ParallelCorpus(*map(list, zip(*pairs, strict=True))))
+    assert [t.options() for t in in_memory] == [source.options(), target.options()]
+    assert [t.vocabulary for t in in_memory] == [source.vocabulary, target.vocabulary]
+    words = [
+        ([source.vocabulary[a] for a in left], [target.vocabulary[b] for b in right])
+        for left, right in read_ids(out)
+    ]
+    assert words[0] == (["G", "o", " ", "{n}"], ["G", "OW1"])
+    assert words[2] == (["n", "o"], ["N", "OW1", "<2x>"])
+    assert len(words) == 3
+    others = dataclasses.replace(config, target_tokenizer="word")
+    with pytest.raises(InputError, match="with target_tokenizer whitespace instead of word"):
+        prepare(PreparationSpec([str(path)], others), out)
+    others = dataclasses.replace(config, symbols=())
+    with pytest.raises(InputError, match=r"with symbols \('{n}', '<2x>'\) instead of \(\)"):
+        prepare(PreparationSpec([str(path)], others), out)
+    written_out = dataclasses.replace(config, tokenizer="character", min_freq=1)
+    assert prepare(PreparationSpec([str(path)], written_out), out)["vocabularies"] == [11, 9]
+
+
+def test_subwords_beside_characters(book_file, small_shards, tmp_path):
+    config = s2s.Recipe(tokenizer="sentencepiece", target_tokenizer="character", vocab_size=90)
+    keep = {"keep_duplicates": True, "keep_identical": True}
+    prepare(PreparationSpec([str(book_file)], config, **keep), tmp_path / "out")
+    source, target = PreparedCorpus(tmp_path / "out").tokenizers()
+    in_memory = make_tokenizers(config, s2s.load_corpus(book_file))
+    assert [t.vocabulary for t in in_memory] == [source.vocabulary, target.vocabulary]
+    assert {type(source), type(target)} == {s2s.SentencePieceTokenizer, s2s.CharacterTokenizer}
 
 
 def test_columns_are_reported_once(small_shards, tmp_path, caplog):

@@ -220,9 +220,12 @@ def test_lower_case_is_explained(run):
     data = ReportData(translations=[("Go.", "va !", "Va !")])
     assert note in page_of(run, data=data)[0]
     record = run.read_record()
-    record["recipe"] |= {"tokenizer": "sentencepiece", "lowercase": False}
-    run.write_record(record)
-    assert note not in page_of(run, data=data)[0]
+    for cased in (
+        {"tokenizer": "sentencepiece", "lowercase": False},
+        {"tokenizer": "word", "target_tokenizer": "character", "lowercase": True},
+    ):
+        run.write_record({**record, "recipe": {**record["recipe"], **cased}})
+        assert note not in page_of(run, data=data)[0]
 
 
 def test_unnamed_columns_of_the_history_are_shown(run):

@@ -59,6 +59,9 @@ def test_decomposed_tokens_are_written_composed():
     tokenizer = s2s.CharacterTokenizer.fit(["한국 été"], normalization="nfd")
     assert len(tokenizer) == 4 + len(set(unicodedata.normalize("NFD", "한국 été")))
     assert written(tokenizer, ["국한", "étée\u0301"]) == ["국한", "étéé"]
+    # A model may write any accent after any letter.
+    nfc = s2s.CharacterTokenizer([*SPECIAL_TOKENS, "e", "\u0301"])
+    assert nfc.detokenize(tf.constant([[4, 5]]), tf.constant([2])).numpy()[0].decode() == "é"
 
 
 @BOTH

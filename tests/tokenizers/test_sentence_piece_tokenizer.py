@@ -281,6 +281,33 @@ class TestFit:
         s2s.SentencePieceTokenizer.fit(["Go on.", "I go."], vocab_size=20)
         assert capfd.readouterr() == ("", "")
 
+    @pytest.mark.parametrize("model_type", [*MODEL_TYPES, "char"])
+    def test_symbols_are_never_split_nor_changed(self, model_type):
+        texts = ["Go on.", "I go.", "{Name} goes <2fr>"] * 5
+        tokenizer = s2s.SentencePieceTokenizer.fit(
+            texts, 40, model_type, symbols=["{Name}", "<2fr>", "<2fr>>", "…!"]
+        )
+        assert tokenizer.vocabulary[4:8] == ["{Name}", "<2fr>", "<2fr>>", "…!"]
+        typed = ["<2fr>go{Name}on.", "<2fr>> go …!"]
+        ids = tokenizer.tokenize(tf.constant(typed))
+        tokens = [[tokenizer.vocabulary[number] for number in row] for row in ids.to_list()]
+        assert set(tokens[0]) >= {"<2fr>", "{Name}"}
+        assert set(tokens[1]) >= {"<2fr>>", "…!"}
+        assert texts_of(tokenizer, ids.to_list()) == typed
+        for seed in range(20):
+            sampled = tokenizer.sample(typed, seed, alpha=0.2).to_list()
+            assert texts_of(tokenizer, sampled) == typed
+            assert {4, 5} <= set(sampled[0])
+            assert {6, 7} <= set(sampled[1])
+        with pytest.raises(s2s.InputError, match="'a b' is no symbol"):
+            s2s.SentencePieceTokenizer.fit(texts, 40, model_type, symbols=["a b"])
+
+    def test_characters(self):
+        tokenizer = s2s.SentencePieceTokenizer.fit(["Go on.", "I go."], 40, "char")
+        ids = tokenizer.tokenize(tf.constant(["go on x"])).to_list()[0]
+        assert [tokenizer.vocabulary[number] for number in ids] == [*"▁go▁on▁", "<unk>"]
+        assert texts_of(tokenizer, [ids]) == ["go on <unk>"]
+
 
 class TestSample:
     @pytest.mark.parametrize("name", ["unigram", "bpe", "unigram bytes"])

@@ -162,7 +162,7 @@ def test_replace_unknown_needs_word_tokenizers():
             s2s.Seq2SeqEncoder(len(source), **sizes),
             s2s.Seq2SeqDecoder(len(target), **sizes, attention="luong"),
         )
-        with pytest.raises(ValueError, match="replace_unknown needs a WordTokenizer"):
+        with pytest.raises(ValueError, match="replace_unknown needs words, or characters, on both"):
             s2s.Translator(model, source, target, replace_unknown=True)
 
 
