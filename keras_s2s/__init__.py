@@ -63,6 +63,7 @@ if not _is_command() and importlib.util.find_spec("tensorflow"):
     from keras_s2s.models.seq2seq import Seq2Seq
     from keras_s2s.optimizers import FusedAdam
     from keras_s2s.tokenizers.character_tokenizer import CharacterTokenizer, WhitespaceTokenizer
+    from keras_s2s.tokenizers.columns_tokenizer import ColumnsTokenizer
     from keras_s2s.tokenizers.sentence_piece_tokenizer import SentencePieceTokenizer
     from keras_s2s.tokenizers.tokenizer import Tokenizer
     from keras_s2s.tokenizers.word_tokenizer import WordTokenizer
@@ -83,6 +84,7 @@ if not _is_command() and importlib.util.find_spec("tensorflow"):
         "PRESETS",
         "BeamResult",
         "CharacterTokenizer",
+        "ColumnsTokenizer",
         "CorpusChoice",
         "CorpusSpec",
         "CorpusSplits",

@@ -6,14 +6,13 @@ from dataclasses import dataclass
 from typing import Any
 
 from keras_s2s.data import config as data_config
-from keras_s2s.data.config import MAX_LAYER_SIZE, DataConfig
+from keras_s2s.data.config import MAX_LAYER_SIZE, DataConfig, check_one_origin
 from keras_s2s.decoding.config import SearchConfig
 from keras_s2s.utils.errors import InputError, did_you_mean
 from keras_s2s.utils.fields import config_field
 from keras_s2s.utils.renaming import accept_old_names
 from keras_s2s.utils.scores import SCORES
 
-VALIDATION = "a valid_fraction of 0.05"
 SACREBLEU_TOKENIZERS = (
     *("13a", "none", "zh", "char", "intl", "ja-mecab", "ko-mecab", "flores101", "flores200"),
 )
@@ -148,7 +147,7 @@ class TrainingConfig(SearchConfig, ModelConfig, DataConfig):
         subwords, sampled = kinds == {"sentencepiece"}, self.sentencepiece_model_type != "char"
         # Nothing in a source of characters is like an unknown word.
         replaces = kinds <= {"word", "whitespace"} or kinds == {"character"}
-        buckets, validates = self.bucket_by_length, self.valid_fraction > 0
+        buckets = self.bucket_by_length
         for is_set, option, is_met, requirement in (
             (self.subword_sampling, "subword_sampling", subwords, "tokenizer sentencepiece"),
             (self.subword_sampling, "subword_sampling", sampled, "sentencepiece_model_type bpe"),
@@ -158,8 +157,6 @@ class TrainingConfig(SearchConfig, ModelConfig, DataConfig):
             (self.replace_unknown, "replace_unknown", attends, "attention luong"),
             (self.replace_unknown, "replace_unknown", replaces, "tokenizer word"),
             (self.batch_tokens, "batch_tokens", buckets, "bucket_by_length"),
-            (self.lr_schedule == "plateau", "lr_schedule plateau", validates, VALIDATION),
-            (self.early_stopping != "none", "early_stopping", validates, VALIDATION),
         ):
             if is_set and not is_met:
                 raise InputError(f"{option} needs {requirement}; give that too")
@@ -184,6 +181,31 @@ class TrainingConfig(SearchConfig, ModelConfig, DataConfig):
             raise InputError(
                 "bidirectional gives each direction half of the units; give an even num_hiddens"
             )
+
+
+def check_held_out(config: TrainingConfig, valid: str | None, test: str | None) -> None:
+    """Check that each split has one origin, and that there is validation where it decides.
+
+    Args:
+        config: the configuration of a run.
+        valid: the file of the validation pairs, or None.
+        test: the file of the test pairs, or None.
+
+    Raises:
+        InputError: a split has a file and a fraction; or early stopping or the plateau schedule has
+            no validation pairs.
+    """
+    check_one_origin(config, valid, test)
+    if valid is None and not config.valid_fraction:
+        for is_set, option in (
+            (config.lr_schedule == "plateau", "lr_schedule plateau"),
+            (config.early_stopping != "none", "early_stopping"),
+        ):
+            if is_set:
+                raise InputError(
+                    f"{option} needs validation pairs; give a valid_fraction of 0.05, or a file of "
+                    "them as valid"
+                )
 
 
 # Values of fields that the runs of earlier versions do not record: what those versions did.

@@ -5,7 +5,7 @@ import json
 
 import pytest
 
-from keras_s2s.config import PRESETS, TrainingConfig, preset
+from keras_s2s.config import PRESETS, TrainingConfig, check_held_out, preset
 from keras_s2s.utils.checks import check_seed
 from keras_s2s.utils.errors import InputError
 from keras_s2s.utils.fields import field_type
@@ -20,8 +20,6 @@ REQUIRED = {
     "coverage_penalty": {"attention": "luong"},
     "replace_unknown": {"attention": "luong"},
     "batch_tokens": {"bucket_by_length": True, "num_steps": 3},
-    "lr_schedule": {"valid_fraction": 0.1},
-    "early_stopping": {"valid_fraction": 0.1},
 }
 
 
@@ -179,12 +177,10 @@ def test_every_value_is_checked(item):
             {"batch_tokens": 9, "bucket_by_length": True},
             r"batch_tokens is 9; give num_steps \(10\) or more",
         ),
-        ({"lr_schedule": "plateau"}, "lr_schedule plateau needs a valid_fraction of 0.05"),
         (
             {"lr_schedule": "plateau", "valid_fraction": 0.1, "warmup_steps": 5},
             "lr_schedule plateau has no warmup_steps",
         ),
-        ({"early_stopping": "bleu"}, "early_stopping needs a valid_fraction of 0.05"),
         ({"bidirectional": True, "num_hiddens": 31}, "give an even num_hiddens"),
         ({"bidirectional": True, "encoder_num_hiddens": 31}, "give an even num_hiddens"),
         (
@@ -196,6 +192,26 @@ def test_every_value_is_checked(item):
 def test_conflicting_options(given, message):
     with pytest.raises(InputError, match=message):
         TrainingConfig(**given)
+
+
+@pytest.mark.parametrize(
+    ("changes", "valid", "test", "message"),
+    [
+        ({"lr_schedule": "plateau"}, None, None, "lr_schedule plateau needs validation pairs"),
+        ({"early_stopping": "bleu"}, None, "test.tsv", "early_stopping needs validation pairs"),
+        ({"valid_fraction": 0.1}, "dev.tsv", None, "valid is the file dev.tsv and valid_fr.* 0.1"),
+        ({"test_fraction": 0.2}, None, "test.tsv", "test is the file test.tsv and test_fr.* 0.2"),
+    ],
+)
+def test_origins_of_held_out_pairs(changes, valid, test, message):
+    with pytest.raises(InputError, match=message):
+        check_held_out(TrainingConfig(**changes), valid, test)
+
+
+def test_validation_settings_are_satisfied_by_a_file_or_a_fraction():
+    config = TrainingConfig(early_stopping="loss", lr_schedule="plateau")
+    check_held_out(config, "dev.tsv", None)
+    check_held_out(dataclasses.replace(config, valid_fraction=0.1), None, "test.tsv")
 
 
 def test_compatible_options():

@@ -15,9 +15,11 @@ from keras_s2s.cli.options import (
     add_command,
     add_corpus_options,
     add_field_options,
+    add_held_out_options,
     add_json_option,
     add_preset_option,
     warn_without_effect,
+    without_fractions,
 )
 from keras_s2s.config import preset
 from keras_s2s.data.catalog import BUILTIN_CORPORA, locate
@@ -68,6 +70,7 @@ def add_prepare(subparsers: "Subparsers[CommandParser]") -> None:
     )
     add_json_option(parser)
     add_corpus_options(parser)
+    add_held_out_options(parser)
     add_field_options(parser, "data", dataclasses.fields(PreparationConfig))
 
 
@@ -78,7 +81,9 @@ def prepare(options: argparse.Namespace) -> None:
         for field in dataclasses.fields(PreparationConfig)
         if (value := getattr(options, field.name)) is not None
     }
-    config = preset(options.preset or DEFAULT_PRESET, "", **changes)
+    config = preset(
+        options.preset or DEFAULT_PRESET, "", **{**without_fractions(options), **changes}
+    )
     warn_without_effect(config, changes)
     import_tensorflow()
     from keras_s2s.data.prepared.prepare import prepare as prepare_corpora
@@ -86,14 +91,14 @@ def prepare(options: argparse.Namespace) -> None:
     from keras_s2s.data.prepared.statistics import format_statistics
     from keras_s2s.data.text_counts import log_counts, sum_recorded
 
-    filters = ("keep_identical", "keep_duplicates", "max_length_ratio")
+    others = ("keep_identical", "keep_duplicates", "max_length_ratio", "columns", "valid", "test")
     spec = PreparationSpec(
         options.corpora,
         config,
         options.weights,
         options.reverse,
         options.skip_bad_lines,
-        **{name: getattr(options, name) for name in filters},
+        **{name: getattr(options, name) for name in others},
     )
     index = prepare_corpora(spec, options.output, options.processes, options.overwrite)
     if options.json:
@@ -103,6 +108,8 @@ def prepare(options: argparse.Namespace) -> None:
     for corpus in index["corpora"]:
         for line in format_statistics(corpus):
             print(line)
+    for split, file in index.get("held_out", {}).items():
+        print(f"{getattr(spec, split)}: {file['pairs']:,} pairs of the {split} split")
     counts = sum_recorded(corpus.get("counts") for corpus in index["corpora"])
     log_counts(config, training=counts)
     sizes = []

@@ -4,14 +4,11 @@ TensorFlow is imported only when the command needs it, so that `--help` is fast.
 """
 
 import argparse
-import dataclasses
-import functools
 import json
-import shlex
-from collections.abc import Callable
 from typing import Any
 
-from keras_s2s.cli.model_paths import MODEL_HELP, find_model, load_model
+from keras_s2s.cli.evaluation_corpus import evaluation_corpus, separate_corpus
+from keras_s2s.cli.model_paths import MODEL_HELP, load_model
 from keras_s2s.cli.options import (
     CORPUS_HELP,
     Subparsers,
@@ -21,8 +18,6 @@ from keras_s2s.cli.options import (
     add_json_option,
     add_trust_option,
 )
-from keras_s2s.data.parallel_corpus import ParallelCorpus, load_corpus
-from keras_s2s.data.prepared.index import PreparedIndex, is_prepared
 from keras_s2s.run_directory import RunDirectory
 from keras_s2s.utils.argument_parser import CommandParser, int_value
 from keras_s2s.utils.errors import InputError
@@ -36,8 +31,13 @@ SPLITS = ("train", "valid", "test", "all")
 def add_evaluate(subparsers: "Subparsers[CommandParser]") -> None:
     """Add the parser of `keras-s2s evaluate`."""
     parser = add_command(subparsers, "evaluate", evaluate)
-    parser.add_argument("models", metavar="MODEL", nargs="+", help=f"{MODEL_HELP}; one or more")
-    parser.add_argument("corpus", metavar="CORPUS", help=CORPUS_HELP)
+    parser.add_argument(
+        "models",
+        metavar=("MODEL", "CORPUS"),
+        nargs="+",
+        help=f"MODEL: {MODEL_HELP}; one or more. CORPUS, last: {CORPUS_HELP}; without it, --split "
+        "takes that of the run",
+    )
     parser.add_argument(
         "--split",
         choices=SPLITS,
@@ -81,7 +81,8 @@ def add_evaluate(subparsers: "Subparsers[CommandParser]") -> None:
 def evaluate(options: argparse.Namespace) -> None:
     """Run `keras-s2s evaluate`."""
     names = None if options.metrics is None else _metric_names(options.metrics)
-    corpus = _evaluation_corpus(options)
+    separate_corpus(options)
+    corpus = evaluation_corpus(options)
     models = [load_model(path, trust=options.trust) for path in options.models]
     from keras_s2s import evaluation
 
@@ -192,103 +193,3 @@ def _print_scores(result: dict[str, Any], names: list[str] | None) -> None:
 def _shown(level: str, names: list[str] | None) -> list[ScoreInfo]:
     """Return the scores to print: those asked for, else those that fit the answers."""
     return [SCORES[name] for name in names or FITTING_SCORES[level]]
-
-
-def _evaluation_corpus(options: argparse.Namespace) -> ParallelCorpus:
-    """Return the pairs to score all models on."""
-    # Each run has the split of the same file, which is read once for all.
-    read = functools.cache(functools.partial(_read_corpus, options))
-    if options.split == "all":
-        return read(options.max_pairs)
-    first, *others = options.models
-    pairs = _split_of_run(options, first, read)
-    for other in others:
-        if _split_of_run(options, other, read) != pairs:
-            configs = [
-                dataclasses.asdict(RunDirectory(run).read_config()) for run in (first, other)
-            ]
-            differences = [
-                f"{name} {configs[1][name]} instead of {configs[0][name]}"
-                for name in ("max_pairs", "valid_fraction", "test_fraction", "split_seed")
-                if configs[0][name] != configs[1][name]
-            ]
-            raise InputError(
-                f"{other}: its {options.split} split differs from that of {first} "
-                f"({', '.join(differences)}); compare runs with the same split, or give a "
-                "corpus that neither was trained on with --split all"
-            )
-    return pairs
-
-
-def _read_corpus(options: argparse.Namespace, max_pairs: int | None) -> ParallelCorpus:
-    if is_prepared(options.corpus):
-        raise InputError(
-            f"{options.corpus}: is prepared, which keeps only the text of the valid and test "
-            "splits; give --split valid or --split test of a run trained on it, or the original "
-            "corpus"
-        )
-    if RunDirectory(options.corpus).exists():
-        raise InputError(
-            f"{options.corpus}: is a run, and the corpus comes last; give keras-s2s evaluate "
-            f"{shlex.quote(options.corpus)} CORPUS"
-        )
-    return load_corpus(
-        options.corpus,
-        max_pairs=max_pairs,
-        reverse=options.reverse,
-        skip_bad_lines=options.skip_bad_lines,
-    )
-
-
-def _split_of_run(
-    options: argparse.Namespace, path: str, read: Callable[[int | None], ParallelCorpus]
-) -> ParallelCorpus:
-    """Return the requested split of the corpus, as a run split it.
-
-    Args:
-        options: of the command.
-        path: the run.
-        read: returns the pairs of the corpus, at most a number of them.
-    """
-    run = RunDirectory(path)
-    if not run.exists():
-        find_model(path)
-        raise InputError(
-            f"{path}: only a run directory records how its corpus was split; "
-            "give that, or --split all"
-        )
-    config = run.read_config()
-    if options.reverse != run.read_record().get("corpus", {}).get("reverse"):
-        raise InputError(
-            f"{path}: the run was trained with{'out' if options.reverse else ''} "
-            f"--reverse; evaluate --split {options.split} likewise"
-        )
-    max_pairs = config.max_pairs if options.max_pairs is None else options.max_pairs
-    if is_prepared(options.corpus) and options.split != "train":
-        return _prepared_split(options, run)
-    corpus = read(max_pairs)
-    splits = corpus.split(config.valid_fraction, config.test_fraction, config.split_seed)
-    pairs = getattr(splits, options.split)
-    if not len(pairs):
-        raise InputError(
-            f"{path}: the run's {options.split} split is empty; give --split all, or "
-            f"train with --{options.split}-fraction 0.05"
-        )
-    return pairs
-
-
-def _prepared_split(options: argparse.Namespace, run: RunDirectory) -> ParallelCorpus:
-    """Return a held-out split of the prepared corpus that a run was trained on."""
-    index = PreparedIndex(options.corpus)
-    if run.read_record().get("corpus", {}).get("sha256") != index.fingerprint():
-        raise InputError(
-            f"{run.path}: was not trained on {options.corpus}; give the corpus that it was "
-            "trained on, or another one with --split all"
-        )
-    index.check_files()
-    pairs = index.held_out(options.split)
-    if not len(pairs):
-        raise InputError(f"{options.corpus}: its {options.split} split is empty; give another one")
-    return ParallelCorpus(
-        pairs.source[: options.max_pairs], pairs.target[: options.max_pairs], pairs.name
-    )

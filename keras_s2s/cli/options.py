@@ -8,7 +8,9 @@ from typing import Any
 
 from keras_s2s.cli.commands import COMMANDS
 from keras_s2s.config import PRESETS, TrainingConfig
+from keras_s2s.data.columns import COLUMNS_HELP
 from keras_s2s.data.config import PreparationConfig, ignored_fields
+from keras_s2s.data.corpus_spec import HELD_OUT_SPLITS
 from keras_s2s.training.cluster import DistributionConfig
 from keras_s2s.utils.argument_parser import CommandParser, float_value, int_value
 from keras_s2s.utils.fields import field_type
@@ -99,6 +101,25 @@ def add_corpus_options(parser: argparse.ArgumentParser) -> None:
     """Add the options for how a corpus is read."""
     parser.add_argument("--reverse", action="store_true", help="swap source and target")
     parser.add_argument("--skip-bad-lines", action="store_true", help="skip malformed lines")
+    parser.add_argument("--columns", metavar="NAMES", help=COLUMNS_HELP)
+
+
+def add_held_out_options(parser: argparse.ArgumentParser) -> None:
+    """Add the options for files of validation and test pairs."""
+    for split, description in (("valid", "validation"), ("test", "test")):
+        parser.add_argument(
+            f"--{split}",
+            metavar="FILE",
+            help=f"{description} pairs, in any form that CORPUS has, in place of a "
+            f"--{split}-fraction of it",
+        )
+
+
+def without_fractions(options: argparse.Namespace) -> dict[str, float]:
+    """Return no fraction for splits that have files, in place of the preset's fractions."""
+    return {
+        f"{split}_fraction": 0.0 for split in HELD_OUT_SPLITS if getattr(options, split) is not None
+    }
 
 
 def add_trust_option(parser: argparse.ArgumentParser) -> None:
@@ -165,13 +186,15 @@ def _add_field_option(group: argparse._ArgumentGroup, field: "dataclasses.Field[
     elif dtype is tuple:
         group.add_argument(flag, nargs="+", metavar="TEXT", help=description)
     elif dtype is str:
-        choices = field.metadata["choices"]
-        group.add_argument(
-            flag,
-            choices=choices,
-            metavar="NAME",
-            help=f"{description}: {' | '.join(choices)}{default}",
-        )
+        if choices := field.metadata["choices"]:
+            group.add_argument(
+                flag,
+                choices=choices,
+                metavar="NAME",
+                help=f"{description}: {' | '.join(choices)}{default}",
+            )
+        else:
+            group.add_argument(flag, metavar="TEXT", help=f"{description}{default}")
     else:
         parse, metavar = (int_value, "N") if dtype is int else (float_value, "X")
         group.add_argument(flag, type=parse, metavar=metavar, help=f"{description}{default}")

@@ -16,11 +16,21 @@ from keras_s2s.cli.options import (
     add_command,
     add_corpus_options,
     add_field_options,
+    add_held_out_options,
     add_preset_option,
     warn_without_effect,
+    without_fractions,
 )
-from keras_s2s.config import EARLIER_VALUES, RESUMABLE_FIELDS, field_groups, preset
+from keras_s2s.config import (
+    EARLIER_VALUES,
+    RESUMABLE_FIELDS,
+    check_held_out,
+    field_groups,
+    preset,
+)
+from keras_s2s.data.columns import parse_columns
 from keras_s2s.data.config import fields_in_full
+from keras_s2s.data.corpus_spec import HELD_OUT_SPLITS, CorpusSpec
 from keras_s2s.data.prepared.index import PreparedIndex, is_prepared
 from keras_s2s.run_directory import RunDirectory
 from keras_s2s.training.cluster import STRATEGIES, DistributionConfig
@@ -56,6 +66,7 @@ def add_train(subparsers: "Subparsers[CommandParser]") -> None:
         "--overwrite", action="store_true", help="replace the run in the run directory"
     )
     add_corpus_options(parser)
+    add_held_out_options(parser)
     _add_distribution_options(parser)
     for title, fields in field_groups().items():
         add_field_options(parser, title, fields)
@@ -95,9 +106,11 @@ def train(options: argparse.Namespace) -> None:
     if options.resume:
         _check_unchanged(run, options, changes)
     else:
-        fields = {**_prepared_fields(options.corpus), **changes}
+        spec = _corpus_spec(options)
+        fields = {**_prepared_fields(options.corpus), **without_fractions(options), **changes}
         config = preset(options.preset or DEFAULT_PRESET, options.corpus, **fields)
         warn_without_effect(config, changes)
+        check_held_out(config, spec.valid or spec.prepared_file("valid"), spec.test)
         seed = check_seed(0 if options.seed is None else options.seed)
     distribution = _distribution(options, run)
     if not options.resume and distribution.is_chief():
@@ -108,10 +121,10 @@ def train(options: argparse.Namespace) -> None:
     try:
         if options.resume:
             resumed = {name: changes[name] for name in RESUMABLE_FIELDS if name in changes}
-            training.resume(run.path, corpus=options.corpus, distribution=distribution, **resumed)
+            resumed |= {name: getattr(options, name) for name in ("corpus", *HELD_OUT_SPLITS)}
+            training.resume(run.path, distribution=distribution, **resumed)
         else:
-            corpus = training.CorpusSpec(options.corpus, options.reverse, options.skip_bad_lines)
-            training.train(corpus, run.path, config, seed, options.overwrite, distribution)
+            training.train(spec, run.path, config, seed, options.overwrite, distribution)
     except KeyboardInterrupt as error:
         if not error.args:
             raise
@@ -129,14 +142,43 @@ def train(options: argparse.Namespace) -> None:
     if run.report.is_file():
         log(f"report with curves, configuration and samples: {run.report}")
     words = "keras-s2s", "translate", str(run.path), *_example(run)
-    log(f"model: {run.model}; try: {shlex.join(words)}")
+    log(f"model: {run.model}; try: {' '.join(map(_quoted, words))}")
 
 
 def _example(run: RunDirectory) -> list[str]:
     """Return a training sentence that fits into a line; none if there is no such sentence."""
     texts = (sample.decode("utf-8", errors="replace") for sample in run.read_samples())
-    short = (t for t in texts if 0 < len(t) <= 60 and t.isprintable() and not t.startswith("-"))
+    short = (
+        text
+        for text in texts
+        if 0 < len(text) <= 60
+        and text.replace("\t", " ").isprintable()
+        and not text.startswith("-")
+    )
     return list(itertools.islice(short, 1))
+
+
+def _quoted(word: str) -> str:
+    """Return a word as in a shell; one with tabs between columns in the form that shows them."""
+    if "\t" not in word:
+        return shlex.quote(word)
+    escaped = word.replace("\\", "\\\\").replace("'", "\\'").replace("\t", "\\t")
+    return f"$'{escaped}'"
+
+
+def _corpus_spec(options: argparse.Namespace) -> CorpusSpec:
+    if options.columns is not None:
+        parse_columns(options.columns)
+        if options.reverse:
+            raise InputError("--columns say what is source and target; omit --reverse")
+    return CorpusSpec(
+        options.corpus,
+        options.reverse,
+        options.skip_bad_lines,
+        options.columns,
+        options.valid,
+        options.test,
+    )
 
 
 def _prepared_fields(corpus: str) -> dict[str, Any]:
@@ -170,11 +212,11 @@ def _check_unchanged(
         # A record has what the precision `auto` was on its machine.
         names = *RESUMABLE_FIELDS, *EARLIER_VALUES, "precision"
         kept = {name: current[name] for name in names}
-        kept |= _prepared_fields(options.corpus)
+        kept |= {**_prepared_fields(options.corpus), **without_fractions(options)}
         config = preset(options.preset, options.corpus, **{**kept, **changes})
         requested = {**dataclasses.asdict(config), **fields_in_full(config)}
     current |= {"seed": record.get("seed"), **record.get("corpus", {})}
-    requested = requested | {"seed": options.seed}
+    requested = requested | {"seed": options.seed, "columns": options.columns}
     requested |= {name: True for name in ("reverse", "skip_bad_lines") if getattr(options, name)}
     for name, value in requested.items():
         if value is not None and name not in RESUMABLE_FIELDS and value != current.get(name):

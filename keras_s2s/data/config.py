@@ -47,6 +47,9 @@ class PreparationConfig:
     symbols: tuple[str, ...] = config_field(
         (), "tokens that are never split and always in the vocabularies, such as '<2fr>' '{name}'"
     )
+    feature_separator: str = config_field(
+        ";", "what separates the features of a column of them (--columns), besides spaces"
+    )
     sentencepiece_model_type: str = config_field(
         "unigram", "kind of the SentencePiece model", choices=MODEL_TYPES
     )
@@ -132,6 +135,10 @@ class PreparationConfig:
 
     def _check_tokenizers(self) -> None:
         """Check that the fields of tokenizers fit the kinds of both sides."""
+        if "\t" in self.feature_separator:
+            raise InputError(
+                "feature_separator has a tab, which separates columns; give other characters"
+            )
         for symbol in self.symbols:
             if not is_symbol(symbol) or self.symbols.count(symbol) > 1:
                 raise InputError(
@@ -167,8 +174,30 @@ EARLIER_VALUES: Mapping[str, Any] = {
 }
 # Fields that the files of earlier versions lack, and whose defaults are what those versions did.
 ADDED_FIELDS = frozenset(
-    {"source_tokenizer", "target_tokenizer", "symbols", "sentencepiece_model_type"}
+    {
+        *("source_tokenizer", "target_tokenizer", "symbols", "sentencepiece_model_type"),
+        "feature_separator",
+    }
 )
+
+
+def check_one_origin(config: PreparationConfig, valid: str | None, test: str | None) -> None:
+    """Check that no split has a file and a fraction of the corpus.
+
+    Args:
+        config: the fractions.
+        valid: the file of the validation pairs, or None.
+        test: the file of the test pairs, or None.
+
+    Raises:
+        InputError: one has both.
+    """
+    for split, file in (("valid", valid), ("test", test)):
+        fraction = getattr(config, f"{split}_fraction")
+        if file is not None and fraction:
+            raise InputError(
+                f"{split} is the file {file} and {split}_fraction {fraction}; give one of them"
+            )
 
 
 def ignored_fields(config: PreparationConfig) -> set[str]:

@@ -9,6 +9,7 @@ from collections.abc import Iterator
 from typing import IO, NamedTuple
 
 from keras_s2s.data.catalog import BUILTIN_CORPORA, read_text, unknown_name
+from keras_s2s.data.columns import SelectedColumns
 from keras_s2s.data.compressed_files import open_unpacked
 from keras_s2s.data.line_parsing import (
     ALIGNED,
@@ -52,6 +53,7 @@ class CorpusReader:
 
     Args:
         name: as for `load_corpus`.
+        columns: the columns to read; by default the first two, source and target.
 
     Attributes:
         sha256: checksum of each file's unpacked text, after all chunks have been read.
@@ -68,8 +70,9 @@ class CorpusReader:
     (1000, 'The store is closed.')
     """
 
-    def __init__(self, name: str) -> None:
+    def __init__(self, name: str, columns: SelectedColumns | None = None) -> None:
         self.name = name
+        self._columns = columns
         self.sha256: tuple[str, ...] = ()
         self._files: tuple[str, ...] = (name,)
         if name not in BUILTIN_CORPORA and not os.path.exists(name):
@@ -84,9 +87,8 @@ class CorpusReader:
 
     def malformed_lines(self) -> MalformedLines:
         """Return an empty collection for the lines of this corpus that are not pairs."""
-        return MalformedLines(
-            self.display_name, TAB_SEPARATED if len(self._files) == 1 else ALIGNED
-        )
+        missing = TAB_SEPARATED if len(self._files) == 1 else ALIGNED
+        return MalformedLines(self.display_name, missing, self._columns)
 
     def chunks(self, num_lines: int | None = None) -> Iterator[Chunk]:
         """Yield all lines in chunks.
@@ -136,11 +138,11 @@ class CorpusReader:
         """
         lines = [text.removesuffix(b"\n").split(b"\n") for text in chunk.texts]
         rows: Iterator[Row]
+        options = skip_bad_lines, chunk.first_line, self._columns
         if len(lines) == 1:
-            rows = tab_separated_rows(lines[0], self.name, skip_bad_lines, chunk.first_line)
+            rows = tab_separated_rows(lines[0], self.name, *options)
         else:
-            names = self._files[0], self._files[1]
-            rows = aligned_rows(lines[0], lines[1], names, skip_bad_lines, chunk.first_line)
+            rows = aligned_rows(lines[0], lines[1], (self._files[0], self._files[1]), *options)
         for line_number, row in enumerate(rows, chunk.first_line):
             pair = malformed.parse(line_number, row)
             if pair is not None:

@@ -4,6 +4,7 @@ import logging
 import string
 from collections.abc import Iterable, Iterator
 
+from keras_s2s.data.columns import SelectedColumns
 from keras_s2s.utils.errors import InputError, printable
 
 _logger = logging.getLogger("keras_s2s")
@@ -11,7 +12,7 @@ _logger = logging.getLogger("keras_s2s")
 _SKIP = "pass --skip-bad-lines (skip_bad_lines=True)"
 # Malformed lines that a message shows.
 _MAX_EXAMPLES = 3
-# Columns that are read: source and target.
+# Columns that are read by default: source and target.
 _NUM_COLUMNS = 2
 
 # What a malformed line lacks.
@@ -24,9 +25,13 @@ _NOT_TEXT: Row = ("", "", "not text in UTF-8")
 
 
 def tab_separated_rows(
-    lines: Iterable[bytes], name: str, skip_bad_lines: bool, first_line: int = 1
+    lines: Iterable[bytes],
+    name: str,
+    skip_bad_lines: bool,
+    first_line: int = 1,
+    columns: SelectedColumns | None = None,
 ) -> Iterator[Row]:
-    """Yield rows of tab-separated lines; columns after the second are ignored.
+    """Yield rows of tab-separated lines; by default columns after the second are ignored.
 
     Args:
         lines: lines without line ends.
@@ -34,6 +39,7 @@ def tab_separated_rows(
         skip_bad_lines: whether a line that is not UTF-8, or has a NUL byte, counts as malformed,
             not as an error.
         first_line: number of the first line.
+        columns: those to read.
 
     Raises:
         InputError: a line is not UTF-8, or has a NUL byte.
@@ -41,6 +47,8 @@ def tab_separated_rows(
     for line in _decoded(lines, name, skip_bad_lines, first_line):
         if line is None:
             yield _NOT_TEXT
+        elif columns is not None:
+            yield _selected_row(line, columns)
         else:
             source, target = [*line.split("\t", 2), ""][:2]
             yield source, target, line if "\t" in line or line.strip() else ""
@@ -52,8 +60,12 @@ def aligned_rows(
     names: tuple[str, str],
     skip_bad_lines: bool,
     first_line: int = 1,
+    columns: SelectedColumns | None = None,
 ) -> Iterator[Row]:
-    """Yield rows of the lines of two files; see `tab_separated_rows`."""
+    """Yield rows of the lines of two files; see `tab_separated_rows`.
+
+    The columns are those of both lines, as `paste` would join them.
+    """
     for source, target in zip(
         _decoded(sources, names[0], skip_bad_lines, first_line),
         _decoded(targets, names[1], skip_bad_lines, first_line),
@@ -61,9 +73,18 @@ def aligned_rows(
     ):
         if source is None or target is None:
             yield _NOT_TEXT
+        elif columns is not None:
+            yield _selected_row(f"{source}\t{target}", columns)
         else:
             is_blank = not source.strip() and not target.strip()
             yield source, target, "" if is_blank else f"{source}\t{target}"
+
+
+def _selected_row(line: str, columns: SelectedColumns) -> Row:
+    source, target, problem = columns.select(line)
+    if problem and line.strip():
+        return "", "", f"{problem}: {line}"
+    return source, target, line if line.strip() else ""
 
 
 def _decoded(
@@ -127,6 +148,7 @@ class MalformedLines:
     Args:
         files: the file or files, as in a message.
         missing: `TAB_SEPARATED` or `ALIGNED`: what a malformed line lacks.
+        selected: the columns that are read, or None for the first two.
 
     Attributes:
         num_lines: number of lines parsed.
@@ -135,9 +157,10 @@ class MalformedLines:
         columns: smallest and largest number of columns of a pair.
     """
 
-    def __init__(self, files: str, missing: str) -> None:
+    def __init__(self, files: str, missing: str, selected: SelectedColumns | None = None) -> None:
         self._files = files
-        self._missing = missing
+        self._missing = missing if selected is None else f"text in the columns {selected.spec}"
+        self._selected = selected
         self.num_lines = self.count = 0
         self.examples: list[tuple[int, str]] = []
         self.columns = (_NUM_COLUMNS, _NUM_COLUMNS)
@@ -148,8 +171,10 @@ class MalformedLines:
         self.num_lines += 1
         source, target, line = row
         if source.strip() and target.strip():
-            if self._missing == TAB_SEPARATED:
+            if self._missing != ALIGNED:
                 self._count_columns((line.count("\t") + 1,) * 2)
+            if self._selected is not None:  # whose cells have been stripped; some may be empty
+                return source, target
             # ASCII only: a no-break space at an end may be part of the typography.
             return source.strip(string.whitespace), target.strip(string.whitespace)
         if line:
@@ -181,7 +206,9 @@ class MalformedLines:
             advice = f"correct {'it' if self.count == 1 else 'them'} or {_SKIP}"
             if not num_pairs:
                 advice = "give a file with a sentence, a tab and its translation in each line"
-                if self._missing == ALIGNED:
+                if self._selected is not None:
+                    advice = "give a file with these columns, or other --columns"
+                elif self._missing == ALIGNED:
                     advice = "give two files with text in the same lines"
             raise InputError(
                 f"{self._files}: {self.count} of {num_lines} lines "
@@ -190,13 +217,7 @@ class MalformedLines:
             )
         if not num_pairs:
             raise InputError(f"{self._files}: holds no pairs; give a file with sentence pairs")
-        fewest, most = self.columns
-        if most > _NUM_COLUMNS:
-            _logger.warning(
-                "%s: has %s columns; the first two are read, the others ignored",
-                self._files,
-                most if fewest == most else f"{fewest} to {most}",
-            )
+        self._report_ignored_columns()
         if self.count:
             _logger.warning(
                 "%s: skipped %d of %d lines, which have no %s in UTF-8",
@@ -204,4 +225,23 @@ class MalformedLines:
                 self.count,
                 num_lines,
                 self._missing,
+            )
+
+    def _report_ignored_columns(self) -> None:
+        fewest, most = self.columns
+        columns = most if fewest == most else f"{fewest} to {most}"
+        if self._selected is None:
+            if most > _NUM_COLUMNS:
+                _logger.warning(
+                    "%s: has %s columns; the first two are read, the others ignored",
+                    self._files,
+                    columns,
+                )
+        elif most > self._selected.width and (self._selected.is_complete or fewest != most):
+            _logger.warning(
+                "%s: has %s columns; %s are read, the others ignored%s",
+                self._files,
+                columns,
+                self._selected.spec,
+                "" if fewest == most else "; a tab inside a text makes one more: replace it",
             )

@@ -5,8 +5,10 @@ import hashlib
 import os
 import re
 import unicodedata
+from collections.abc import Sequence
 from typing import NamedTuple
 
+from keras_s2s.data.columns import parse_columns
 from keras_s2s.data.corpus_reader import CorpusReader
 from keras_s2s.utils.checks import check_int
 from keras_s2s.utils.errors import InputError, printable
@@ -20,6 +22,8 @@ class ParallelCorpus:
         source: the sentences to translate.
         target: the translation of each, in the same order.
         name: origin of the pairs; derived corpora keep it.
+        columns: `source` or `features` for each column of the sources, which have tabs between the
+            columns then; None where a source is one text.
 
     Raises:
         InputError: `source` and `target` have different lengths.
@@ -36,6 +40,7 @@ class ParallelCorpus:
     source: list[str]
     target: list[str]
     name: str = "pairs"
+    columns: tuple[str, ...] | None = None
 
     def __post_init__(self) -> None:
         for side in ("source", "target"):
@@ -56,7 +61,16 @@ class ParallelCorpus:
         return f"{type(self).__name__}({self.name!r}, {len(self)} pairs)"
 
     def reverse(self) -> "ParallelCorpus":
-        """Return the corpus with source and target swapped."""
+        """Return the corpus with source and target swapped.
+
+        Raises:
+            InputError: its sources have columns.
+        """
+        if self.columns is not None:
+            raise InputError(
+                f"{printable(self.name)}: its columns say what is source and target; omit reverse, "
+                "or give other columns"
+            )
         return ParallelCorpus(self.target, self.source, self.name)
 
     def split(self, valid: float = 0.05, test: float = 0.05, seed: int = 0) -> "CorpusSplits":
@@ -95,7 +109,7 @@ class ParallelCorpus:
             sources, targets = splits[split_for_hash(split_hash(source, seed), valid, test)]
             sources.append(source)
             targets.append(target)
-        return CorpusSplits(*(ParallelCorpus(*sides, self.name) for sides in splits))
+        return CorpusSplits(*(ParallelCorpus(*sides, self.name, self.columns) for sides in splits))
 
     def fingerprint(self) -> str:
         """Return a SHA-256 of the pairs and their order, in hexadecimal.
@@ -163,6 +177,7 @@ def load_corpus(
     max_pairs: int | None = None,
     reverse: bool = False,
     skip_bad_lines: bool = False,
+    columns: str | Sequence[str | int] | None = None,
 ) -> ParallelCorpus:
     """Load a parallel corpus.
 
@@ -171,7 +186,7 @@ def load_corpus(
 
             - a name in `BUILTIN_CORPORA`, which takes precedence over a file (`./name`);
             - a UTF-8 file of tab-separated columns: source, target, and others, which are
-              ignored;
+              ignored without `columns`;
             - a `.zip` or `.gz` file with such a file;
             - two line-aligned files, `a.en,a.fr`; each may be `.gz`.
 
@@ -180,6 +195,9 @@ def load_corpus(
         reverse: swap source and target.
         skip_bad_lines: skip lines that are not UTF-8 or not a pair and log their number, instead
             of raising an error.
+        columns: what the columns are, such as `"source,features,target"` or `"1,3,2"`; see
+            `parse_columns`. The sources of the corpus then have a tab between two columns, and its
+            `columns` say what each is. Two files are read as if pasted line by line.
 
     Returns:
         A `ParallelCorpus` with the name `corpus`.
@@ -197,6 +215,11 @@ def load_corpus(
     ...     _ = path.write_text("Go.\\tVa !\\nHi.\\tSalut !\\n", encoding="utf-8")
     ...     load_corpus(path, max_pairs=1).target
     ['Va !']
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     path = Path(folder) / "verbs.tsv"
+    ...     _ = path.write_text("walk\\twalked\\tV;PST\\n", encoding="utf-8")
+    ...     load_corpus(path, columns="source,target,features").source
+    ['walk\\tV;PST']
     """
     if not isinstance(corpus, (str, os.PathLike)):
         raise InputError(
@@ -205,7 +228,8 @@ def load_corpus(
     if max_pairs is not None:
         check_int("max_pairs", max_pairs, 1, ", or None for all pairs")
     name = os.fspath(corpus)
-    reader = CorpusReader(name)
+    selected = None if columns is None else parse_columns(columns)
+    reader = CorpusReader(name, selected)
     malformed = reader.malformed_lines()
     sources: list[str] = []
     targets: list[str] = []
@@ -216,5 +240,5 @@ def load_corpus(
             if len(sources) == max_pairs:
                 break
     malformed.report(malformed.num_lines, len(sources), skip_bad_lines)
-    pairs = ParallelCorpus(sources, targets, name)
+    pairs = ParallelCorpus(sources, targets, name, None if selected is None else selected.kinds)
     return pairs.reverse() if reverse else pairs

@@ -13,6 +13,7 @@ from keras_s2s.data.config import PreparationConfig
 from keras_s2s.data.parallel_corpus import ParallelCorpus
 from keras_s2s.data.text_counts import find_long
 from keras_s2s.tokenizers.character_tokenizer import CharacterTokenizer, WhitespaceTokenizer
+from keras_s2s.tokenizers.columns_tokenizer import ColumnsTokenizer, has_features, text_columns
 from keras_s2s.tokenizers.sentence_piece_tokenizer import SentencePieceTokenizer
 from keras_s2s.tokenizers.tokenizer import TOKENIZE_BATCH_SIZE, UNK, Tokenizer
 from keras_s2s.tokenizers.vocabulary_tokenizer import VocabularyTokenizer
@@ -43,21 +44,23 @@ def make_tokenizers(
 ) -> tuple[Tokenizer, Tokenizer]:
     """Fit the source and target tokenizers; a joint vocabulary gives the same object twice.
 
+    Sources of several columns get a `ColumnsTokenizer`, with a vocabulary of their features.
+
     With `drop_long`, they are fitted again without the pairs that the first ones find too long. For
     subwords, the share of the targets that can be written is logged; for the chapter's words, a
     line if other rules would know twice as many.
     """
-    tokenizers = _fit(config, corpus)
+    tokenizers = _fit_columns(config, corpus)
     if config.drop_long and config.vocabulary_pairs == "kept":
         kept = without_long_pairs(corpus, *tokenizers, config.num_steps)
         # With none left, the data reports it.
         if 0 < len(kept) < len(corpus):
-            corpus, tokenizers = kept, _fit(config, kept)
+            corpus, tokenizers = kept, _fit_columns(config, kept)
     if config.tokenizer_of("target") == "sentencepiece" or (
         config.tokenizer_of("target") != "word" and config.target_normalization in ("nfkc", "nfkd")
     ):
         report_round_trip(tokenizers[1], corpus.target)
-    for name, side in (("source", corpus.source), ("target", corpus.target)):
+    for name, side in (("source", _source_texts(corpus)), ("target", corpus.target)):
         if config.tokenizer_of(name) == "word" and config.word_rules == "chapter":
             advise_word_rules(config, name, side)
     return tokenizers
@@ -79,7 +82,24 @@ def without_long_pairs(
         kept = np.flatnonzero(~find_long(source_ids, target_ids, num_steps).either).tolist()
         for side, batch in zip(sides, texts, strict=True):
             side.extend(batch[i] for i in kept)
-    return ParallelCorpus(*sides, name=corpus.name)
+    return ParallelCorpus(*sides, corpus.name, corpus.columns)
+
+
+def _source_texts(corpus: ParallelCorpus) -> list[str]:
+    """Return the sources without their features."""
+    return corpus.source if corpus.columns is None else text_columns(corpus.source, corpus.columns)
+
+
+def _fit_columns(config: PreparationConfig, corpus: ParallelCorpus) -> tuple[Tokenizer, Tokenizer]:
+    columns = corpus.columns
+    if columns is None or not has_features(columns):
+        return _fit(config, corpus)
+    texts = ParallelCorpus(_source_texts(corpus), corpus.target, corpus.name)
+    source, target = _fit(config, texts)
+    return (
+        ColumnsTokenizer.fit(source, corpus.source, columns, config.feature_separator),
+        target,
+    )
 
 
 def _fit(config: PreparationConfig, corpus: ParallelCorpus) -> tuple[Tokenizer, Tokenizer]:

@@ -18,6 +18,7 @@ from keras_s2s.evaluation.metrics.sacrebleu_scores import default_tokenization
 from keras_s2s.evaluation.metrics.scorer import in_order, make_metrics, score_texts
 from keras_s2s.evaluation.significance import bootstrap_intervals, paired_bootstrap
 from keras_s2s.serving.signatures import ScoredPair
+from keras_s2s.tokenizers.columns_tokenizer import check_columns
 from keras_s2s.translation.base import SentenceTranslator
 from keras_s2s.translation.translator import Translator
 from keras_s2s.utils.checks import check_int, check_seed, check_type
@@ -237,6 +238,9 @@ def _evaluate_all(
     save_translations: str | os.PathLike[str] | None,
 ) -> list[_Result]:
     check_int("batch_size", batch_size)
+    for translator in translators:
+        if isinstance(translator, Translator):
+            check_columns(translator.source_tokenizer, corpus.columns, corpus.name)
     if not len(corpus):
         raise InputError(f"{corpus.name}: no pair to evaluate on; give a corpus with at least one")
     with contextlib.ExitStack() as stack:

@@ -4,6 +4,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from keras_s2s.config import TrainingConfig
+from keras_s2s.data.corpus_spec import CorpusSpec, split_corpus
 from keras_s2s.data.parallel_corpus import ParallelCorpus, load_corpus
 from keras_s2s.data.prepared.index import PreparedIndex, is_prepared
 from keras_s2s.evaluation import plots
@@ -117,7 +118,10 @@ def _evaluation_pairs(
         log(f"{run.path}: has no model yet, so only its history is plotted")
         return None
     trained_on = record.get("corpus", {})
-    options = {name: bool(trained_on.get(name)) for name in ("reverse", "skip_bad_lines")}
+    options: dict[str, Any] = {
+        name: bool(trained_on.get(name)) for name in ("reverse", "skip_bad_lines")
+    }
+    options |= {"columns": trained_on.get("columns")}
     if corpus is not None:
         if is_prepared(corpus):
             return _held_out(run, trained_on, corpus)
@@ -137,7 +141,12 @@ def _evaluation_pairs(
         if pairs.fingerprint() != trained_on.get("sha256"):
             log(f"{run.path}: {name} has changed since the run")
             return EvaluationPairs(pairs, pairs, f"{name}, which has changed since the run")
-    splits = pairs.split(config.valid_fraction, config.test_fraction, config.split_seed)
+    try:
+        held_out = CorpusSpec.from_record(trained_on).load_held_out()
+    except (InputError, KeyError) as error:
+        log(f"{error}; only the history is plotted")
+        return None
+    splits = split_corpus(pairs, config, held_out)
     # Validation before test: plots are drawn during model development.
     candidates = {
         "the validation pairs": splits.valid,

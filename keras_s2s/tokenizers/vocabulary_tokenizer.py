@@ -246,13 +246,13 @@ class VocabularyTokenizer(Tokenizer):
             tokens_of_ids = tf.lookup.KeyValueTensorInitializer(ids, tokens)
         else:
             line, index = tf.lookup.TextFileIndex.WHOLE_LINE, tf.lookup.TextFileIndex.LINE_NUMBER
-            ids_of_tokens = _FileInitializer(file, tf.string, line, tf.int64, index)
-            tokens_of_ids = _FileInitializer(file, tf.int64, index, tf.string, line)
+            ids_of_tokens = FileInitializer(file, tf.string, line, tf.int64, index)
+            tokens_of_ids = FileInitializer(file, tf.int64, index, tf.string, line)
         self._ids_of_tokens = tf.lookup.StaticHashTable(ids_of_tokens, default_value=UNK)
         self._tokens_of_ids = tf.lookup.StaticHashTable(tokens_of_ids, SPECIAL_TOKENS[UNK])
 
 
-class _FileInitializer(tf.lookup.TextFileInitializer):
+class FileInitializer(tf.lookup.TextFileInitializer):
     """A table initializer that names its table by the file's content."""
 
     # WORKAROUND(tensorflow<=2.21.0): its shared name contains the file's path, which would be part

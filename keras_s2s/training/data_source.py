@@ -1,20 +1,21 @@
 """The data of a training run, from a corpus in memory or a prepared one."""
 
 import dataclasses
+import logging
 import random
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import Any, NamedTuple
+from typing import Any
 
 import tensorflow as tf
 
 from keras_s2s.config import TrainingConfig
 from keras_s2s.data.batching import DataPosition
 from keras_s2s.data.config import differing_fields, fields_in_full
+from keras_s2s.data.corpus_spec import CorpusSpec, describe_overlap, split_corpus
 from keras_s2s.data.dataset import TokenizedPairs
-from keras_s2s.data.parallel_corpus import ParallelCorpus, load_corpus
+from keras_s2s.data.parallel_corpus import ParallelCorpus
 from keras_s2s.data.prepared.corpus import PreparedCorpus
-from keras_s2s.data.prepared.index import is_prepared
 from keras_s2s.data.text_counts import TextCounts
 from keras_s2s.data.vocabulary import make_tokenizers
 from keras_s2s.evaluation.metrics.sacrebleu_scores import default_tokenization, make_bleu
@@ -23,38 +24,10 @@ from keras_s2s.utils.errors import InputError
 
 Corpus = ParallelCorpus | PreparedCorpus
 
+_logger = logging.getLogger("keras_s2s")
+
 # Sentences kept in the run directory, to verify exports with.
 NUM_SAMPLES = 500
-
-
-class CorpusSpec(NamedTuple):
-    """A corpus and how to read it.
-
-    Attributes:
-        corpus: a name or files, see `load_corpus`; or the folder of a prepared corpus.
-        reverse: swap source and target.
-        skip_bad_lines: skip malformed lines.
-    """
-
-    corpus: str
-    reverse: bool = False
-    skip_bad_lines: bool = False
-
-    def load(self, max_pairs: int | None) -> Corpus:
-        """Load the first `max_pairs` pairs, or all; or open a prepared corpus."""
-        if is_prepared(self.corpus):
-            if self.reverse or self.skip_bad_lines:
-                raise InputError(
-                    f"{self.corpus}: is prepared; omit --reverse and --skip-bad-lines, which are "
-                    "options of keras-s2s prepare"
-                )
-            return PreparedCorpus(self.corpus)
-        return load_corpus(
-            self.corpus,
-            max_pairs=max_pairs,
-            reverse=self.reverse,
-            skip_bad_lines=self.skip_bad_lines,
-        )
 
 
 CorpusChoice = CorpusSpec  # earlier name
@@ -115,13 +88,26 @@ class TrainingData:
     find_damage: Callable[[], InputError | None] = lambda: None
 
 
-def make_training_data(corpus: Corpus, config: TrainingConfig, seed: int) -> TrainingData:
+def make_training_data(
+    corpus: Corpus,
+    config: TrainingConfig,
+    seed: int,
+    held_out: Mapping[str, ParallelCorpus] | None = None,
+) -> TrainingData:
     """Make the data of a training run; the seed determines the order of the batches.
+
+    Args:
+        corpus: the training pairs, and others unless these are in `held_out`.
+        config: the configuration.
+        seed: random seed.
+        held_out: pairs of the splits `valid` and `test` that have files of their own; a warning is
+            logged about sources that stand in the training pairs too.
 
     Raises:
         InputError: no training pair is left, or the corpus is damaged, or was prepared with another
             configuration.
     """
+    held_out = {} if held_out is None else held_out
     options: dict[str, Any] = {
         "batch_size": config.batch_size,
         "seed": seed,
@@ -131,11 +117,14 @@ def make_training_data(corpus: Corpus, config: TrainingConfig, seed: int) -> Tra
     if isinstance(corpus, PreparedCorpus):
         _check_prepared_with(corpus, config)
         corpus.verify()
+        valid, test = (
+            held_out.get(split) or corpus.index.held_out(split) for split in ("valid", "test")
+        )
         return TrainingData(
             *corpus.tokenizers(),
             samples=_sample(corpus.index.samples(), seed),
-            valid=corpus.index.held_out("valid"),
-            num_test=len(corpus.index.held_out("test")),
+            valid=valid,
+            num_test=len(test),
             counts=corpus.counts,
             num_pairs=len(corpus),
             target_tokens=corpus.target_tokens,
@@ -143,12 +132,16 @@ def make_training_data(corpus: Corpus, config: TrainingConfig, seed: int) -> Tra
             batches=lambda start: corpus.batches(**options, start=start),
             find_damage=lambda: corpus.damage,
         )
-    splits = corpus.split(config.valid_fraction, config.test_fraction, config.split_seed)
+    splits = split_corpus(corpus, config, held_out)
     if not len(splits.train):
         raise InputError(
             f"{corpus.name}: none of its {len(corpus)} pairs is left to train on; lower "
             "--valid-fraction and --test-fraction or give more pairs"
         )
+    for pairs_of_split in held_out.values():
+        line = describe_overlap(pairs_of_split.name, pairs_of_split.source, splits.train.source)
+        if line is not None:
+            _logger.warning("%s", line)
     source, target = make_tokenizers(config, splits.train)
     for side, tokenizer in (("source", source), ("target", target)):
         if len(tokenizer) == len(SPECIAL_TOKENS):

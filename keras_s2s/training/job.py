@@ -9,6 +9,7 @@ import keras
 from keras_s2s.config import TrainingConfig
 from keras_s2s.data.batching import DataPosition
 from keras_s2s.data.dataset import TokenizedPairs
+from keras_s2s.data.parallel_corpus import ParallelCorpus
 from keras_s2s.data.text_counts import TextCounts
 from keras_s2s.decoding.config import search_options
 from keras_s2s.models.mixed_precision import to_full_precision
@@ -34,12 +35,17 @@ class TrainingJob:
     """The model and the data of a run, determined by its configuration and seed."""
 
     def __init__(
-        self, corpus: Corpus, config: TrainingConfig, seed: int, workers: Workers | None = None
+        self,
+        corpus: Corpus,
+        config: TrainingConfig,
+        seed: int,
+        workers: Workers | None = None,
+        held_out: Mapping[str, ParallelCorpus] | None = None,
     ) -> None:
         keras.utils.set_random_seed(seed)
         self.config = config
         self._workers = Workers() if workers is None else workers
-        self.data = data = make_training_data(corpus, config, seed)
+        self.data = data = make_training_data(corpus, config, seed, held_out)
         self.source, self.target, self.num_batches = data.source, data.target, data.num_batches
         self.validation_pairs = data.valid
         self.steps_per_execution = _steps_per_execution(self.num_batches)
@@ -95,7 +101,7 @@ class TrainingJob:
                 f"{corpus}: too few validation pairs for "
                 f"{' and '.join(name for name, is_set in decisions.items() if is_set)}: "
                 f"{num_pairs}{reason}; have {MIN_VALIDATION_PAIRS} or more by a higher "
-                f"--valid-fraction{' or --num-steps' if dropped else ''}"
+                f"--valid-fraction{', --num-steps' if dropped else ''} or --valid FILE"
             )
 
     def batch_as_text(self, position: DataPosition) -> list[tuple[str, str]]:

@@ -4,15 +4,17 @@ import dataclasses
 import datetime
 import importlib.metadata
 import platform
+from collections.abc import Mapping
 from typing import Any
 
 import keras
 import tensorflow as tf
 
 from keras_s2s.data.batching import DataPosition
+from keras_s2s.data.corpus_spec import CorpusSpec
+from keras_s2s.data.parallel_corpus import ParallelCorpus
 from keras_s2s.run_directory import RunDirectory, git_revision
 from keras_s2s.training.cluster import DistributionConfig
-from keras_s2s.training.data_source import CorpusSpec
 from keras_s2s.training.distribution import Workers
 from keras_s2s.training.job import TrainingJob
 from keras_s2s.utils.checks import check_seed
@@ -23,14 +25,16 @@ from keras_s2s.utils.errors import InputError
 def make_record(
     corpus: CorpusSpec,
     fingerprint: str,
+    held_out: Mapping[str, ParallelCorpus],
     job: TrainingJob,
     seed: int,
     distribution: DistributionConfig,
     workers: Workers,
 ) -> dict[str, Any]:
     """Return the record of a new run; the fingerprint is the checksum of the corpus."""
+    checksums = {f"{split}_sha256": pairs.fingerprint() for split, pairs in held_out.items()}
     return {
-        "corpus": {**corpus._asdict(), "sha256": fingerprint},
+        "corpus": {**corpus._asdict(), "sha256": fingerprint, **checksums},
         "recipe": dataclasses.asdict(job.config),
         "seed": seed,
         "devices": distribution_record(distribution, workers),
@@ -68,8 +72,7 @@ def read_run(run: RunDirectory, record: dict[str, Any]) -> tuple[CorpusSpec, str
     """
     try:
         corpus = record["corpus"]
-        spec = CorpusSpec(corpus["corpus"], corpus["reverse"], corpus["skip_bad_lines"])
-        return spec, corpus["sha256"], check_seed(record["seed"])
+        return CorpusSpec.from_record(corpus), corpus["sha256"], check_seed(record["seed"])
     except (KeyError, TypeError, InputError) as error:
         reason = f"no {error}" if isinstance(error, KeyError) else error
         raise InputError(

@@ -10,7 +10,7 @@ from typing import Any
 
 import tensorflow as tf
 
-from keras_s2s.config import TrainingConfig
+from keras_s2s.config import TrainingConfig, check_held_out
 from keras_s2s.data.batching import DataPosition
 from keras_s2s.data.parallel_corpus import ParallelCorpus
 from keras_s2s.data.text_counts import log_counts
@@ -55,7 +55,8 @@ def train(
     """Train a model, and save it in a run directory.
 
     Args:
-        corpus: the corpus; a string is short for `CorpusSpec(corpus)`.
+        corpus: the corpus, and files of validation and test pairs if there are any; a string is
+            short for `CorpusSpec(corpus)`.
         run_dir: the run directory; an empty folder, or one that does not exist.
         config: the configuration.
         seed: random seed. The same seed gives the same weights on the same machine.
@@ -82,15 +83,16 @@ def train(
             run.check_free(overwrite)
         seed = check_seed(seed)
         config = resolve_precision(config)
-        pairs = corpus.load(config.max_pairs)
+        check_held_out(config, corpus.valid or corpus.prepared_file("valid"), corpus.test)
+        pairs, held_out = corpus.load(config.max_pairs), corpus.load_held_out()
         config = resolve_for_corpus(config, pairs)
         workers = stack.enter_context(start_workers(distribution))
         output = stack.enter_context(_writable_run(run, workers))
         fingerprint = pairs.fingerprint()
-        job = _prepare_job(pairs, fingerprint, config, seed, workers)
+        job = _prepare_job(pairs, held_out, fingerprint, config, seed, workers)
         job.check_validation(corpus.corpus)
         output.clear()
-        record = make_record(corpus, fingerprint, job, seed, distribution, workers)
+        record = make_record(corpus, fingerprint, held_out, job, seed, distribution, workers)
         output.write_record(record)
         output.write_samples(job.data.samples)
         if workers.is_chief and isinstance(pairs, ParallelCorpus):
@@ -107,6 +109,8 @@ def resume(
     checkpoint_steps: int | None = None,
     keep_checkpoints: int | None = None,
     distribution: DistributionConfig | None = None,
+    valid: str | None = None,
+    test: str | None = None,
 ) -> Translator:
     """Resume a run from its newest checkpoint, as if it had never been interrupted.
 
@@ -121,12 +125,15 @@ def resume(
         checkpoint_steps: see `TrainingConfig`.
         keep_checkpoints: see `TrainingConfig`.
         distribution: devices and processes.
+        valid: where the file of the validation pairs is now.
+        test: where that of the test pairs is now.
 
     Returns:
         The trained translator. A run that has completed all its epochs is not changed.
 
     Raises:
-        InputError: there is no run or no intact checkpoint, or the corpus has changed.
+        InputError: there is no run or no intact checkpoint, or the corpus or a held-out file
+            has changed.
     """
     run = RunDirectory(run_dir)
     record = run.read_record()
@@ -139,20 +146,20 @@ def resume(
     with contextlib.ExitStack() as stack:
         if _writes_run(distribution or DistributionConfig.from_record(record)):
             stack.enter_context(run.lock())
-        return _resume(run, corpus, options, distribution)
+        moved = {"corpus": corpus, "valid": valid, "test": test}
+        return _resume(run, moved, options, distribution)
 
 
 def _resume(
     run: RunDirectory,
-    corpus: str | None,
+    moved: dict[str, str | None],
     options: dict[str, Any],
     distribution: DistributionConfig | None,
 ) -> Translator:
     epochs = options["epochs"]
     record, config = run.read_record(), run.read_config()
     spec, fingerprint, seed = read_run(run, record)
-    if corpus is not None:
-        spec = spec._replace(corpus=corpus)
+    spec = _moved_spec(run, spec, moved)
     if epochs is not None:
         check_int("epochs", epochs)
     is_extended = epochs is not None and epochs > config.epochs
@@ -176,6 +183,13 @@ def _resume(
             f"{run.path}: the corpus {spec.corpus} is not the one this run began with; restore the "
             "old one, or start a new run in another --run-dir"
         )
+    held_out = spec.load_held_out()
+    for split, pairs_of_split in held_out.items():
+        if pairs_of_split.fingerprint() != record["corpus"].get(f"{split}_sha256"):
+            raise InputError(
+                f"{run.path}: the file {getattr(spec, split)} of its {split} pairs is not the one "
+                f"this run began with; restore the old one, or give --{split} where it is now"
+            )
     if "finished" in record and run.model.is_file() and not is_extended:
         log(
             f"{run.path}: has completed its {pluralize(position.epoch, 'epoch')}; raise --epochs "
@@ -185,7 +199,7 @@ def _resume(
     if distribution is None:
         distribution = DistributionConfig.from_record(record)
     with start_workers(distribution) as workers, _writable_run(run, workers) as output:
-        job = _prepare_job(pairs, fingerprint, config, seed, workers)
+        job = _prepare_job(pairs, held_out, fingerprint, config, seed, workers)
         state = folder.restore(job.model)
         workers.assert_equal(checkpoint=str(state.position))
         CheckpointFolder(output.checkpoints).remove_after(state.position)
@@ -195,11 +209,23 @@ def _resume(
         # Written now, so that a later --resume without options keeps the new number of epochs.
         for outdated in ("result", "finished"):
             record.pop(outdated, None)
-        record["corpus"]["corpus"] = spec.corpus
+        record["corpus"] |= {name: getattr(spec, name) for name in moved}
         record["recipe"] = dataclasses.asdict(config)
         record["devices"] = distribution_record(distribution, workers)
         output.write_record(record)
         return _fit(run, output, job, record, state, workers)
+
+
+def _moved_spec(run: RunDirectory, spec: CorpusSpec, moved: dict[str, str | None]) -> CorpusSpec:
+    """Return a corpus with the new paths of its files."""
+    for name, path in moved.items():
+        if path is not None and getattr(spec, name) is None:
+            raise InputError(
+                f"{run.path}: the run has no file of {name} pairs; omit --{name}, which --resume "
+                "takes only for a file that has moved"
+            )
+    changes: dict[str, Any] = {name: path for name, path in moved.items() if path is not None}
+    return spec._replace(**changes)
 
 
 def _writes_run(distribution: DistributionConfig) -> bool:
@@ -221,11 +247,17 @@ def _writable_run(run: RunDirectory, workers: Workers) -> Iterator[RunDirectory]
 
 
 def _prepare_job(
-    pairs: Corpus, fingerprint: str, config: TrainingConfig, seed: int, workers: Workers
+    pairs: Corpus,
+    held_out: dict[str, ParallelCorpus],
+    fingerprint: str,
+    config: TrainingConfig,
+    seed: int,
+    workers: Workers,
 ) -> TrainingJob:
-    workers.assert_equal(corpus=fingerprint, configuration=f"{config} {seed}")
+    checksums = [fingerprint, *(part.fingerprint() for part in held_out.values())]
+    workers.assert_equal(corpus=" ".join(checksums), configuration=f"{config} {seed}")
     with _out_of_memory_advice(), spinner("reading the corpus"), workers.scope():
-        return TrainingJob(pairs, config, seed, workers)
+        return TrainingJob(pairs, config, seed, workers, held_out)
 
 
 def _fit(

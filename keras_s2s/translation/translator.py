@@ -13,7 +13,8 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-# Registers the class with Keras, for files that contain such a tokenizer.
+# Registers the classes with Keras, for files that contain such a tokenizer.
+import keras_s2s.tokenizers.columns_tokenizer
 import keras_s2s.tokenizers.sentence_piece_tokenizer  # noqa: F401
 from keras_s2s.data.config import MAX_LAYER_SIZE
 from keras_s2s.decoding.config import SearchConfig, search_options

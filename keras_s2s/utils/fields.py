@@ -26,7 +26,7 @@ def config_field(
         description: the help of the command line, a few words.
         ge: the smallest allowed number.
         le: the largest allowed number.
-        choices: the allowed strings; none for a field of several strings, which any may be.
+        choices: the allowed strings; none where any may be given.
         **limits: exclusive bounds, `gt` and `lt`.
     """
     limits = {**limits, "ge": ge, "le": le}
@@ -63,7 +63,10 @@ def _check_value(field: "dataclasses.Field[Any]", value: Any) -> Any:
             raise InputError(f"{field.name} is {value!r}; give a list of texts")
         return tuple(value)
     if dtype is str:
-        if value not in choices:
+        if not choices:
+            if not isinstance(value, str) or not value:
+                raise InputError(f"{field.name} is {value!r}; give a text")
+        elif value not in choices:
             close = did_you_mean(str(value), choices)
             raise InputError(f"{field.name} is {value!r}; give one of {', '.join(choices)}{close}")
     elif dtype is bool:

@@ -130,8 +130,8 @@ def test_invalid_option_of_train(options, expected, refused, pairs_file, tmp_pat
         ("train", "required: CORPUS, --run-dir (see keras-s2s train --help)"),
         ("train phrasebok --run-dir new", "(phrasebook, fra-eng); did you mean phrasebook?"),
         ("translate", "required: MODEL (see"),
-        ("evaluate model", "required: CORPUS"),
-        ("evaluate", "required: MODEL, CORPUS"),
+        ("evaluate model", "model: there is no CORPUS"),
+        ("evaluate", "required: MODEL"),
         ("evaluate model pairs --beam many", "argument --beam: 'many' is not an integer"),
         ("evaluate missing model phrasebook", "missing: no such file or folder"),
         (

@@ -27,6 +27,7 @@ from keras_s2s.data.prepared.index import (
 from keras_s2s.data.prepared.shards import Block, ShardInfo, concatenate, read_block
 from keras_s2s.data.text_counts import sum_recorded
 from keras_s2s.data.vocabulary import COUNTING_TOKENIZERS, load_tokenizer
+from keras_s2s.tokenizers.columns_tokenizer import ColumnsTokenizer, features_file, has_features
 from keras_s2s.tokenizers.sentence_piece_tokenizer import SentencePieceTokenizer
 from keras_s2s.tokenizers.tokenizer import BOS, EOS, PAD, Tokenizer
 from keras_s2s.utils.checks import check_number
@@ -102,7 +103,7 @@ class PreparedCorpus:
 
     def tokenizers(self) -> tuple[Tokenizer, Tokenizer]:
         """Return the tokenizers of source and target; the same object if they share it."""
-        source, target = load_tokenizers(self.path, self.index.config)
+        source, target = load_tokenizers(self.path, self.index.config, self.index.columns)
         if [len(source), len(target)] != self._vocab_sizes:
             raise self.index.damage_error(
                 f"vocabularies is {self._vocab_sizes}, and the files have {len(source)} and "
@@ -339,8 +340,36 @@ def tokenizer_files(config: PreparationConfig) -> tuple[str, str]:
     return f"{stems[0]}{suffixes[0]}", f"{stems[1]}{suffixes[1]}"
 
 
-def load_tokenizers(folder: Path, config: PreparationConfig) -> tuple[Tokenizer, Tokenizer]:
-    """See `PreparedCorpus.tokenizers`."""
+def vocabulary_files(
+    config: PreparationConfig, columns: tuple[str, ...] | None = None
+) -> list[str]:
+    """Return the names of all files of `load_tokenizers`, in alphabetical order."""
+    files = tokenizer_files(config)
+    features = {features_file(Path(files[0])).name} if has_features(columns) else set()
+    return sorted({*files, *features})
+
+
+def load_tokenizers(
+    folder: Path, config: PreparationConfig, columns: tuple[str, ...] | None = None
+) -> tuple[Tokenizer, Tokenizer]:
+    """See `PreparedCorpus.tokenizers`.
+
+    Args:
+        folder: that of the files.
+        config: how to tokenize.
+        columns: those of the sources, see `ParallelCorpus`.
+    """
+    source, target = _load_tokenizers(folder, config)
+    if columns is None or not has_features(columns):
+        return source, target
+    file = features_file(folder / tokenizer_files(config)[0])
+    if source is target:
+        # Keras saves an object once, see `ColumnsTokenizer`.
+        source, _ = _load_tokenizers(folder, config)
+    return ColumnsTokenizer.load(source, file, columns, config.feature_separator), target
+
+
+def _load_tokenizers(folder: Path, config: PreparationConfig) -> tuple[Tokenizer, Tokenizer]:
     source_file, target_file = (folder / name for name in tokenizer_files(config))
     source = load_tokenizer(config, "source", source_file)
     if source_file == target_file:

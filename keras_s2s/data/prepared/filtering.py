@@ -11,6 +11,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from keras_s2s.data.columns import parse_columns
 from keras_s2s.data.corpus_reader import Chunk, CorpusReader
 from keras_s2s.data.parallel_corpus import split_for_hash, split_hash
 from keras_s2s.data.prepared.chunk_files import ChunkFiles, ChunkStats, encode_texts
@@ -32,6 +33,7 @@ class FilterConfig:
         valid_fraction: see `ParallelCorpus.split`.
         test_fraction: likewise.
         split_seed: likewise.
+        columns: see `load_corpus`.
     """
 
     reverse: bool = False
@@ -41,6 +43,7 @@ class FilterConfig:
     valid_fraction: float = 0.0
     test_fraction: float = 0.0
     split_seed: int = 0
+    columns: str | None = None
 
     def split_hash(self, source: str) -> float:
         """Return the hash that decides the split of a source; 1 where nothing is held out."""
@@ -79,10 +82,9 @@ def filter_chunk(task: FilterTask) -> ChunkStats:
     Raises:
         InputError: a line is not UTF-8, or has a NUL byte.
     """
-    stream, config, files = (
-        CorpusReader(task.name),
-        task.config,
-        ChunkFiles(task.work, task.chunk_index),
+    config, files = task.config, ChunkFiles(task.work, task.chunk_index)
+    stream = CorpusReader(
+        task.name, None if config.columns is None else parse_columns(config.columns)
     )
     sha256 = task.chunk.sha256
     stats = files.read_stats()

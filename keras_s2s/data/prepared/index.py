@@ -4,6 +4,7 @@ import os
 from pathlib import Path
 from typing import Any
 
+from keras_s2s.data.columns import parse_columns
 from keras_s2s.data.config import (
     ADDED_FIELDS,
     EARLIER_VALUES,
@@ -36,6 +37,7 @@ class PreparedIndex:
         content: the parsed file.
         config: how the corpus was prepared.
         earlier_fields: those of them that the version that prepared it did not record.
+        columns: those of the sources, see `ParallelCorpus`; None where a source is one text.
 
     Raises:
         InputError: there is no such folder, or its index is damaged.
@@ -58,6 +60,8 @@ class PreparedIndex:
                 self.config = PreparationConfig(**fields)
                 if len(fields.keys() | ADDED_FIELDS) != len(self.fields):
                     raise ValueError("fields of its configuration are missing")
+                columns = self.content["configuration"].get("columns")
+                self.columns = None if columns is None else parse_columns(columns).kinds
                 for name in (*self.content["files"], *_shard_names(self.content)):
                     if Path(name).name != name:
                         raise ValueError(f"{name!r} is no file of its folder")
@@ -109,10 +113,12 @@ class PreparedIndex:
         try:
             lines = file.read_bytes().decode().split("\n")[:-1]
             pairs = [line.split("\t") for line in lines]
-            sources, targets = ([pair[side] for pair in pairs] for side in (0, 1))
+            # Sources of several columns have tabs.
+            sources = ["\t".join(pair[:-1]) if self.columns else pair[0] for pair in pairs]
+            targets = [pair[-1] if self.columns else pair[1] for pair in pairs]
         except (OSError, UnicodeDecodeError, IndexError) as error:
             raise InputError(f"{file}: is damaged or missing; {REPAIR_HINT}") from error
-        return ParallelCorpus(sources, targets, str(self.path))
+        return ParallelCorpus(sources, targets, str(self.path), self.columns)
 
     def samples(self) -> list[str]:
         """Return a sample of distinct training sources."""

@@ -18,7 +18,7 @@ from keras_s2s.data.prepared.index import (
     VOCABULARY_STEMS,
     PreparedIndex,
 )
-from keras_s2s.data.prepared.spec import PreparationSpec
+from keras_s2s.data.prepared.spec import ADDED_OPTIONS, PreparationSpec
 from keras_s2s.utils.errors import InputError
 from keras_s2s.utils.files import (
     check_output_folder,
@@ -112,9 +112,11 @@ class OutputFolder:
         changed = {
             name: (was[name], now[name]) for name in differing_fields(config, self.spec.config)
         }
+        # What is not given is not recorded.
+        requested = {**dict.fromkeys(ADDED_OPTIONS), **self.spec.to_json()}
         changed |= {
             name: (previous.get(name), value)
-            for name, value in self.spec.to_json().items()
+            for name, value in requested.items()
             if name != "fields" and value != previous.get(name)
         }
         differences = [f"{name} {old} instead of {new}" for name, (old, new) in changed.items()]
@@ -127,7 +129,9 @@ class OutputFolder:
     def _clear(self) -> None:
         # The index and the work folder go last: they identify the folder as a prepared corpus.
         vocabularies = [
-            f"{stem}.{suffix}" for stem in VOCABULARY_STEMS for suffix in ("txt", "model")
+            f"{stem}{end}"
+            for stem in VOCABULARY_STEMS
+            for end in (".txt", ".model", "_features.txt")
         ]
         for file in self.path.glob("shard-*.tfrecord"):
             file.unlink()

@@ -8,8 +8,9 @@ from typing import Any
 
 import numpy as np
 
+from keras_s2s.data.columns import parse_columns
 from keras_s2s.data.corpus_reader import CorpusReader
-from keras_s2s.data.prepared.corpus import load_tokenizers, tokenizer_files
+from keras_s2s.data.prepared.corpus import load_tokenizers, vocabulary_files
 from keras_s2s.data.prepared.deduplication import deduplicate
 from keras_s2s.data.prepared.index import FORMAT, HELD_OUT_FILES, INDEX, SAMPLES
 from keras_s2s.data.prepared.output_folder import OutputFolder
@@ -46,21 +47,24 @@ def prepare(
     Returns:
         The content of `index.json`: `corpora` (statistics of each), `vocabularies` (their sizes),
         `source_lengths` and `target_lengths` (for each corpus the number of sentences of each
-        length), `shards`, `files` and `configuration`.
+        length), `shards`, `files`, `configuration`, and `held_out` (number of pairs and checksum
+        of each file of held-out pairs, if there are any).
 
     Raises:
         InputError: an argument or a corpus is invalid.
     """
     if processes is not None and processes < 1:
         raise InputError(f"processes is {processes}; give 1 or more")
-    streams = [CorpusReader(name) for name in spec.corpora]
+    columns = None if spec.columns is None else parse_columns(spec.columns)
+    streams = [CorpusReader(name, columns) for name in spec.corpora]
+    held_out = spec.load_held_out()
     folder = OutputFolder(Path(output), spec)
     with lock_folder(folder.path, "--output"):
         folder.open(overwrite)
         with GracefulShutdown("the chunks in progress") as shutdown:
             try:
                 with ProcessPool(processes or len(os.sched_getaffinity(0))) as pool:
-                    return _run(Stages(folder.spec, streams, folder, pool, shutdown))
+                    return _run(Stages(folder.spec, streams, folder, pool, shutdown, held_out))
             except KeyboardInterrupt as error:
                 error.args = (f"{output} keeps what is complete; run the same command to resume",)
                 raise
@@ -90,10 +94,13 @@ def _run(stages: Stages) -> dict[str, Any]:
         deduplicate(folder.work, sizes)
     corpora = stages.summarize_corpora(stats, chunks)
     stages.learn_vocabularies(chunks, sum(corpus["train_pairs"] for corpus in corpora))
-    vocab_sizes = [len(tokenizer) for tokenizer in load_tokenizers(folder.path, spec.config)]
+    tokenizers = load_tokenizers(folder.path, spec.config, spec.column_kinds)
+    vocab_sizes = [len(tokenizer) for tokenizer in tokenizers]
     id_dtype = "uint16" if max(vocab_sizes) <= 2**16 else "uint32"
     shards = stages.make_shards(stats, chunks, id_dtype)
     index = _index(spec, folder.path, corpora, shards, vocab_sizes, id_dtype)
+    if stages.held_out:
+        index["held_out"] = stages.held_out_files()
     if previous is not None:
         # The configuration was compared before; old versions name its fields differently.
         if not _extends({**index, "configuration": previous["configuration"]}, previous):
@@ -127,7 +134,8 @@ def _index(
     id_dtype: str,
 ) -> dict[str, Any]:
     lengths = add_token_statistics(corpora, shards, spec.config.num_steps)
-    names = sorted({*tokenizer_files(spec.config), *HELD_OUT_FILES, SAMPLES})
+    vocabularies = vocabulary_files(spec.config, spec.column_kinds)
+    names = sorted({*vocabularies, *HELD_OUT_FILES, SAMPLES})
     return {
         "format": FORMAT,
         "configuration": spec.to_json(),

@@ -5,10 +5,16 @@ import math
 from collections.abc import Sequence
 from typing import Any, ClassVar
 
-from keras_s2s.data.config import DataConfig, preparation_fields
+from keras_s2s.data.columns import parse_columns
+from keras_s2s.data.config import DataConfig, check_one_origin, preparation_fields
+from keras_s2s.data.corpus_spec import CorpusSpec
+from keras_s2s.data.parallel_corpus import ParallelCorpus
 from keras_s2s.data.prepared.filtering import FilterConfig
 from keras_s2s.data.prepared.index import MAX_WEIGHT
 from keras_s2s.utils.errors import InputError
+
+# Options that are recorded only where they are given.
+ADDED_OPTIONS = "columns", "valid", "test"
 
 
 @dataclasses.dataclass(frozen=True)
@@ -25,6 +31,10 @@ class PreparationSpec:
         keep_duplicates: whether pairs are kept that occur before, in the same corpus or another.
         max_length_ratio: drop pairs with one side longer than the other by more than this factor,
             in tokens.
+        columns: what the columns are, see `load_corpus`.
+        valid: the validation pairs, in any form that `load_corpus` takes, in place of a fraction.
+            Read like the corpora; all of them are stored.
+        test: the test pairs, likewise.
 
     Raises:
         InputError: an argument is invalid.
@@ -41,6 +51,9 @@ class PreparationSpec:
     keep_identical: bool = False
     keep_duplicates: bool = False
     max_length_ratio: float | None = None
+    columns: str | None = None
+    valid: str | None = None
+    test: str | None = None
 
     def __post_init__(self) -> None:
         if not self.corpora:
@@ -52,6 +65,11 @@ class PreparationSpec:
         for weight in self.weights or ():
             if not 0 < weight <= MAX_WEIGHT:
                 raise InputError(f"a weight is {weight}; give more than 0 and at most {MAX_WEIGHT}")
+        if self.columns is not None:
+            parse_columns(self.columns)
+            if self.reverse:
+                raise InputError("columns say what is source and target; omit reverse")
+        check_one_origin(self.config, self.valid, self.test)
         ratio = self.max_length_ratio
         if ratio is not None and not (ratio >= 1 and math.isfinite(ratio)):
             raise InputError(f"max_length_ratio is {ratio}; give 1 or more, 9 is usual")
@@ -74,7 +92,19 @@ class PreparationSpec:
             valid_fraction=config.valid_fraction,
             test_fraction=config.test_fraction,
             split_seed=config.split_seed,
+            columns=self.columns,
         )
+
+    @property
+    def column_kinds(self) -> tuple[str, ...] | None:
+        """The columns of the sources, see `ParallelCorpus`."""
+        return None if self.columns is None else parse_columns(self.columns).kinds
+
+    def load_held_out(self) -> dict[str, ParallelCorpus]:
+        """Load the pairs of the splits that have files of their own, by split."""
+        return CorpusSpec(
+            "", self.reverse, self.skip_bad_lines, self.columns, self.valid, self.test
+        ).load_held_out()
 
     @property
     def fields(self) -> dict[str, Any]:
@@ -87,6 +117,8 @@ class PreparationSpec:
             field.name: getattr(self, field.name)
             for field in dataclasses.fields(self)
             if field.name != "config"
+            # Not written by earlier versions: without them, the index is as it was.
+            and not (field.name in ADDED_OPTIONS and getattr(self, field.name) is None)
         }
         content |= {
             "corpora": list(self.corpora),

@@ -1,6 +1,8 @@
 """The stages of preparing corpora, each in parallel over chunks and resumable."""
 
+import collections
 import dataclasses
+import logging
 import time
 from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
@@ -8,8 +10,10 @@ from typing import Any, TypeVar
 
 from keras_s2s.data.config import SIDES, DataConfig
 from keras_s2s.data.corpus_reader import CorpusReader
+from keras_s2s.data.corpus_spec import HELD_OUT_SPLITS, describe_overlap
+from keras_s2s.data.parallel_corpus import ParallelCorpus
 from keras_s2s.data.prepared.chunk_files import TEST, VALID, ChunkStats
-from keras_s2s.data.prepared.corpus import tokenizer_files
+from keras_s2s.data.prepared.corpus import tokenizer_files, vocabulary_files
 from keras_s2s.data.prepared.filtering import FilterTask, filter_chunk
 from keras_s2s.data.prepared.index import HELD_OUT_FILES, SAMPLES, has_checksum
 from keras_s2s.data.prepared.output_folder import OutputFolder
@@ -22,15 +26,20 @@ from keras_s2s.data.prepared.tokenization import (
     TextChunk,
     WordCounts,
     count_chunk,
+    count_features_of_chunk,
     counting_tokenizers,
     make_shard,
     subword_tokenizers,
 )
+from keras_s2s.tokenizers.columns_tokenizer import ColumnsTokenizer, features_of, has_features
+from keras_s2s.tokenizers.tokenizer import Tokenizer
 from keras_s2s.utils.console import log, progress_bar
 from keras_s2s.utils.errors import InputError
 from keras_s2s.utils.files import atomic_write, parse_json, sha256_of, write_json
 from keras_s2s.utils.process_pool import ProcessPool
 from keras_s2s.utils.signals import GracefulShutdown
+
+_logger = logging.getLogger("keras_s2s")
 
 Item = TypeVar("Item")
 Result = TypeVar("Result")
@@ -46,6 +55,7 @@ class Stages:
         folder: the output.
         pool: processes that do the work.
         shutdown: ends a stage after the chunks in progress.
+        held_out: pairs of the splits that have files of their own.
     """
 
     spec: PreparationSpec
@@ -53,6 +63,14 @@ class Stages:
     folder: OutputFolder
     pool: ProcessPool
     shutdown: GracefulShutdown
+    held_out: dict[str, ParallelCorpus] = dataclasses.field(default_factory=dict)
+
+    def held_out_files(self) -> dict[str, dict[str, Any]]:
+        """Return the number of pairs and the checksum of each of `held_out`, for the index."""
+        return {
+            split: {"pairs": len(pairs), "sha256": pairs.fingerprint()}
+            for split, pairs in self.held_out.items()
+        }
 
     def read_corpora(self) -> None:
         """Read all corpora to their ends, for their checksums."""
@@ -111,6 +129,14 @@ class Stages:
                     "prepared from; restore the old text, or pass --overwrite"
                 )
 
+        for split, file in self.held_out_files().items():
+            if file != self.folder.previous_index.get("held_out", {}).get(split):
+                raise InputError(
+                    f"{self.held_out[split].name}: differs from the {split} pairs that "
+                    f"{self.folder.path} was prepared with; restore the old text, or pass "
+                    "--overwrite"
+                )
+
     def discard_outdated_results(self, stats: list[ChunkStats]) -> None:
         """Discard results of an interrupted preparation of other texts."""
         file, checksums = self.folder.work / "texts.json", [chunk.sha256 for chunk in stats]
@@ -131,15 +157,35 @@ class Stages:
                 self.shutdown.raise_if_requested()
 
         summary = summarize_texts(self.streams, self.spec.to_json()["weights"], interruptible())
-        for split, name in zip((VALID, TEST), HELD_OUT_FILES, strict=True):
-            # Sentences of aligned files may contain tabs.
-            rows = [
-                [side.replace("\t", " ") for side in (pair.source, pair.target)]
-                for pair in summary.held_out[split]
-            ]
+        for split, split_name, name in zip(
+            (VALID, TEST), HELD_OUT_SPLITS, HELD_OUT_FILES, strict=True
+        ):
+            pairs: Iterable[tuple[str, str]]
+            if (file := self.held_out.get(split_name)) is not None:
+                pairs = zip(file.source, file.target, strict=True)
+                self._report_overlap(file, chunks)
+            else:
+                pairs = ((pair.source, pair.target) for pair in summary.held_out[split])
+            # Sentences of aligned files may contain tabs; those between columns are kept.
+            rows = (
+                (
+                    source if self.spec.columns else source.replace("\t", " "),
+                    target.replace("\t", " "),
+                )
+                for source, target in pairs
+            )
             self._write_text(name, "".join(f"{source}\t{target}\n" for source, target in rows))
         self._write_text(SAMPLES, "".join(f"{source}\n" for source in summary.samples))
         return summary.corpora
+
+    def _report_overlap(self, file: ParallelCorpus, chunks: list[TextChunk]) -> None:
+        """Log how many sources of a held-out file stand in the training pairs."""
+        sources, shared = set(file.source), set()
+        for chunk in chunks:
+            shared |= sources.intersection(chunk.training_texts()[0])
+            self.shutdown.raise_if_requested()
+        if (line := describe_overlap(file.name, file.source, shared)) is not None:
+            _logger.warning("%s", line)
 
     def _write_text(self, name: str, text: str) -> None:
         with atomic_write(self.folder.path / name) as temporary:
@@ -156,7 +202,7 @@ class Stages:
             InputError: there are no pairs to train on.
         """
         folder, config = self.folder, self.spec.config
-        names = sorted(set(tokenizer_files(config)))
+        names = vocabulary_files(config, self.spec.column_kinds)
         learned = folder.work / "vocabularies.json"
         checksums = folder.previous_index["files"] if folder.previous_index else _read_json(learned)
         if checksums and all(has_checksum(folder.path / name, checksums[name]) for name in names):
@@ -168,7 +214,7 @@ class Stages:
             )
         if "sentencepiece" not in config.tokenizers():
             words = self._count_words(chunks, config)
-            tokenizers = counting_tokenizers(config, words.counts)
+            tokenizers: tuple[Tokenizer, Tokenizer] = counting_tokenizers(config, words.counts)
             if words.max_discarded >= min(map(config.min_freq_of, SIDES)):
                 log(
                     "too many distinct words to count: those that occur up to "
@@ -176,13 +222,32 @@ class Stages:
                 )
         else:
             log("learning subwords")
-            tokenizers = subword_tokenizers(config, chunks, num_pairs)
+            columns = self.spec.column_kinds
+            tokenizers = subword_tokenizers(config, chunks, num_pairs, columns)
+        tokenizers = self._with_features(tokenizers, chunks)
         for name, tokenizer in zip(tokenizer_files(config), tokenizers, strict=True):
             tokenizer.save(folder.path / name)
         write_json(learned, {name: sha256_of(folder.path / name) for name in names})
 
+    def _with_features(
+        self, tokenizers: tuple[Tokenizer, Tokenizer], chunks: list[TextChunk]
+    ) -> tuple[Tokenizer, Tokenizer]:
+        """Give the source a vocabulary of all features, where it has several columns."""
+        columns, (source, target) = self.spec.column_kinds, tokenizers
+        if columns is None or not has_features(columns):
+            return tokenizers
+        if isinstance(source, ColumnsTokenizer):  # which knows the features of a sample
+            source = source.tokenizer
+        counts: collections.Counter[str] = collections.Counter()
+        tasks = [CountTask(chunk, self.spec.config, columns) for chunk in chunks]
+        for counts_of_chunk in self._map(count_features_of_chunk, tasks):
+            counts.update(counts_of_chunk)
+        separator = self.spec.config.feature_separator
+        return ColumnsTokenizer(source, columns, features_of(counts), separator), target
+
     def _count_words(self, chunks: list[TextChunk], config: DataConfig) -> WordCounts:
-        words, tasks = WordCounts(), [CountTask(chunk, config) for chunk in chunks]
+        columns = self.spec.column_kinds
+        words, tasks = WordCounts(), [CountTask(chunk, config, columns) for chunk in chunks]
 
         def num_pairs() -> Iterator[int]:
             for chunk, counts in zip(chunks, self._map(count_chunk, tasks), strict=True):
@@ -201,7 +266,10 @@ class Stages:
     ) -> list[ShardInfo]:
         """Tokenize the chunks whose shards are missing or damaged; return all shards."""
         folder, config, previous = self.folder, self.spec.config, self.folder.previous_index
-        checksums = tuple(sha256_of(folder.path / name) for name in tokenizer_files(config))
+        columns = self.spec.column_kinds
+        checksums = tuple(
+            sha256_of(folder.path / name) for name in vocabulary_files(config, columns)
+        )
         shards: dict[int, ShardInfo] = {}
         tasks = []
         for chunk_stats, chunk in zip(stats, chunks, strict=True):
@@ -220,6 +288,7 @@ class Stages:
                         folder.path,
                         checksums,
                         config,
+                        columns,
                         self.spec.max_length_ratio,
                         id_dtype,
                     )

@@ -21,6 +21,11 @@ from keras_s2s.data.vocabulary import (
     tokenizer_options,
     without_long_pairs,
 )
+from keras_s2s.tokenizers.columns_tokenizer import (
+    ColumnsTokenizer,
+    count_features,
+    text_columns,
+)
 from keras_s2s.tokenizers.tokenizer import TOKENIZE_BATCH_SIZE, Tokenizer
 from keras_s2s.tokenizers.vocabulary_tokenizer import VocabularyTokenizer
 
@@ -63,10 +68,11 @@ class TextChunk(NamedTuple):
 
 
 class CountTask(NamedTuple):
-    """The arguments of `count_chunk`: the text, and which of its pairs count."""
+    """The arguments of `count_chunk`: the text, which of its pairs count, and its columns."""
 
     chunk: TextChunk
     config: DataConfig
+    columns: tuple[str, ...] | None = None
 
 
 def count_chunk(task: CountTask) -> Counts:
@@ -74,12 +80,23 @@ def count_chunk(task: CountTask) -> Counts:
     config, (sources, targets, _) = task.config, task.chunk.training_texts()
     # The number of tokens does not depend on the vocabulary.
     source, target = counting_tokenizers(config, (collections.Counter(), collections.Counter()))
+    columns = task.columns
     if config.drop_long and config.vocabulary_pairs == "kept":
         kept = without_long_pairs(
-            ParallelCorpus(sources, targets), source, target, config.num_steps
+            ParallelCorpus(sources, targets),
+            source if columns is None else ColumnsTokenizer(source, columns, []),
+            target,
+            config.num_steps,
         )
         sources, targets = kept.source, kept.target
-    return source.count(sources), target.count(targets)
+    texts = sources if columns is None else text_columns(sources, columns)
+    return source.count(texts), target.count(targets)
+
+
+def count_features_of_chunk(task: CountTask) -> "collections.Counter[str]":
+    """Return the frequencies of the features of sources of several columns."""
+    sources, _, _ = task.chunk.training_texts()
+    return count_features(sources, task.columns or (), task.config.feature_separator)
 
 
 class WordCounts:
@@ -122,7 +139,10 @@ def counting_tokenizers(
 
 
 def subword_tokenizers(
-    config: DataConfig, chunks: list[TextChunk], num_pairs: int
+    config: DataConfig,
+    chunks: list[TextChunk],
+    num_pairs: int,
+    columns: tuple[str, ...] | None = None,
 ) -> tuple[Tokenizer, Tokenizer]:
     """Learn the tokenizers of source and target from about `VOCABULARY_PAIRS` pairs at most.
 
@@ -130,6 +150,7 @@ def subword_tokenizers(
         config: tokenizer options.
         chunks: all chunks.
         num_pairs: number of pairs to train on.
+        columns: those of the sources, whose features are those of the sample.
     """
     sides: tuple[list[str], list[str]] = ([], [])
     max_hash = 2**64 - 1
@@ -140,7 +161,7 @@ def subword_tokenizers(
         indices = np.flatnonzero(hashes <= np.uint64(max_hash)).tolist()
         for side, side_texts in zip(sides, texts, strict=True):
             side.extend(side_texts[i] for i in indices)
-    return make_tokenizers(config, ParallelCorpus(*sides))
+    return make_tokenizers(config, ParallelCorpus(*sides, columns=columns))
 
 
 class ShardTask(NamedTuple):
@@ -153,6 +174,7 @@ class ShardTask(NamedTuple):
         vocabularies: folder of the vocabularies.
         checksums: SHA-256 of the vocabulary files.
         config: how to tokenize.
+        columns: those of the sources.
         max_length_ratio: drop pairs with one side longer than the other by more than this factor,
             in tokens; or None.
         id_dtype: see `write_shard`.
@@ -164,13 +186,14 @@ class ShardTask(NamedTuple):
     vocabularies: Path
     checksums: tuple[str, ...]
     config: PreparationConfig
+    columns: tuple[str, ...] | None
     max_length_ratio: float | None
     id_dtype: str
 
 
 def make_shard(task: ShardTask) -> ShardInfo:
     """Tokenize the pairs of a chunk and write them as a shard."""
-    tokenizers = _cached_tokenizers(task.vocabularies, task.checksums, task.config)
+    tokenizers = _cached_tokenizers(task.vocabularies, task.checksums, task.config, task.columns)
     sources, targets, _ = task.chunk.training_texts()
     num_steps = task.config.num_steps
     limits = (num_steps, num_steps - 2)
@@ -216,7 +239,10 @@ def make_shard(task: ShardTask) -> ShardInfo:
 
 @functools.lru_cache(maxsize=1)
 def _cached_tokenizers(
-    folder: Path, checksums: tuple[str, ...], config: PreparationConfig
+    folder: Path,
+    checksums: tuple[str, ...],
+    config: PreparationConfig,
+    columns: tuple[str, ...] | None,
 ) -> tuple[Tokenizer, Tokenizer]:
     # The checksums are part of the key: the files in the folder may have been replaced.
-    return load_tokenizers(folder, config)
+    return load_tokenizers(folder, config, columns)
