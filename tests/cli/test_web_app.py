@@ -40,6 +40,18 @@ def client(attending, plain):
     return web.make_app(models).test_client()
 
 
+def test_columns(attending):
+    def page(**attributes):
+        model = SimpleNamespace(name="verbs", location="here", **attributes)
+        return web.make_app([model]).test_client().get("/").text
+
+    assert "Columns: source ⇥ features." in page(columns=("source", "features"))
+    assert 'aria-describedby="columns"' in page(columns=("source", "features"))
+    for attributes in ({}, {"columns": ()}):
+        assert "columns" not in page(**attributes)
+    assert LocalModel("words", attending).columns == ()
+
+
 def failing(error):
     def translate(sentence):
         raise error

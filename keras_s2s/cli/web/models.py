@@ -74,10 +74,12 @@ class PageModel(Protocol):
     Attributes:
         name: path or URL, as the user gave it.
         location: where it runs, for display.
+        columns: `source` or `features` for each column of its input, if that is known.
     """
 
     name: str
     location: str
+    columns: tuple[str, ...]
 
     def translate(self, sentence: str) -> TranslationResult:
         """Translate a sentence."""
@@ -110,6 +112,8 @@ class LocalModel:
 
     def __init__(self, name: str, translator: Translator | ExportedTranslator) -> None:
         self.name, self._translator = name, translator
+        tokenizer = getattr(translator, "source_tokenizer", None)
+        self.columns: tuple[str, ...] = getattr(tokenizer, "columns", ())
 
     def translate(self, sentence: str) -> TranslationResult:
         """Translate a sentence."""
@@ -138,6 +142,7 @@ class ServedModel:
     def __init__(self, name: str, client: TranslationClient, protocol: str) -> None:
         self.name, self._client = name, client
         self.location = f"on TensorFlow Serving, by {protocol}"
+        self.columns: tuple[str, ...] = ()
 
     def translate(self, sentence: str) -> TranslationResult:
         """Translate a sentence."""

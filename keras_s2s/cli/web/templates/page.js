@@ -41,7 +41,14 @@ form.addEventListener("submit", async (event) => {
   button.disabled = false;
 });
 
+// A model with columns: Tab separates them, and leaves the field after Escape.
+let leaves = !document.getElementById("columns");
 sentence.addEventListener("keydown", (event) => {
+  if (event.key === "Escape") leaves = true;
+  if (event.key === "Tab" && !event.shiftKey && !leaves) {
+    event.preventDefault();
+    sentence.setRangeText("\t", sentence.selectionStart, sentence.selectionEnd, "end");
+  }
   if (event.key === "Enter" && !event.shiftKey && !event.isComposing) {
     event.preventDefault();
     form.requestSubmit();
