@@ -163,6 +163,30 @@ class ColumnsTokenizer(Tokenizer):
         sources, features = _split(text, self.columns)
         return self._join([self.tokenizer.tokenize(cell) for cell in sources], features)
 
+    def split_text(self, text: tf.Tensor) -> tf.RaggedTensor:
+        """Return the tokens of `tokenize` as strings, unknown ones as they are.
+
+        Those of features have a tab before them, which no token of a text has, so that a text never
+        has the same token.
+        """
+        sources, features = _split(text, self.columns)
+        cells = [self.tokenizer.split_text(cell) for cell in sources]
+        boundary = tf.constant(f"\t{BOUNDARY}")
+        return self._concatenate(cells, features, boundary, lambda names: "\t" + names)
+
+    def ids_of(self, tokens: tf.Tensor) -> tf.Tensor:
+        """Return the id of each token of `split_text`, `<unk>` for unknown ones.
+
+        Args:
+            tokens: string tensor of any shape.
+
+        Returns:
+            Int32 tensor of the same shape.
+        """
+        is_feature = tf.strings.regex_full_match(tokens, "\t.*")
+        features = self._feature_ids(tf.strings.regex_replace(tokens, "^\t", ""))
+        return tf.where(is_feature, features, self.tokenizer.ids_of(tokens))
+
     def sample(self, texts: Sequence[str], seed: int, alpha: float = 0.2) -> tf.RaggedTensor:
         """Return ids with a random segmentation of the text; see `SentencePieceTokenizer.sample`.
 
@@ -280,13 +304,12 @@ class ColumnsTokenizer(Tokenizer):
     def _join(
         self, sources: list[tf.RaggedTensor], features: list[tuple[int, tf.Tensor]]
     ) -> tf.RaggedTensor:
-        first = len(self.tokenizer)
+        first = tf.constant(len(self.tokenizer))
+        return self._concatenate(sources, features, first, self._feature_ids)
 
-        def ids_of(names: tf.Tensor) -> tf.Tensor:
-            ids = tf.cast(self._ids_of_features.lookup(names), tf.int32)
-            return tf.where(ids < 0, UNK, ids + first)
-
-        return self._concatenate(sources, features, tf.constant(first), ids_of)
+    def _feature_ids(self, names: tf.Tensor) -> tf.Tensor:
+        ids = tf.cast(self._ids_of_features.lookup(names), tf.int32)
+        return tf.where(ids < 0, UNK, ids + len(self.tokenizer))
 
     def _concatenate(
         self,

@@ -19,6 +19,7 @@ from keras_s2s.data.prepared.corpus import PreparedCorpus
 from keras_s2s.data.text_counts import TextCounts
 from keras_s2s.data.vocabulary import make_tokenizers
 from keras_s2s.evaluation.metrics.sacrebleu_scores import default_tokenization, make_bleu
+from keras_s2s.tokenizers.columns_tokenizer import has_features
 from keras_s2s.tokenizers.tokenizer import SPECIAL_TOKENS, Tokenizer
 from keras_s2s.utils.errors import InputError
 
@@ -108,6 +109,11 @@ def make_training_data(
             configuration.
     """
     held_out = {} if held_out is None else held_out
+    columns = corpus.index.columns if isinstance(corpus, PreparedCorpus) else corpus.columns
+    if config.replace_unknown and has_features(columns):
+        raise InputError(
+            "replace_unknown would write features of the source; omit it, or --columns"
+        )
     options: dict[str, Any] = {
         "batch_size": config.batch_size,
         "seed": seed,

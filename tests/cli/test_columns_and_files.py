@@ -165,6 +165,10 @@ def test_a_changed_test_file_is_noticed(run, files, command, tmp_path):
         (["--valid", "TWO", "--columns", COLUMNS], "TWO: 1 of 1 lines has no text in the columns"),
         (["--columns", "source,form"], "'form' is none of"),
         (["--columns", "1,2", "--reverse"], "omit --reverse"),
+        (
+            ["--columns", COLUMNS, "--attention", "luong", "--replace-unknown"],
+            "replace_unknown would write features",
+        ),
     ],
 )
 def test_train_refuses(files, refused, tmp_path, options, message):

@@ -88,6 +88,16 @@ def test_detokenize_gives_the_columns_back(tokenizer):
     ]
 
 
+def test_split_text_agrees_with_tokenize(tokenizer):
+    texts = tf.constant([*TEXTS, "far\tfar;XYZ", "[V] gone", "", "\tV"])
+    tokens = tokenizer.split_text(texts)
+    assert tokenizer.ids_of(tokens.values).numpy().tolist() == (
+        tokenizer.tokenize(texts).values.numpy().tolist()
+    )
+    assert tokens[3].numpy().tolist() == [b"\t[far]", b"\t[XYZ]", b"far"]
+    assert tokens[4].numpy().tolist() == [b"[v]", b"gone"]
+
+
 def test_tokens_of_any_id(tokenizer):
     assert tokenizer.tokens_of(tf.constant([[-1, 3, 99]])).numpy().tolist() == [[b"<unk>"] * 3]
 
