@@ -40,8 +40,13 @@ def files(tmp_path_factory):
     """What the commands of all pages find in the folder they are given in."""
     folder = tmp_path_factory.mktemp("pages")
     corpus = s2s.load_corpus("phrasebook", max_pairs=400)
+    pairs = [f"{a}\t{b}" for a, b in zip(corpus.source, corpus.target, strict=True)]
     lines = {
-        "pairs.tsv": [f"{a}\t{b}" for a, b in zip(corpus.source, corpus.target, strict=True)],
+        "pairs.tsv": pairs,
+        "train.tsv": pairs[:300],
+        "dev.tsv": pairs[300:350],
+        "test.tsv": pairs[350:],
+        "verbs.tsv": ["walk\twalked\tV;PST", "run\truns\tV;PRS;3;SG"],
         "train.en": corpus.source,
         "train.fr": corpus.target,
         "sentences.txt": corpus.source[:20],
