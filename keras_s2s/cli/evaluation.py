@@ -31,12 +31,13 @@ SPLITS = ("train", "valid", "test", "all")
 def add_evaluate(subparsers: "Subparsers[CommandParser]") -> None:
     """Add the parser of `keras-s2s evaluate`."""
     parser = add_command(subparsers, "evaluate", evaluate)
+    parser.add_argument("models", metavar="MODEL", nargs="+", help=f"{MODEL_HELP}; one or more")
+    # For the help: `parse` tells the corpus from the models.
     parser.add_argument(
-        "models",
-        metavar=("MODEL", "CORPUS"),
-        nargs="+",
-        help=f"MODEL: {MODEL_HELP}; one or more. CORPUS, last: {CORPUS_HELP}; without it, --split "
-        "takes that of the run",
+        "corpus",
+        metavar="CORPUS",
+        nargs="?",
+        help=f"{CORPUS_HELP}; without it, --split takes that of the run",
     )
     parser.add_argument(
         "--split",

@@ -25,7 +25,7 @@ def parse(arguments: Sequence[str] | None) -> argparse.Namespace:
     elif "sentences" in options:
         options.sentences = [*options.sentences, *values]
     elif "models" in options:
-        paths = [*options.models, *values]
+        paths = [*options.models, *filter(None, [options.corpus]), *values]
         options.models, options.corpus = (paths[:-1], paths[-1]) if paths[1:] else (paths, None)
     elif "second" in options and options.second is None and len(values) == 1:
         [options.second] = values

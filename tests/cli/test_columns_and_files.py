@@ -134,7 +134,6 @@ def test_evaluate_on_training_pairs_and_limits(run, command):
         (["RUN"], "the corpus comes last"),
         (["RUN", "CORPUS", "--split", "test", "--columns", "1,2"], "omit --columns"),
         (["RUN", "OTHER", "--split", "test"], "omit CORPUS, give that file where it is now"),
-        (["RUN/model.keras", "CORPUS"], "give --columns source,features,target"),
     ],
 )
 def test_evaluate_refuses(run, files, refused, tmp_path, arguments, message):
@@ -142,6 +141,12 @@ def test_evaluate_refuses(run, files, refused, tmp_path, arguments, message):
     names = {"RUN": run, "RUN/model.keras": run / "model.keras", "CORPUS": files[0]}
     line = refused("evaluate", *(names.get(a, other if a == "OTHER" else a) for a in arguments))
     assert message in line
+
+
+def test_evaluate_needs_the_columns_of_a_file_of_a_model(run, files, command):
+    outcome = command("evaluate", run / "model.keras", files[0])
+    assert (outcome.status, outcome.out) == (2, "")
+    assert "give --columns source,features,target, or in the order" in outcome.err
 
 
 def test_a_changed_test_file_is_noticed(run, files, command, tmp_path):
@@ -161,7 +166,7 @@ def test_a_changed_test_file_is_noticed(run, files, command, tmp_path):
         (["--valid", "VALID", "--valid-fraction", "0.1"], "valid_fraction 0.1; give one of them"),
         (["--test", "VALID", "--test-fraction", "0.1"], "test_fraction 0.1; give one of them"),
         (["--test", "VALID", "--early-stopping", "loss"], "needs validation pairs"),
-        (["--valid", "missing.tsv"], "missing.tsv"),
+        (["--valid", "missing.tsv", "--columns", COLUMNS], "missing.tsv"),
         (["--valid", "TWO", "--columns", COLUMNS], "TWO: 1 of 1 lines has no text in the columns"),
         (["--columns", "source,form"], "'form' is none of"),
         (["--columns", "1,2", "--reverse"], "omit --reverse"),

@@ -81,10 +81,10 @@ def test_files_that_are_not_aligned(refused, tmp_path):
 @pytest.mark.parametrize(
     ("options", "expected"),
     [
-        ("--preset chaptr", "there is chapter, small, base; did you mean chapter?"),
+        ("--preset chaptr", "there is chapter, small, base, character; did you mean chapter?"),
         ("--num-hidden 5", "unknown argument --num-hidden; did you mean --num-hiddens?"),
         ("--valid-fracton=0.1", "unknown argument --valid-fracton; did you mean --valid-fraction?"),
-        ("--valid 0.1", "unknown argument --valid; did you mean --valid-fraction?"),
+        ("--valid 0.1", "0.1: no such file"),
         ("--lr 0.1", "unknown argument --lr; did you mean --learning-rate?"),
         ("--output new", "unknown argument --output; did you mean --run-dir?"),
         ("--config x.yaml", "unknown argument --config (see"),
