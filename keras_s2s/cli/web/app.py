@@ -16,11 +16,11 @@ from keras_s2s.cli.web.models import PageModel, TranslationResult
 from keras_s2s.cli.web.server import is_cross_origin, is_trusted_host
 from keras_s2s.evaluation.palette import NUM_SHADES, palette_css
 from keras_s2s.utils.errors import InputError, ServerError, first_line, one_line
+from keras_s2s.utils.text import SPECIAL_TOKENS
 
 MAX_CHARACTERS = 10_000
 MAX_REQUEST_BYTES = 1 << 18
-# As in `tokenizers.tokenizer`, which imports TensorFlow; the page of a served model does not.
-UNK = "<unk>"
+UNK = SPECIAL_TOKENS[-1]
 
 HEADERS = {
     "Content-Security-Policy": "default-src 'none'; style-src 'self'; script-src 'self'; "
@@ -56,7 +56,7 @@ def make_app(
     )
     app.config["MAX_CONTENT_LENGTH"] = MAX_REQUEST_BYTES
     app.jinja_env.trim_blocks = app.jinja_env.lstrip_blocks = True
-    app.jinja_env.globals["num_shades"] = NUM_SHADES
+    app.jinja_env.globals.update(num_shades=NUM_SHADES, UNK=UNK)
     app.add_template_filter(shade)
     app.add_template_filter(milliseconds)
     app.add_template_filter(signed)
