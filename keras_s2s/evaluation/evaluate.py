@@ -20,7 +20,6 @@ from keras_s2s.evaluation.significance import bootstrap_intervals, paired_bootst
 from keras_s2s.serving.signatures import ScoredPair
 from keras_s2s.tokenizers.columns_tokenizer import check_columns
 from keras_s2s.translation.base import SentenceTranslator
-from keras_s2s.translation.translator import Translator
 from keras_s2s.utils.checks import check_int, check_seed, check_type
 from keras_s2s.utils.console import progress_bar
 from keras_s2s.utils.errors import InputError
@@ -51,8 +50,9 @@ def evaluate(
     BLEU and chrF are sacreBLEU's, on the raw references, by default case-insensitive, since the
     chapter's tokenizer lower-cases. Exact match, word and token error rate compare texts as the
     target tokenizer sees them, so that case counts if it keeps case; see
-    `keras_s2s.word_error_rate`. An export has no tokenizer to ask: its answers are compared as
-    text, its case counts if its log-probabilities depend on it, and it has no token error rate.
+    `keras_s2s.word_error_rate`. An export of an earlier version does not record its tokenizers: its
+    answers are compared as text, case counts if its log-probabilities depend on it, and it has no
+    token error rate.
 
     Args:
         translator: a `Translator` or an `ExportedTranslator`.
@@ -80,7 +80,7 @@ def evaluate(
         - `nats_per_token` and `perplexity` of the references, each truncated to the maximum length
           of a translation, with the end of the sentence as a token.
         - `unknown_source` and `unknown_target`, the shares of the tokens of the pairs that are
-          `<unk>`, None for an export.
+          `<unk>`, None without a tokenizer.
         - `sentences_per_second`, the throughput of translation; `num_pairs`, `num_sentences`
           (distinct sources) and `num_tokens`.
 
@@ -195,8 +195,8 @@ def _make_task(
     missing = ["ter"] if tokenizer is None and "ter" in chosen else []
     if missing and names is not None:
         raise InputError(
-            "ter needs the target tokenizer, which an export does not show; give a run directory "
-            "or a .keras file, or leave ter out"
+            "ter needs the target tokenizer, which exports of earlier versions do not record; "
+            "export the model again, give its run directory or .keras file, or leave ter out"
         )
     metrics = make_metrics(
         default_tokenization(corpus.target) if tokenize is None else tokenize,
@@ -314,12 +314,11 @@ def _score_references(
 def _unknown_shares(
     translator: SentenceTranslator, corpus: ParallelCorpus
 ) -> dict[str, float | None]:
-    if not isinstance(translator, Translator):
-        return {"unknown_source": None, "unknown_target": None}
-    return {
-        "unknown_source": unknown_share(translator.source_tokenizer, corpus.source),
-        "unknown_target": unknown_share(translator.target_tokenizer, corpus.target),
-    }
+    shares: dict[str, float | None] = {}
+    for side, texts in (("source", corpus.source), ("target", corpus.target)):
+        tokenizer = getattr(translator, f"{side}_tokenizer", None)
+        shares[f"unknown_{side}"] = None if tokenizer is None else unknown_share(tokenizer, texts)
+    return shares
 
 
 def _write_table(

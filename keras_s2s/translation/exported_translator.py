@@ -1,7 +1,9 @@
 """Translation by an exported SavedModel in Python."""
 
+import functools
 import os
 from collections.abc import Callable
+from pathlib import Path
 
 import tensorflow as tf
 
@@ -9,8 +11,10 @@ from keras_s2s.serving.allowed_ops import require_safe
 from keras_s2s.serving.graph_checks import min_server_version
 from keras_s2s.serving.saved_model import SavedModel
 from keras_s2s.serving.signatures import BEAM, EXPLAIN, REQUIRED_SIGNATURES, SCORE, SERVING_DEFAULT
+from keras_s2s.tokenizers.tokenizer import Tokenizer
 from keras_s2s.translation.base import SentenceTranslator
 from keras_s2s.translation.graph_functions import Outputs
+from keras_s2s.translation.tokenizer_record import read_tokenizer
 from keras_s2s.utils.errors import InputError, first_line
 
 
@@ -24,6 +28,9 @@ class ExportedTranslator(SentenceTranslator):
 
     Attributes:
         beam_size: of the signature `beam`; None without one.
+        source_tokenizer: the tokenizer of the sources, for scores; None if the export does not
+            record it.
+        target_tokenizer: likewise.
 
     Raises:
         InputError: there is no SavedModel, one without the signatures of a translator, or one that
@@ -57,6 +64,14 @@ class ExportedTranslator(SentenceTranslator):
         self.beam_size: int | None = None
         if BEAM in signatures:
             self.beam_size = signatures[BEAM].structured_outputs["scores"].shape[1]
+
+    @functools.cached_property
+    def source_tokenizer(self) -> Tokenizer | None:
+        return read_tokenizer(Path(self._folder), "source")
+
+    @functools.cached_property
+    def target_tokenizer(self) -> Tokenizer | None:
+        return read_tokenizer(Path(self._folder), "target")
 
     def _beam_fn(self, beam_size: int, n_best: int) -> Callable[[tf.Tensor], Outputs]:
         if beam_size != self.beam_size:

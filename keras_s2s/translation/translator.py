@@ -13,9 +13,6 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-# Registers the classes with Keras, for files that contain such a tokenizer.
-import keras_s2s.tokenizers.columns_tokenizer
-import keras_s2s.tokenizers.sentence_piece_tokenizer  # noqa: F401
 from keras_s2s.data.config import MAX_LAYER_SIZE
 from keras_s2s.decoding.config import SearchConfig, search_options
 from keras_s2s.models.mixed_precision import is_half_precision, restored, to_full_precision
@@ -33,6 +30,7 @@ from keras_s2s.translation.model_file import (
     load_model_file,
     vocabulary_mismatches,
 )
+from keras_s2s.translation.tokenizer_record import vocabulary_name, write_tokenizers
 from keras_s2s.utils.checks import check_number, check_type
 from keras_s2s.utils.console import ProgressFn
 from keras_s2s.utils.errors import InputError
@@ -255,7 +253,8 @@ class Translator(GraphFunctions, SentenceTranslator, keras.Model):
         Returns:
             The version folder. Its signatures are `serving_default` (see `answer`), `beam`,
             `score` and, with attention, `explain`; the vocabularies are files in
-            `assets/`; `assets.extra/` has the verification record and the warm-up requests.
+            `assets/`; `assets.extra/` has the verification record, the options of the tokenizers
+            and the warm-up requests.
 
         Raises:
             InputError: the version exists or the folder cannot be written to.
@@ -270,7 +269,10 @@ class Translator(GraphFunctions, SentenceTranslator, keras.Model):
             )
         texts = encode_texts(self._sample_sentences() if sentences is None else sentences)
 
+        tokenizers = {"source": self.source_tokenizer, "target": self.target_tokenizer}
+
         def complete(version_folder: Path) -> None:
+            write_tokenizers(version_folder, **tokenizers)
             name, warmup_texts = Path(folder).name, texts[:NUM_WARMUP_SENTENCES]
             write_warmup_requests(version_folder, name, warmup_texts, signatures=signatures)
             verify_export(version_folder, self, texts, progress)
@@ -279,11 +281,8 @@ class Translator(GraphFunctions, SentenceTranslator, keras.Model):
 
         with tempfile.TemporaryDirectory() as assets:
             source, target = (
-                tokenizer.as_asset(Path(assets, f"{side}_vocabulary{tokenizer.file_suffix}"))
-                for side, tokenizer in (
-                    ("source", self.source_tokenizer),
-                    ("target", self.target_tokenizer),
-                )
+                tokenizer.as_asset(Path(assets, vocabulary_name(side, tokenizer)))
+                for side, tokenizer in tokenizers.items()
             )
             served = Translator(restored(self.model), source, target, **self._options())
             signatures: dict[str, tuple[SignatureFn, list[tf.TensorSpec]]] = {
