@@ -8,7 +8,7 @@ from keras_s2s.data.parallel_corpus import ParallelCorpus
 from keras_s2s.evaluation.attention_map import AttentionMap
 from keras_s2s.evaluation.error_analysis import ErrorAnalysis, analyze_errors
 from keras_s2s.evaluation.metrics.corpus_metric import length_buckets
-from keras_s2s.evaluation.metrics.level import answer_level
+from keras_s2s.evaluation.metrics.level import answer_level, source_texts
 from keras_s2s.evaluation.metrics.sacrebleu_scores import default_tokenization
 from keras_s2s.evaluation.metrics.scorer import make_metrics, score_texts
 from keras_s2s.evaluation.metrics.text_splitter import TextSplitter
@@ -67,7 +67,7 @@ def analyze(
         lowercase: see `evaluate`.
     """
     tokenizer = translator.target_tokenizer
-    level = answer_level(tokenizer, corpus.source, corpus.target)
+    level = answer_level(tokenizer, source_texts(translator, corpus.source), corpus.target)
     metrics = make_metrics(
         tokenize or default_tokenization(corpus.target),
         lowercase,
@@ -80,19 +80,23 @@ def analyze(
     sample = random.Random(0).sample(population, size)
     sources, references = map(list, zip(*sample, strict=True))
     translations = translator.translate(sources)
-    statistics, scores = score_texts(metrics, sources, translations, references, level)
-    for bucket, selected in length_buckets(sources, level).items():
+    texts = source_texts(translator, sources)
+    statistics, scores = score_texts(metrics, texts, translations, references, level)
+    for bucket, selected in length_buckets(texts, level).items():
         rows = {name: values[selected] for name, values in statistics.items()}
         for name, interval in bootstrap_intervals(metrics, rows).items():
             scores[f"{SCORES[name].key}_by_length"][bucket]["interval"] = interval
-    texts = {"translations": translations, "references": [first for first, *_ in references]}
+    targets_by_name = {
+        "translations": translations,
+        "references": [first for first, *_ in references],
+    }
     log_probabilities = {
         name: [
             pair.score / pair.num_tokens
             for pair in translator.score_pairs(sources, targets)
             if pair.num_tokens
         ]
-        for name, targets in texts.items()
+        for name, targets in targets_by_name.items()
     }
     errors = analyze_errors(translations, references, TextSplitter(tokenizer))
     return ModelAnalysis(

@@ -13,7 +13,7 @@ import numpy as np
 from keras_s2s.data.parallel_corpus import ParallelCorpus
 from keras_s2s.data.text_counts import unknown_share
 from keras_s2s.evaluation.metrics.corpus_metric import CorpusMetric
-from keras_s2s.evaluation.metrics.level import answer_level
+from keras_s2s.evaluation.metrics.level import answer_level, source_texts
 from keras_s2s.evaluation.metrics.sacrebleu_scores import default_tokenization
 from keras_s2s.evaluation.metrics.scorer import in_order, make_metrics, score_texts
 from keras_s2s.evaluation.significance import bootstrap_intervals, paired_bootstrap
@@ -190,7 +190,7 @@ def _make_task(
     check_type("corpus", corpus, ParallelCorpus, "what load_corpus returns")
     tokenizers = (getattr(translator, "target_tokenizer", None) for translator in translators)
     tokenizer = next(filter(None, tokenizers), None)
-    level = answer_level(tokenizer, corpus.source, corpus.target)
+    level = answer_level(tokenizer, source_texts(translators[0], corpus.source), corpus.target)
     chosen = in_order(level) if names is None else check_names(names)
     missing = ["ter"] if tokenizer is None and "ter" in chosen else []
     if missing and names is not None:
@@ -239,8 +239,8 @@ def _evaluate_all(
 ) -> list[_Result]:
     check_int("batch_size", batch_size)
     for translator in translators:
-        if isinstance(translator, Translator):
-            check_columns(translator.source_tokenizer, corpus.columns, corpus.name)
+        if (source_tokenizer := getattr(translator, "source_tokenizer", None)) is not None:
+            check_columns(source_tokenizer, corpus.columns, corpus.name)
     if not len(corpus):
         raise InputError(f"{corpus.name}: no pair to evaluate on; give a corpus with at least one")
     with contextlib.ExitStack() as stack:
@@ -257,7 +257,11 @@ def _evaluate_all(
             translations, seconds = _translate(translator, sources, batch_size, beam)
             columns.append(translations)
             statistics, scores = score_texts(
-                task.metrics, sources, translations, references, task.level
+                task.metrics,
+                source_texts(translator, sources),
+                translations,
+                references,
+                task.level,
             )
             for name, interval in bootstrap_intervals(task.metrics, statistics).items():
                 scores[f"{SCORES[name].key}_interval"] = list(interval)

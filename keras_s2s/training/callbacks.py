@@ -12,7 +12,7 @@ from typing import Any
 import keras
 from rich.progress import BarColumn, TextColumn, TimeRemainingColumn
 
-from keras_s2s.evaluation.metrics.level import answer_level
+from keras_s2s.evaluation.metrics.level import answer_level, source_texts
 from keras_s2s.evaluation.metrics.sacrebleu_scores import SacreBleuMetric, default_tokenization
 from keras_s2s.evaluation.metrics.scorer import make_metrics
 from keras_s2s.training.checkpoints import apply_ema, inner_optimizer
@@ -182,7 +182,7 @@ class ValidationScores(keras.callbacks.Callback):
         flat = [text for texts in references for text in texts]
         self.tokenize = tokenize or default_tokenization(flat)
         tokenizer = getattr(translator, "target_tokenizer", None)
-        level = answer_level(tokenizer, sources, flat)
+        level = answer_level(tokenizer, source_texts(translator, sources), flat)
         self._metrics = make_metrics(
             self.tokenize,
             lowercase,

@@ -9,7 +9,7 @@ from typing import Any
 
 from keras_s2s.serving.signatures import EXTRA_ASSETS
 from keras_s2s.tokenizers.character_tokenizer import CharacterTokenizer, WhitespaceTokenizer
-from keras_s2s.tokenizers.columns_tokenizer import ColumnsTokenizer
+from keras_s2s.tokenizers.columns_tokenizer import ColumnsTokenizer, features_file
 from keras_s2s.tokenizers.sentence_piece_tokenizer import SentencePieceTokenizer
 from keras_s2s.tokenizers.tokenizer import Tokenizer
 from keras_s2s.tokenizers.vocabulary_tokenizer import VocabularyTokenizer
@@ -71,5 +71,5 @@ def _load(record: dict[str, Any], assets: Path, side: str) -> Tokenizer:
     path = assets / vocabulary_name(side, cls)
     tokenizer: Tokenizer = cls.load(path, **record["options"])
     if "columns" in record:
-        return ColumnsTokenizer.load(tokenizer, path, **record["columns"])
+        return ColumnsTokenizer.load(tokenizer, features_file(path), **record["columns"])
     return tokenizer

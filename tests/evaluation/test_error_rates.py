@@ -1,11 +1,15 @@
 """Exact match and error rates, by hand and against a textbook edit distance."""
 
+import types
+
 import numpy as np
 import pytest
 
 import keras_s2s as s2s
 from keras_s2s.evaluation.metrics import answer_level, make_metrics
+from keras_s2s.evaluation.metrics.level import source_texts
 from keras_s2s.evaluation.metrics.text_splitter import TextSplitter
+from keras_s2s.tokenizers.columns_tokenizer import ColumnsTokenizer
 
 
 def edit_distance(first, second):
@@ -156,6 +160,17 @@ class TestTokenizers:
         texts = [f"go {index}" for index in range(2500)]
         tokenizer = s2s.WordTokenizer.fit(texts)
         assert TextSplitter(tokenizer).tokens(texts) == [text.split() for text in texts]
+
+
+def test_sources_without_their_features():
+    """Of columns in any order: the length and the words of a source are those of its text."""
+    words = s2s.CharacterTokenizer.fit(["walk"])
+    sources = ["V;PST 3\twalk", "V\tbe"]
+    tokenizer = ColumnsTokenizer.fit(words, sources, ["features", "source"])
+    translator = types.SimpleNamespace(source_tokenizer=tokenizer)
+    assert source_texts(translator, sources) == ["walk", "be"]
+    assert source_texts(types.SimpleNamespace(source_tokenizer=words), sources) == sources
+    assert source_texts(object(), ["a b"]) == ["a b"]
 
 
 class TestLevel:

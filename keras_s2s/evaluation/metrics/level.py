@@ -1,8 +1,9 @@
 """What the answers of a task are: sentences, or single words."""
 
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 
+from keras_s2s.tokenizers.columns_tokenizer import has_features, text_columns
 from keras_s2s.tokenizers.tokenizer import Tokenizer
 from keras_s2s.tokenizers.word_tokenizer import WordTokenizer
 from keras_s2s.utils.scores import SENTENCE, WORD
@@ -41,6 +42,14 @@ def answer_level(
     if tokenizer is not None and tokenizer.space is None:
         return WORD
     return WORD if _are_words(references) else SENTENCE
+
+
+def source_texts(translator: object, sources: Sequence[str]) -> list[str]:
+    """Return sources without their features, if a translator's source tokenizer reads some."""
+    columns = getattr(getattr(translator, "source_tokenizer", None), "columns", None)
+    if columns is None or not has_features(columns):
+        return list(sources)
+    return text_columns(sources, columns)
 
 
 def _are_words(texts: Iterable[str]) -> bool:
