@@ -133,7 +133,7 @@ def exact_match(
         predictions: one text for each example.
         references: a text for each example, or a list of several, of which one has to be equal.
         tokenizer: the target tokenizer. With it texts are compared as it sees them: what it
-            normalizes away does not count, and an unknown token of a reference equals none.
+            normalizes away does not count, and `<unk>` equals no token of a reference.
         lowercase: whether to ignore case.
 
     Returns:

@@ -49,7 +49,7 @@ class TextSplitter:
 
         Args:
             texts: raw text.
-            is_reference: whether an unknown token equals none, in place of `<unk>`.
+            is_reference: whether `<unk>` becomes a token that no answer has.
         """
         if self.lowercase:
             texts = [text.lower() for text in texts]
