@@ -55,8 +55,9 @@ def test_two_devices_equal_one(
     if changes:
         expected = tmp_path / "one"
         s2s.train(str(corpus_file), expected, s2s.TrainingConfig(**fields), seed=2)
+    else:
+        fields["epochs"] -= 1
     fresh_python(RUN, corpus_file, tmp_path / "two", json.dumps(fields))
-    assert_equal_runs(tmp_path / "two", expected, RELATIVE_TOLERANCE, WEIGHT_TOLERANCE)
     record = json.loads((tmp_path / "two" / "run.json").read_text(encoding="utf-8"))
     assert record["devices"] == {
         "strategy": "mirrored",
@@ -65,11 +66,10 @@ def test_two_devices_equal_one(
         "replicas": 2,
     }
     if not changes:
-        # Resumed on another number of devices: here one.
-        fields["epochs"] = 5
-        s2s.resume(tmp_path / "two", epochs=5, distribution=DistributionConfig())
-        s2s.train(str(corpus_file), tmp_path / "five", s2s.TrainingConfig(**fields), seed=2)
-        assert_equal_runs(tmp_path / "two", tmp_path / "five", RELATIVE_TOLERANCE, WEIGHT_TOLERANCE)
+        # The last epoch is resumed on another number of devices: here one.
+        epochs = distributed_fields["epochs"]
+        s2s.resume(tmp_path / "two", epochs=epochs, distribution=DistributionConfig())
+    assert_equal_runs(tmp_path / "two", expected, RELATIVE_TOLERANCE, WEIGHT_TOLERANCE)
 
 
 @pytest.mark.parametrize(

@@ -19,7 +19,8 @@ from keras_s2s.training.checkpoints import CheckpointFolder
 CONFIG = s2s.TrainingConfig(
     embed_size=8,
     num_hiddens=8,
-    dropout=0.3,
+    num_layers=1,
+    embed_dropout=0.3,
     min_freq=1,
     batch_size=1,
     valid_fraction=0.2,

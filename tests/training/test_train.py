@@ -22,8 +22,8 @@ from keras_s2s.training.data_source import CorpusSpec
 CONFIG = s2s.TrainingConfig(
     embed_size=8,
     num_hiddens=8,
-    num_layers=2,
-    dropout=0.3,
+    num_layers=1,
+    embed_dropout=0.3,
     min_freq=1,
     batch_size=4,
     epochs=6,
@@ -303,7 +303,7 @@ def test_an_epoch_takes_no_batches_of_the_next(tmp_path):
     lines = [f"{n} dogs\tchiens {n} .\n" for n in range(37)]
     (tmp_path / "pairs.tsv").write_text("".join(lines), encoding="utf-8")
     corpus = str(tmp_path / "pairs.tsv")
-    config = dataclasses.replace(CONFIG, batch_size=1, num_layers=1, epochs=3)
+    config = dataclasses.replace(CONFIG, batch_size=1, epochs=3)
     s2s.train(corpus, tmp_path / "whole", config, seed=1)
     s2s.train(corpus, tmp_path / "run", dataclasses.replace(config, epochs=1), seed=1)
     newest = CheckpointFolder(tmp_path / "run" / "checkpoints").all()[-1]
