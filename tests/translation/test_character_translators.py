@@ -34,7 +34,14 @@ def spelled():
 def test_save_and_load(spelled, tmp_path):
     spelled.save(tmp_path / "spelled.keras")
     loaded = s2s.Translator.load(tmp_path / "spelled.keras")
-    assert loaded.translate(WORDS) == spelled.translate(WORDS)
+    for side in ("source_tokenizer", "target_tokenizer"):
+        one, other = getattr(loaded, side), getattr(spelled, side)
+        assert one.vocabulary == other.vocabulary
+        assert one.options() == other.options()
+        assert one.tokenize(tf.constant(WORDS)).to_list() == (
+            other.tokenize(tf.constant(WORDS)).to_list()
+        )
+    assert loaded.replace_unknown
     assert loaded.source_tokenizer.options() == {"normalization": "nfd", "symbols": ["{n}"]}
 
 
