@@ -233,7 +233,8 @@ class MalformedLines:
         if self._selected is None:
             if most > _NUM_COLUMNS:
                 _logger.warning(
-                    "%s: has %s columns; the first two are read, the others ignored",
+                    "%s: has %s columns; the first two are read, the others ignored; --columns "
+                    "names others",
                     self._files,
                     columns,
                 )

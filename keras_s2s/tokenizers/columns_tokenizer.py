@@ -250,6 +250,25 @@ class ColumnsTokenizer(Tokenizer):
         tokens = self._concatenate(cells, features, tf.constant(BOUNDARY), lambda names: names)
         return tokens.to_tensor(default_value="", shape=(None, num_steps))
 
+    def as_sources(self, texts: list[str]) -> list[str]:
+        """Return a source for each text, with one or two of the known features of each column."""
+        columns: list[list[str]] = []
+        for number in range(1, len(self.columns) + 1):
+            prefix = _prefix(self.columns, number)
+            tokens = (token for token in self._features[1:] if token.startswith(prefix))
+            columns.append([token[len(prefix) : -1] for token in tokens])
+
+        def cell(index: int, text: str, kind: str, features: list[str]) -> str:
+            if kind == SOURCE or not features:
+                return text if kind == SOURCE else ""
+            pair = (features[index % len(features)], features[index // 2 % len(features)])
+            return self.separator.join(dict.fromkeys(pair))
+
+        return [
+            "\t".join(map(cell, [i] * len(columns), [text] * len(columns), self.columns, columns))
+            for i, text in enumerate(texts)
+        ]
+
     def as_asset(self, path: Path) -> "ColumnsTokenizer":
         copy = ColumnsTokenizer(
             self.tokenizer.as_asset(path), self.columns, separator=self.separator

@@ -75,6 +75,10 @@ class Tokenizer(keras.layers.Layer):
         ids, valid_length = self.encode_source(text, num_steps)
         return tf.where(tf.sequence_mask(valid_length, num_steps), self.tokens_of(ids), "")
 
+    def as_sources(self, texts: list[str]) -> list[str]:
+        """Return sources with these texts: the texts themselves, unless sources have columns."""
+        return texts
+
     def as_asset(self, path: Path) -> "Tokenizer":
         """Return a copy whose vocabulary file becomes an asset of a SavedModel.
 

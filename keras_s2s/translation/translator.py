@@ -315,7 +315,7 @@ class Translator(GraphFunctions, SentenceTranslator, keras.Model):
         tokenizer, special = self.source_tokenizer, len(SPECIAL_TOKENS)
         words = [token for text in tokenizer.vocabulary[special:] if (token := text.strip("▁"))]
         separator = "" if tokenizer.replacement_unit == "character" else " "
-        return sample_sentences(words, NUM_SAMPLES, separator=separator)
+        return tokenizer.as_sources(sample_sentences(words, NUM_SAMPLES, separator=separator))
 
     def get_config(self) -> dict[str, Any]:
         return {

@@ -98,6 +98,13 @@ def test_split_text_agrees_with_tokenize(tokenizer):
     assert tokens[4].numpy().tolist() == [b"[v]", b"gone"]
 
 
+def test_sources_to_verify_an_export_with(tokenizer):
+    assert tokenizer.as_sources(["run"] * 4) == [
+        *("run\tV", "run\tPST;V", "run\tPRS;PST", "run\tfar;PST")
+    ]
+    assert tokenizer.tokenizer.as_sources(["run"]) == ["run"]
+
+
 def test_tokens_of_any_id(tokenizer):
     assert tokenizer.tokens_of(tf.constant([[-1, 3, 99]])).numpy().tolist() == [[b"<unk>"] * 3]
 

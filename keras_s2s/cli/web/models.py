@@ -112,6 +112,7 @@ class LocalModel:
 
     def __init__(self, name: str, translator: Translator | ExportedTranslator) -> None:
         self.name, self._translator = name, translator
+        # An export may not record its tokenizer.
         tokenizer = getattr(translator, "source_tokenizer", None)
         self.columns: tuple[str, ...] = getattr(tokenizer, "columns", ())
 
