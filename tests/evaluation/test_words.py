@@ -1,11 +1,16 @@
 """A run on words, from training to the report: its scores are those of words."""
 
+import dataclasses
 import json
 
+import keras
 import pytest
 
+import keras_s2s as s2s
 from keras_s2s.cli.main import main
 from keras_s2s.run_directory import RunDirectory
+from keras_s2s.training.callbacks import ValidationScores
+from keras_s2s.training.job import TrainingJob
 
 
 @pytest.fixture(scope="module")
@@ -82,3 +87,18 @@ def test_plots_and_report(run, command, tmp_path):
     for text in ("distinct words of the validation pairs", "Worst answers", "word error rate", "∅"):
         assert text in page
     assert "BLEU" not in page.split("Configuration")[0]
+
+
+def test_a_resumed_run_keeps_its_columns(run, pronunciations, tmp_path):
+    """Also those that do not fit its answers, as a run of an earlier version has."""
+    corpus = s2s.load_corpus(pronunciations)
+    config = dataclasses.replace(run.read_config(), early_stopping="exact")
+    earlier = RunDirectory(tmp_path)
+    earlier.history.write_text("epoch,loss,val_bleu,seconds\n1,3,2,1\n", encoding="utf-8")
+    scores, stopping = [
+        callback
+        for callback in TrainingJob(corpus, config, 0).callbacks(earlier)
+        if isinstance(callback, (ValidationScores, keras.callbacks.EarlyStopping))
+    ]
+    assert list(scores._metrics) == ["exact", "wer", "ter", "bleu"]
+    assert (stopping.monitor, stopping.mode) == ("val_exact", "max")
