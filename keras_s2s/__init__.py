@@ -64,6 +64,7 @@ if not _is_command() and importlib.util.find_spec("tensorflow"):
     from keras_s2s.optimizers import FusedAdam
     from keras_s2s.tokenizers.character_tokenizer import CharacterTokenizer, WhitespaceTokenizer
     from keras_s2s.tokenizers.columns_tokenizer import ColumnsTokenizer
+    from keras_s2s.tokenizers.copied_tokens import copy_map
     from keras_s2s.tokenizers.sentence_piece_tokenizer import SentencePieceTokenizer
     from keras_s2s.tokenizers.tokenizer import Tokenizer
     from keras_s2s.tokenizers.word_tokenizer import WordTokenizer
@@ -113,6 +114,7 @@ if not _is_command() and importlib.util.find_spec("tensorflow"):
         "beam_search",
         "bleu",
         "compare",
+        "copy_map",
         "evaluate",
         "exact_match",
         "greedy_search",

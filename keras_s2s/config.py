@@ -43,6 +43,10 @@ class ModelConfig:
     input_feeding: bool = config_field(
         False, "feed the attentional state to the next step (Luong et al., 2015)"
     )
+    copy: bool = config_field(
+        False,
+        "copy source tokens, unknown ones too (with attention; See et al., 2017)",
+    )
     residual: bool = config_field(
         False, "residual connections around all recurrent layers but the first"
     )
@@ -153,6 +157,7 @@ class TrainingConfig(SearchConfig, ModelConfig, DataConfig):
             (self.subword_sampling, "subword_sampling", sampled, "sentencepiece_model_type bpe"),
             (self.subword_sampling, "subword_sampling", buckets, "bucket_by_length"),
             (self.input_feeding, "input_feeding", attends, "attention luong"),
+            (self.copy, "copy", attends, "attention luong"),
             (self.coverage_penalty, "coverage_penalty", attends, "attention luong"),
             (self.replace_unknown, "replace_unknown", attends, "attention luong"),
             (self.replace_unknown, "replace_unknown", replaces, "tokenizer word"),
@@ -164,6 +169,8 @@ class TrainingConfig(SearchConfig, ModelConfig, DataConfig):
             raise InputError(
                 "ema_momentum and early_stopping exclude each other; remove one of them"
             )
+        if self.copy and self.subword_sampling:
+            raise InputError("subword_sampling and copy exclude each other; remove one of them")
         if self.lr_schedule == "plateau" and self.warmup_steps:
             raise InputError("lr_schedule plateau has no warmup_steps; remove one of them")
         if self.batch_tokens is not None and self.batch_tokens < self.num_steps:

@@ -17,6 +17,7 @@ REQUIRED = {
     "target_normalization": {"tokenizer": "character"},
     "subword_sampling": {"tokenizer": "sentencepiece", "bucket_by_length": True},
     "input_feeding": {"attention": "luong"},
+    "copy": {"attention": "luong"},
     "coverage_penalty": {"attention": "luong"},
     "replace_unknown": {"attention": "luong"},
     "batch_tokens": {"bucket_by_length": True, "num_steps": 3},
@@ -137,6 +138,14 @@ def test_every_value_is_checked(item):
             "joint_vocabulary normalizes both sides by target_normalization nfc",
         ),
         ({"input_feeding": True}, "input_feeding needs attention luong"),
+        ({"copy": True}, "copy needs attention luong"),
+        (
+            {
+                **{"copy": True, "attention": "luong", "tokenizer": "sentencepiece"},
+                **{"subword_sampling": 0.2, "bucket_by_length": True},
+            },
+            "subword_sampling and copy exclude each other",
+        ),
         ({"coverage_penalty": 0.2}, "coverage_penalty needs attention luong"),
         ({"replace_unknown": True}, "replace_unknown needs attention luong"),
         (

@@ -8,6 +8,7 @@ import tensorflow as tf
 from keras_s2s.data.batching import DataPosition, TokenizedBatchSource, bucket_batches, prefetch
 from keras_s2s.data.parallel_corpus import ParallelCorpus
 from keras_s2s.data.text_counts import TextCounts, count_batch, find_long, sum_counts
+from keras_s2s.tokenizers.copied_tokens import copying_ids
 from keras_s2s.tokenizers.tokenizer import TOKENIZE_BATCH_SIZE, Tokenizer
 from keras_s2s.utils.checks import check_int, check_type
 from keras_s2s.utils.errors import InputError
@@ -25,6 +26,7 @@ def make_dataset(
     bucket_by_length: bool = False,
     batch_tokens: int | None = None,
     subword_sampling: float = 0.0,
+    copy: bool = False,
 ) -> tf.data.Dataset:
     """Return batches for `Seq2Seq.fit` and `Seq2Seq.evaluate`.
 
@@ -48,6 +50,8 @@ def make_dataset(
             the `alpha` of subword regularization, with new samples in each epoch; 0 disables it.
             With `batch_tokens` the number of batches then differs by epoch: pass the dataset's
             `repeat()` and `steps_per_epoch` to `fit`.
+        copy: for a copying decoder: ids of the extended vocabularies, in which unknown tokens
+            differ and targets refer to those of their sources; see `layers.copying.Copying`.
 
     Returns:
         A dataset with elements `((source_ids, source_valid_length), (target_ids,
@@ -67,7 +71,7 @@ def make_dataset(
     >>> source_ids.shape, source_valid_length.numpy().tolist()
     (TensorShape([2, 5]), [2, 3])
     """
-    pairs = TokenizedPairs(corpus, source_tokenizer, target_tokenizer, num_steps, drop_long)
+    pairs = TokenizedPairs(corpus, source_tokenizer, target_tokenizer, num_steps, drop_long, copy)
     return pairs.batches(
         batch_size, shuffle, seed, bucket_by_length, batch_tokens, subword_sampling
     )
@@ -90,6 +94,7 @@ class TokenizedPairs:
         target_tokenizer: Tokenizer,
         num_steps: int,
         drop_long: bool,
+        copy: bool = False,
     ) -> None:
         check_type("corpus", corpus, ParallelCorpus, "what load_corpus returns")
         for side, tokenizer in (("source", source_tokenizer), ("target", target_tokenizer)):
@@ -98,6 +103,7 @@ class TokenizedPairs:
         self._corpus = corpus
         self._tokenizers = source_tokenizer, target_tokenizer
         self._num_steps = num_steps
+        self._copy = copy
         self.counts = TextCounts()
         self._pairs, self._indices = self._tokenize(drop_long)
 
@@ -133,6 +139,8 @@ class TokenizedPairs:
             )
         if subword_sampling and not (shuffle and bucket_by_length):
             raise InputError("subword_sampling needs shuffle and bucket_by_length; give these too")
+        if subword_sampling and self._copy:
+            raise InputError("subword_sampling and copy exclude each other; remove one of them")
         if not 0 <= subword_sampling <= 1:
             raise InputError(f"subword_sampling is {subword_sampling}; give 0 to 1")
         if subword_sampling and not all(hasattr(t, "sample") for t in self._tokenizers):
@@ -174,6 +182,9 @@ class TokenizedPairs:
                     for column in (source, target, indices)
                 )
             counts.append(count_batch(long, source[:, :num_steps], target[:, : num_steps - 2]))
+            if self._copy:
+                kept = (tf.gather(corpus.source, indices), tf.gather(corpus.target, indices))
+                source, target = copying_ids(*self._tokenizers, *kept, num_steps)
             columns = [*self._pad(source, target), indices]
             chunks.append([column.numpy() for column in columns])
         self.counts = sum_counts(counts)

@@ -121,22 +121,23 @@ def top_k_tokens(logits: tf.Tensor, k: int, min_token_id: int = 0) -> tuple[tf.T
     """Find the `k` highest logits of each row, in descending order.
 
     Args:
-        logits: float32, (rows, vocab_size), with a static vocab_size.
-        k: number of logits; all of them if there are fewer.
+        logits: float32, (rows, vocab_size). The width of a copying decoder's is not static; it is
+            padded to `k` or more.
+        k: number of logits; all of them if there are fewer and the width is static.
         min_token_id: ids below this one are ignored.
 
     Returns:
         The logits and their ids, both (rows, k).
     """
+    if logits.shape[1] is None:
+        padded = tf.pad(logits, [[0, 0], [0, k]], constant_values=NEG_INF)[:, min_token_id:]
+        values, indices = _top_k(padded, k)
+        return values, tf.minimum(indices + min_token_id, tf.shape(logits)[1] - 1)
     size = logits.shape[1] - min_token_id
     k = min(k, size)
     num_blocks = size // BLOCK_SIZE
     if size < MIN_BLOCKED_SIZE or num_blocks < 2 * k:
-        token_logits = logits[:, min_token_id:]
-        # The order of top_k is undefined for NaN.
-        values, indices = tf.math.top_k(
-            tf.where(tf.math.is_nan(token_logits), NEG_INF, token_logits), k
-        )
+        values, indices = _top_k(logits[:, min_token_id:], k)
         return values, indices + min_token_id
     # The top k lie in the k blocks with the highest maxima, or in the remainder. A maximum is
     # several times as fast as top_k, so that this takes half the time.
@@ -154,3 +155,8 @@ def top_k_tokens(logits: tf.Tensor, k: int, min_token_id: int = 0) -> tuple[tf.T
         block_indices * BLOCK_SIZE + offsets,
         num_blocks * BLOCK_SIZE + indices - k * BLOCK_SIZE,
     )
+
+
+def _top_k(logits: tf.Tensor, k: int) -> tuple[tf.Tensor, tf.Tensor]:
+    # The order of top_k is undefined for NaN.
+    return tf.math.top_k(tf.where(tf.math.is_nan(logits), NEG_INF, logits), k)

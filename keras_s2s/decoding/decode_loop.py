@@ -67,19 +67,16 @@ def encode_source(
         InputError: the sources are invalid (checked in eager execution only).
     """
     if tf.executing_eagerly():
-        _check_source(source_ids, source_valid_length, model.encoder.vocab_size)
-    outputs = model.encoder(source_ids, source_valid_length, training=False)
-    memory = model.decoder.setup_memory(outputs, source_valid_length)
+        num_ids, copying = model.encoder.vocab_size, model.decoder.copying
+        if copying is not None:
+            num_ids += copying.vocab_size + (source_ids.shape[-1] or 0)
+        _check_source(source_ids, source_valid_length, num_ids)
+    state, memory = model.encode((source_ids, source_valid_length), training=False)
     batch_size = tf.shape(source_ids)[0]
-    return ActiveBatch(
-        batch_size,
-        tf.range(batch_size),
-        model.decoder.init_state(outputs),
-        () if memory is None else memory,
-    )
+    return ActiveBatch(batch_size, tf.range(batch_size), state, () if memory is None else memory)
 
 
-def _check_source(ids: tf.Tensor, valid_length: tf.Tensor, vocab_size: int) -> None:
+def _check_source(ids: tf.Tensor, valid_length: tf.Tensor, num_ids: int) -> None:
     if not (ids.dtype.is_integer and valid_length.dtype.is_integer):
         raise InputError(
             f"source_ids are {ids.dtype.name} and source_valid_length {valid_length.dtype.name}; "
@@ -91,7 +88,7 @@ def _check_source(ids: tf.Tensor, valid_length: tf.Tensor, vocab_size: int) -> N
             f"{tuple(valid_length.shape)}; give (batch, steps) and (batch,)"
         )
     for name, values, limit in (
-        ("source_ids", ids, vocab_size - 1),
+        ("source_ids", ids, num_ids - 1),
         ("source_valid_length", valid_length, ids.shape[1]),
     ):
         invalid = tf.boolean_mask(values, (values < 0) | (values > limit))

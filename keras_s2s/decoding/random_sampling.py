@@ -110,7 +110,8 @@ def _sampling_weights(
     """Compute indices of the logits to sample from (None for all), and weights, (rows, n)."""
     indices = None
     if top_k or top_p < 1:
-        logits, indices = top_k_tokens(logits, top_k or logits.shape[1])
+        width = logits.shape[1] or tf.shape(logits)[1]
+        logits, indices = top_k_tokens(logits, top_k or width)
     max_logits = tf.reduce_max(logits, axis=1, keepdims=True)
     weights = tf.cast(tf.exp((logits - max_logits) / temperature), tf.float64)
     if top_p < 1:

@@ -6,7 +6,7 @@ from typing import Any, NamedTuple
 import keras
 import tensorflow as tf
 
-from keras_s2s.layers.initializers import initializer
+from keras_s2s.layers.initializers import make_dense
 from keras_s2s.utils.dtypes import sum_dtype
 
 SCORES = ("luong", "luong-dot", "bahdanau")
@@ -81,13 +81,7 @@ class Attention(keras.layers.Layer):
         self._sizes = num_hiddens, memory_size
 
         def dense(name: str, units: int) -> keras.layers.Dense:
-            return keras.layers.Dense(
-                units,
-                use_bias=False,
-                kernel_initializer=initializer(init_scale),
-                dtype=self.dtype_policy,
-                name=name,
-            )
+            return make_dense(name, units, init_scale, self.dtype_policy, use_bias=False)
 
         self.key_dense = None if score == "luong-dot" else dense("keys", num_hiddens)
         additive = score == "bahdanau"

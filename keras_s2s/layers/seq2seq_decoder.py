@@ -1,22 +1,25 @@
 """The decoder: from the encoder's state to the logits of the target tokens."""
 
+import functools
+from collections.abc import Sequence
 from typing import Any
 
 import keras
 import tensorflow as tf
 
 from keras_s2s.layers.attention import Attention, Memory, apply_to_last_axis
-from keras_s2s.layers.embedding_rnn import EmbeddingRNN, refuse_quantized
-from keras_s2s.layers.initializers import initializer
+from keras_s2s.layers.copying import CopyMemory, known_target, make_copying
+from keras_s2s.layers.embedding_rnn import EmbeddingRNN
+from keras_s2s.layers.initializers import make_dense
 from keras_s2s.layers.input_feeding import loop_over_steps
+from keras_s2s.layers.output_projection import OutputProjectionMixin
 from keras_s2s.layers.stacked_rnn import LayerMasks, State
-from keras_s2s.layers.state_bridge import bridge_state, make_bridges
+from keras_s2s.layers.state_bridge import bridge_state, build_bridges, make_bridges
 from keras_s2s.utils.checks import check_fraction, check_ints
-from keras_s2s.utils.dtypes import sum_dtype
 
 
 @keras.saving.register_keras_serializable(package="keras_s2s")
-class Seq2SeqDecoder(EmbeddingRNN):
+class Seq2SeqDecoder(OutputProjectionMixin, EmbeddingRNN):
     """Embedding, multi-layer LSTM or GRU started from the encoder's state, and a dense layer.
 
     One layer used two ways: over all steps of a known target in training, and step by step in
@@ -44,10 +47,12 @@ class Seq2SeqDecoder(EmbeddingRNN):
             another shape.
         embed_dropout: see `Seq2SeqEncoder`, like `recurrent_dropout`, `cell`, `residual` and
             `init_scale`.
+        copy: whether source tokens can be copied: True if both sides have one vocabulary, else
+            `copy_map(source_tokenizer, target_tokenizer)`; see `layers.copying.Copying`.
         **kwargs: of `keras.layers.Layer`.
 
     Raises:
-        ValueError: an unknown attention or cell, input feeding without attention.
+        ValueError: an unknown attention or cell; input feeding or copying without attention.
 
     Reference: Dive into Deep Learning, "Sequence to Sequence" (`Seq2SeqDecoder`).
 
@@ -91,10 +96,12 @@ class Seq2SeqDecoder(EmbeddingRNN):
         cell: str = "lstm",
         residual: bool = False,
         init_scale: float | None = None,
+        copy: bool | Sequence[int] = False,
         **kwargs: Any,
     ) -> None:
-        if input_feeding and attention is None:
-            raise ValueError("input_feeding needs attention; give attention='luong'")
+        for name, given in (("copy", copy is not False), ("input_feeding", input_feeding)):
+            if given and attention is None:
+                raise ValueError(f"{name} needs attention; give attention='luong'")
         if kwargs.pop("bidirectional", False):
             raise ValueError("a decoder cannot be bidirectional; remove bidirectional")
         check_fraction("output_dropout", output_dropout)
@@ -125,13 +132,7 @@ class Seq2SeqDecoder(EmbeddingRNN):
         self.encoder_num_layers = encoder_num_layers
 
         def dense(name: str, units: int, **options: Any) -> keras.layers.Dense:
-            return keras.layers.Dense(
-                units,
-                kernel_initializer=initializer(init_scale),
-                dtype=self.dtype_policy,
-                name=name,
-                **options,
-            )
+            return make_dense(name, units, init_scale, self.dtype_policy, **options)
 
         self.bridges = []
         if (encoder_num_layers, encoder_num_hiddens) != (num_layers, num_hiddens):
@@ -154,12 +155,11 @@ class Seq2SeqDecoder(EmbeddingRNN):
             self.output_layer = dense("output", self.output_size, use_bias=False)
         self.output_dropout_layer = keras.layers.Dropout(output_dropout, dtype=self.dtype_policy)
         self.dense = None if tie_embeddings else dense("dense", vocab_size)
+        self.copying = make_copying(copy, self)
 
     def build(self, input_shape: Any = None) -> None:
         super().build()
-        for bridge in self.bridges:
-            if not bridge.built:  # by `init_state`
-                bridge.build((None, self.encoder_num_layers * self.encoder_num_hiddens))
+        build_bridges(self.bridges, self.encoder_num_layers * self.encoder_num_hiddens)
         width = self.num_hiddens
         if self.attention_layer is not None:
             if not self.attention_layer.built:
@@ -167,12 +167,9 @@ class Seq2SeqDecoder(EmbeddingRNN):
             width += self.encoder_num_hiddens
         if self.output_layer is not None:
             self.output_layer.build((None, width))
-        if self.dense is not None:
-            self.dense.build((None, self.output_size))
-        else:
-            self.output_bias = self.add_weight(
-                shape=(self.vocab_size,), initializer="zeros", name="output_bias"
-            )
+        if self.copying is not None:
+            self.copying.build()
+        self.build_projection()
         self.built = True
 
     def init_state(self, encoder_outputs: tuple[tf.Tensor, State]) -> State:
@@ -184,25 +181,29 @@ class Seq2SeqDecoder(EmbeddingRNN):
             the attentional hidden state of the step before, (1, batch, output_size).
         """
         _, state = encoder_outputs
-        if self.bridges:
-            state = bridge_state(self.bridges, state, self.num_layers, self.num_hiddens)
+        state = bridge_state(self.bridges, state, self.num_layers, self.num_hiddens)
         if self.input_feeding:
             feed = tf.zeros((1, tf.shape(state[0])[1], self.output_size), self.compute_dtype)
             state = [*state, feed]
         return state
 
     def setup_memory(
-        self, encoder_outputs: tuple[tf.Tensor, State], valid_length: tf.Tensor | None = None
-    ) -> Memory | None:
+        self,
+        encoder_outputs: tuple[tf.Tensor, State],
+        valid_length: tf.Tensor | None = None,
+        source_ids: tf.Tensor | None = None,
+    ) -> Memory | CopyMemory | None:
         """Compute the attention memory, once for all steps; None without attention.
 
         Args:
             encoder_outputs: the encoder's outputs and state.
             valid_length: of the sources, integers, (batch,); None if there is no padding.
+            source_ids: of the sources, integers, (batch, source steps); for a copying decoder.
         """
         if self.attention_layer is None:
             return None
-        return self.attention_layer.setup_memory(encoder_outputs[0], valid_length)
+        memory = self.attention_layer.setup_memory(encoder_outputs[0], valid_length)
+        return memory if self.copying is None else self.copying.setup_memory(memory, source_ids)
 
     remember = setup_memory  # earlier name
 
@@ -210,7 +211,7 @@ class Seq2SeqDecoder(EmbeddingRNN):
         self,
         target_ids: tf.Tensor,
         state: State,
-        memory: Memory | None = None,
+        memory: Memory | CopyMemory | None = None,
         training: bool | None = None,
     ) -> tuple[tf.Tensor, State]:
         """Decode known targets: step i reads token i and predicts token i + 1.
@@ -223,41 +224,54 @@ class Seq2SeqDecoder(EmbeddingRNN):
 
         Returns:
             Logits, float32 or float64, (batch, steps, vocab_size), and the state after all steps.
+            With copying log-probabilities, (batch, steps, vocab_size + source steps).
         """
-        outputs, state = self.decode_hidden(target_ids, state, memory, training)
-        return self.logits(tf.transpose(outputs, (1, 0, 2))), state
+        outputs, state, attention = self.decode_attending(target_ids, state, memory, training)
+        outputs = tf.transpose(outputs, (1, 0, 2))
+        logits = self.logits(outputs)
+        if self.copying is not None:
+            logits = self.copying.log_probabilities(outputs, logits, attention, memory)
+        return logits, state
 
     def decode_hidden(
         self,
         target_ids: tf.Tensor,
         state: State,
-        memory: Memory | None = None,
+        memory: Memory | CopyMemory | None = None,
         training: bool | None = None,
     ) -> tuple[tf.Tensor, State]:
-        """Compute `call` up to the dense layer, for training, which needs no logits at padding.
-
-        Returns:
-            The inputs of the dense layer, time-major, (steps, batch, output_size), and the state
-            after the last step.
-        """
-        embedded = self.embed(tf.transpose(target_ids), training)
-        if self.input_feeding:
-
-            def step_fn(embedded: tf.Tensor, state: State, masks: list[LayerMasks]) -> Any:
-                return self._hidden_step(embedded, state, memory, masks)[:2]
-
-            steps, batch = tf.shape(embedded)[0], tf.shape(embedded)[1]
-            masks = self.rnn.dropout_masks(steps, batch, training)
-            outputs, state = loop_over_steps(step_fn, embedded, state, masks, self.output_size)
-        else:
-            outputs, state = self.rnn(embedded, state=state, training=training)
-            outputs, _ = self._attend(outputs, memory, time_major=True)
-        return self.output_dropout_layer(outputs, training=training), state
+        """Compute `decode_attending` without the attention weights."""
+        return self.decode_attending(target_ids, state, memory, training)[:2]
 
     read = decode_hidden  # earlier name
 
+    def decode_attending(
+        self,
+        target_ids: tf.Tensor,
+        state: State,
+        memory: Memory | CopyMemory | None = None,
+        training: bool | None = None,
+    ) -> tuple[tf.Tensor, State, tf.Tensor | None]:
+        """Compute `call` up to the dense layer, for training, which needs no logits at padding.
+
+        Returns:
+            The inputs of the dense layer, time-major, (steps, batch, output_size), the state after
+            the last step, and the attention weights, (batch, steps, source steps), or None.
+        """
+        embedded = self.embed(tf.transpose(known_target(self.copying, target_ids)), training)
+        if self.input_feeding:
+            step_fn = functools.partial(self._hidden_step, memory=memory)
+            masks = self.rnn.dropout_masks(tf.shape(embedded)[0], tf.shape(embedded)[1], training)
+            outputs, state, weights = loop_over_steps(
+                step_fn, embedded, state, masks, self.output_size, self.copying is not None
+            )
+        else:
+            outputs, state = self.rnn(embedded, state=state, training=training)
+            outputs, weights = self._attend(outputs, memory, time_major=True)
+        return self.output_dropout_layer(outputs, training=training), state, weights
+
     def _attend(
-        self, outputs: tf.Tensor, memory: Memory | None, time_major: bool = False
+        self, outputs: tf.Tensor, memory: Memory | CopyMemory | None, time_major: bool = False
     ) -> tuple[tf.Tensor, tf.Tensor | None]:
         """Convert the last layer's outputs to the dense layer's inputs and attention weights."""
         if self.output_layer is None:
@@ -277,8 +291,8 @@ class Seq2SeqDecoder(EmbeddingRNN):
         self,
         embedded: tf.Tensor,
         state: State,
-        memory: Memory | None,
         masks: list[LayerMasks] | None = None,
+        memory: Memory | CopyMemory | None = None,
     ) -> tuple[tf.Tensor, State, tf.Tensor | None]:
         """Compute `step` up to the dense layer, from embeddings (rows, embed_size)."""
         inputs = embedded
@@ -302,7 +316,7 @@ class Seq2SeqDecoder(EmbeddingRNN):
         return outputs, state, weights
 
     def step(
-        self, target_ids: tf.Tensor, state: State, memory: Memory | None = None
+        self, target_ids: tf.Tensor, state: State, memory: Memory | CopyMemory | None = None
     ) -> tuple[tf.Tensor, State, tf.Tensor | None]:
         """Decode one step, for search.
 
@@ -316,27 +330,12 @@ class Seq2SeqDecoder(EmbeddingRNN):
             Logits, (rows, vocab_size), the new state, and the attention weights, (rows, source
             steps), or None.
         """
-        outputs, state, weights = self._hidden_step(self.embedding(target_ids), state, memory)
-        return self.logits(outputs), state, weights
-
-    def logits(self, outputs: tf.Tensor) -> tf.Tensor:
-        """Apply the dense layer: (..., output_size) to logits (..., vocab_size)."""
-        refuse_quantized(self.dense or self.embedding)
-        if self.dense is None:
-            weights, bias = self.embedding.embeddings, self.output_bias
-        else:
-            weights, bias = self.dense.kernel, self.dense.bias
-        weights = tf.cast(tf.convert_to_tensor(weights), self.compute_dtype)
-        dtype = sum_dtype(self.compute_dtype)
-        bias = tf.cast(tf.convert_to_tensor(bias), dtype)
-
-        def dense(rows: tf.Tensor) -> tf.Tensor:
-            logits = tf.matmul(rows, weights, transpose_b=self.dense is None)
-            # Half precision is too coarse for a softmax over thousands of tokens and for the
-            # bias's gradient, a sum over all tokens.
-            return tf.nn.bias_add(tf.cast(logits, dtype), bias)
-
-        return apply_to_last_axis(dense, tf.cast(outputs, self.compute_dtype))
+        embedded = self.embedding(known_target(self.copying, target_ids))
+        outputs, state, weights = self._hidden_step(embedded, state, memory=memory)
+        logits = self.logits(outputs)
+        if self.copying is not None:
+            logits = self.copying.log_probabilities(outputs, logits, weights, memory)
+        return logits, state, weights
 
     def get_config(self) -> dict[str, Any]:
         return {
@@ -347,4 +346,5 @@ class Seq2SeqDecoder(EmbeddingRNN):
             "output_dropout": self.output_dropout,
             "encoder_num_hiddens": self.encoder_num_hiddens,
             "encoder_num_layers": self.encoder_num_layers,
+            "copy": self.copying is not None and list(self.copying.source_to_target),
         }

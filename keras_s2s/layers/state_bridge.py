@@ -1,6 +1,7 @@
 """Dense layers that convert the state of an encoder to that of a decoder of another shape."""
 
 from collections.abc import Callable
+from typing import Any
 
 import keras
 import tensorflow as tf
@@ -16,10 +17,19 @@ def make_bridges(
     return [dense(name, units, activation=activation) for name, activation in bridges]
 
 
+def build_bridges(bridges: list[keras.layers.Dense], width: int) -> None:
+    """Create the weights for states of a width, unless `bridge_state` has."""
+    for bridge in bridges:
+        if not bridge.built:
+            bridge.build((None, width))
+
+
 def bridge_state(
     bridges: list[keras.layers.Dense], state: State, num_layers: int, num_hiddens: int
 ) -> State:
     """Convert an encoder's state to tensors of shape (num_layers, batch, num_hiddens)."""
+    if not bridges:
+        return state
     converted = []
     for bridge, values in zip(bridges, state, strict=True):
         layers, batch = values.shape[0], tf.shape(values)[1]
@@ -27,3 +37,22 @@ def bridge_state(
         rows = tf.reshape(bridge(rows), (batch, num_layers, num_hiddens))
         converted.append(tf.transpose(rows, (1, 0, 2)))
     return converted
+
+
+def check_states(encoder: Any, decoder: Any) -> None:
+    """Raise a `ValueError` if a decoder cannot start from the state of an encoder."""
+    for field, expected in (
+        ("num_layers", decoder.encoder_num_layers),
+        ("num_hiddens", decoder.encoder_num_hiddens),
+    ):
+        if getattr(encoder, field) != expected:
+            raise ValueError(
+                f"{field} is {getattr(encoder, field)} in the encoder and the decoder expects "
+                f"{expected}; make them equal, or give the decoder encoder_{field}="
+                f"{getattr(encoder, field)}"
+            )
+    if encoder.cell != decoder.cell:
+        raise ValueError(
+            f"cell is {encoder.cell!r} in the encoder and {decoder.cell!r} in the decoder, "
+            "whose state it gives; make them equal"
+        )

@@ -8,9 +8,11 @@ import tensorflow as tf
 from keras_s2s.data.batching import Batch, Sequences, split_by_length, trim_padding
 from keras_s2s.layers import xla
 from keras_s2s.layers.attention import Memory
+from keras_s2s.layers.copying import check_encoder, known_source
 from keras_s2s.layers.seq2seq_decoder import Seq2SeqDecoder
 from keras_s2s.layers.seq2seq_encoder import Seq2SeqEncoder
 from keras_s2s.layers.stacked_rnn import BLOCK_LSTM_MAX_UNITS, State
+from keras_s2s.layers.state_bridge import check_states
 from keras_s2s.metrics import Perplexity, TokenMean
 from keras_s2s.models.inputs import as_batch, unpack_batch
 from keras_s2s.models.keras_calls import KerasCallsMixin, refuse_hdf5_scope
@@ -81,21 +83,8 @@ class Seq2Seq(KerasCallsMixin, MultiWorkerMixin, keras.Model):
         super().__init__(**kwargs)
         check_type("encoder", encoder, Seq2SeqEncoder, "one, and after it the decoder")
         check_type("decoder", decoder, Seq2SeqDecoder, "one, after the encoder")
-        for field, expected in (
-            ("num_layers", decoder.encoder_num_layers),
-            ("num_hiddens", decoder.encoder_num_hiddens),
-        ):
-            if getattr(encoder, field) != expected:
-                raise ValueError(
-                    f"{field} is {getattr(encoder, field)} in the encoder and the decoder expects "
-                    f"{expected}; make them equal, or give the decoder encoder_{field}="
-                    f"{getattr(encoder, field)}"
-                )
-        if encoder.cell != decoder.cell:
-            raise ValueError(
-                f"cell is {encoder.cell!r} in the encoder and {decoder.cell!r} in the decoder, "
-                "whose state it gives; make them equal"
-            )
+        check_states(encoder, decoder)
+        check_encoder(decoder.copying, encoder.vocab_size)
         self.encoder = encoder
         self.decoder = decoder
         self.label_smoothing = 0.0
@@ -145,10 +134,11 @@ class Seq2Seq(KerasCallsMixin, MultiWorkerMixin, keras.Model):
         Returns:
             The decoder's initial state and its attention memory, None without attention.
         """
-        encoder_outputs = self.encoder(*source, training=training)
-        return (
-            self.decoder.init_state(encoder_outputs),
-            self.decoder.setup_memory(encoder_outputs, source[1]),
+        ids, valid_length = source
+        known_ids = known_source(self.decoder.copying, ids)
+        outputs = self.encoder(known_ids, valid_length, training=training)
+        return self.decoder.init_state(outputs), self.decoder.setup_memory(
+            outputs, valid_length, ids
         )
 
     def compile(

@@ -6,6 +6,7 @@ import tensorflow as tf
 
 from keras_s2s.data.batching import Batch
 from keras_s2s.layers import xla
+from keras_s2s.layers.copying import Mixture
 from keras_s2s.losses import label_smoothed_loss
 from keras_s2s.models.user_functions import UserFunctions
 from keras_s2s.tokenizers.tokenizer import UNK
@@ -49,7 +50,9 @@ def sum_over_tokens(
     """
     source, (target_ids, target_valid_length) = batch
     state, memory = model.encode(source, training)
-    outputs, _ = model.decoder.decode_hidden(target_ids[:, :-1], state, memory, training)
+    outputs, _, attention = model.decoder.decode_attending(
+        target_ids[:, :-1], state, memory, training
+    )
     steps, num_hiddens = tf.shape(outputs)[0], outputs.shape[2]
     outputs = tf.reshape(outputs, (-1, num_hiddens))
     labels = _flatten_time_major(target_ids[:, 1:])
@@ -60,6 +63,7 @@ def sum_over_tokens(
     if weights is not None:
         weights = weights[:, :steps]
     flat_weights = None if weights is None else _flatten_time_major(weights)
+    positions = None
     if functions is None and not xla.is_compiling():
         # Skip padding, which can be most of a batch, in the dense layer, which can be most of
         # the work. XLA cannot: it needs static shapes.
@@ -70,9 +74,12 @@ def sum_over_tokens(
         if flat_weights is not None:
             flat_weights = tf.gather(flat_weights, positions)
     logits = model.decoder.logits(outputs)
-    user_losses = None
+    mixture, user_losses = None, None
+    if model.decoder.copying is not None:
+        mixture = model.decoder.copying.mixture(outputs, logits, attention, memory, positions)
     if functions is not None:
-        batch_major = tf.reshape(logits, (steps, -1, logits.shape[-1]))
+        predicted = logits if mixture is None else mixture.log_probabilities()
+        batch_major = tf.reshape(predicted, (steps, -1, tf.shape(predicted)[-1]))
         batch_major = tf.transpose(batch_major, (1, 0, 2))
         functions.update_metrics(target_ids[:, 1:], batch_major, mask, weights)
         user_losses = functions.token_losses(target_ids[:, 1:], batch_major)
@@ -80,7 +87,7 @@ def sum_over_tokens(
             user_losses = _flatten_time_major(user_losses)
     return sum_losses(
         labels,
-        logits,
+        logits if mixture is None else mixture,
         valid,
         flat_weights,
         user_losses,
@@ -91,7 +98,7 @@ def sum_over_tokens(
 
 def sum_losses(
     labels: tf.Tensor,
-    logits: tf.Tensor,
+    logits: tf.Tensor | Mixture,
     valid: tf.Tensor,
     weights: tf.Tensor | None,
     user_losses: tf.Tensor | None,
@@ -102,23 +109,25 @@ def sum_losses(
 
     Args:
         labels: int32, (tokens,).
-        logits: float32 or float64, (tokens, vocab_size).
+        logits: float32 or float64, (tokens, vocab_size), or the mixture of a copying decoder.
         valid: bool, (tokens,): false at padding.
         weights: float, (tokens,), or None.
         user_losses: float, (tokens,), in place of the cross-entropy; or None.
         smoothing: of `label_smoothed_loss`.
         num_tokens: the number of valid tokens.
     """
-    dtype = logits.dtype
-    objectives, cross_entropies = label_smoothed_loss(labels, logits, smoothing)
-    losses = cross_entropies
+    if isinstance(logits, Mixture):
+        objectives, cross_entropies, correct = logits.losses(labels, smoothing)
+    else:
+        objectives, cross_entropies = label_smoothed_loss(labels, logits, smoothing)
+        # Comparing with the maximum is several times faster than `argmax`.
+        label_logits = tf.gather(logits, labels, axis=1, batch_dims=1)
+        correct = label_logits >= tf.reduce_max(logits, axis=1)
+    dtype, losses = cross_entropies.dtype, cross_entropies
     if user_losses is not None:
         objectives = losses = tf.cast(user_losses, dtype)
-    # Comparing with the maximum is several times faster than `argmax`.
-    label_logits = tf.gather(logits, labels, axis=1, batch_dims=1)
-    correct = (label_logits >= tf.reduce_max(logits, axis=1)) & valid
     # An answer that has `<unk>` where the reference has an unknown word is not right.
-    correct &= labels != UNK
+    correct &= valid & (labels != UNK)
 
     def total(values: tf.Tensor) -> tf.Tensor:
         # `where` rather than a product: what is not finite at padding does not count.

@@ -184,7 +184,13 @@ class SentencePieceTokenizer(Tokenizer):
         Returns:
             Ragged int32 tensor, shape (batch, (subwords)), without padding, `<bos>` and `<eos>`.
         """
-        ids, row_splits = sentencepiece_ops().sentencepiece_tokenize_op(
+        return self._tokenize(text, tf.int32)
+
+    def split_text(self, text: tf.Tensor) -> tf.RaggedTensor:
+        return self._tokenize(text, tf.string)
+
+    def _tokenize(self, text: tf.Tensor, out_type: tf.DType) -> tf.RaggedTensor:
+        tokens, row_splits = sentencepiece_ops().sentencepiece_tokenize_op(
             self._resource.resource_handle,
             clean(text),
             nbest_size=0,
@@ -192,8 +198,15 @@ class SentencePieceTokenizer(Tokenizer):
             add_bos=False,
             add_eos=False,
             reverse=False,
+            out_type=out_type,
         )
-        return tf.RaggedTensor.from_row_splits(ids, row_splits, validate=False)
+        return tf.RaggedTensor.from_row_splits(tokens, row_splits, validate=False)
+
+    def ids_of(self, tokens: tf.Tensor) -> tf.Tensor:
+        resource = self._resource.resource_handle
+        ids = sentencepiece_ops().sentencepiece_string_to_id_op(resource, tf.reshape(tokens, [-1]))
+        ids = tf.reshape(ids, tf.shape(tokens))
+        return tf.where(ids < len(SPECIAL_TOKENS), UNK, ids)
 
     def sample(self, texts: Sequence[str], seed: int, alpha: float = 0.2) -> tf.RaggedTensor:
         """Return the ids of a random segmentation of each text (subword regularization).
@@ -234,11 +247,16 @@ class SentencePieceTokenizer(Tokenizer):
         Returns:
             String tensor, shape (batch,); valid UTF-8.
         """
-        mask = text_mask(ids, valid_length)
+        return self._detokenize(self._replace_invalid(ids), text_mask(ids, valid_length))
+
+    def join(self, tokens: tf.Tensor, mask: tf.Tensor) -> tf.Tensor:
+        return self._detokenize(tokens, mask)
+
+    def _detokenize(self, tokens: tf.Tensor, mask: tf.Tensor) -> tf.Tensor:
         lengths = tf.math.count_nonzero(mask, axis=1)
         text = sentencepiece_ops().sentencepiece_detokenize_op(
             self._resource.resource_handle,
-            tf.boolean_mask(self._replace_invalid(ids), mask),
+            tf.boolean_mask(tokens, mask),
             tf.concat([[0], tf.cumsum(lengths)], axis=0),
             add_bos=False,
             add_eos=False,

@@ -62,6 +62,40 @@ class Tokenizer(keras.layers.Layer):
         """
         raise NotImplementedError
 
+    def split_text(self, text: tf.Tensor) -> tf.RaggedTensor:
+        """Split text into the tokens of `tokenize` as strings, unknown ones as they are.
+
+        Args:
+            text: string tensor, shape (batch,); any bytes.
+
+        Returns:
+            Ragged string tensor, shape (batch, (tokens)); valid UTF-8.
+        """
+        raise NotImplementedError
+
+    def ids_of(self, tokens: tf.Tensor) -> tf.Tensor:
+        """Return the id of each token, `<unk>` for unknown ones and for special tokens.
+
+        Args:
+            tokens: string tensor of any shape.
+
+        Returns:
+            Int32 tensor of the same shape.
+        """
+        raise NotImplementedError
+
+    def join(self, tokens: tf.Tensor, mask: tf.Tensor) -> tf.Tensor:
+        """Join tokens to texts, as `detokenize` does with the tokens of ids.
+
+        Args:
+            tokens: string tensor, shape (batch, steps).
+            mask: bool tensor, shape (batch, steps): True for tokens of the text.
+
+        Returns:
+            String tensor, shape (batch,).
+        """
+        raise NotImplementedError
+
     def source_tokens(self, text: tf.Tensor, num_steps: int) -> tf.Tensor:
         """Return the token of each id of `encode_source`.
 

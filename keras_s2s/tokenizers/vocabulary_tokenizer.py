@@ -147,27 +147,8 @@ class VocabularyTokenizer(Tokenizer):
         """
         raise NotImplementedError
 
-    def join(self, tokens: tf.Tensor, mask: tf.Tensor) -> tf.Tensor:
-        """Join tokens to texts.
-
-        Args:
-            tokens: string tensor, shape (batch, steps).
-            mask: bool tensor, shape (batch, steps): True for tokens of the text.
-
-        Returns:
-            String tensor, shape (batch,).
-        """
-        raise NotImplementedError
-
     def split_text(self, text: tf.Tensor) -> tf.RaggedTensor:
-        """Return the tokens of texts, symbols among them, in the vocabulary or not.
-
-        Args:
-            text: string tensor, shape (batch,); any bytes.
-
-        Returns:
-            Ragged string tensor, shape (batch, (tokens)); valid UTF-8.
-        """
+        """Return the tokens of texts, symbols among them, in the vocabulary or not."""
         return split_symbols(clean(text), self.symbols, self.split)
 
     def count(self, texts: Iterable[str]) -> "collections.Counter[bytes]":
@@ -184,9 +165,12 @@ class VocabularyTokenizer(Tokenizer):
             Ragged int32 tensor, shape (batch, (tokens)), without padding, `<bos>` and `<eos>`.
         """
         tokens = self.split_text(text)
-        ids = tf.cast(self._ids_of_tokens.lookup(tokens.values), tf.int32)
+        return tokens.with_values(self.ids_of(tokens.values))
+
+    def ids_of(self, tokens: tf.Tensor) -> tf.Tensor:
+        ids = tf.cast(self._ids_of_tokens.lookup(tokens), tf.int32)
         # "<eos>" in the input is text, not the end of the sentence.
-        return tokens.with_values(tf.where(ids < len(SPECIAL_TOKENS), UNK, ids))
+        return tf.where(ids < len(SPECIAL_TOKENS), UNK, ids)
 
     def detokenize(self, ids: tf.Tensor, valid_length: tf.Tensor) -> tf.Tensor:
         """Join the tokens of each row to a text, without `<pad>`, `<bos>` and `<eos>`.

@@ -11,6 +11,8 @@ from keras_s2s.layers.seq2seq_decoder import Seq2SeqDecoder
 from keras_s2s.layers.seq2seq_encoder import Seq2SeqEncoder
 from keras_s2s.models.seq2seq import Seq2Seq
 from keras_s2s.optimizers import WarmUp
+from keras_s2s.tokenizers.copied_tokens import copy_map
+from keras_s2s.tokenizers.tokenizer import Tokenizer
 
 
 def resolve_precision(config: TrainingConfig) -> TrainingConfig:
@@ -29,7 +31,7 @@ def resolve_precision(config: TrainingConfig) -> TrainingConfig:
 
 
 def make_model(
-    config: TrainingConfig, source_vocab_size: int, target_vocab_size: int, precision: str
+    config: TrainingConfig, source: Tokenizer, target: Tokenizer, precision: str
 ) -> Seq2Seq:
     """Make an untrained model; its weights are float32 in every precision (dtype policy)."""
     shared: dict[str, Any] = {
@@ -43,14 +45,14 @@ def make_model(
         "dtype": precision,
     }
     encoder = Seq2SeqEncoder(
-        source_vocab_size,
+        len(source),
         num_hiddens=config.encoder_num_hiddens or config.num_hiddens,
         num_layers=config.encoder_num_layers or config.num_layers,
         bidirectional=config.bidirectional,
         **shared,
     )
     decoder = Seq2SeqDecoder(
-        target_vocab_size,
+        len(target),
         num_hiddens=config.num_hiddens,
         num_layers=config.num_layers,
         attention=None if config.attention == "none" else config.attention,
@@ -59,6 +61,7 @@ def make_model(
         output_dropout=config.output_dropout,
         encoder_num_hiddens=encoder.num_hiddens,
         encoder_num_layers=encoder.num_layers,
+        copy=copy_map(source, target) if config.copy else False,
         **shared,
     )
     return Seq2Seq(encoder, decoder, dtype=precision)

@@ -156,7 +156,9 @@ def make_training_data(
                 f"{corpus.name}: no {unit} of the {side} occurs {config.min_freq_of(side)} times, "
                 "so all would be <unk>; check that the columns are right, or give --min-freq 1"
             )
-    pairs = TokenizedPairs(splits.train, source, target, config.num_steps, config.drop_long)
+    pairs = TokenizedPairs(
+        splits.train, source, target, config.num_steps, config.drop_long, config.copy
+    )
     options |= {"shuffle": True, "subword_sampling": config.subword_sampling}
     epoch = pairs.batches(**options)
     num_batches = int(epoch.cardinality())
@@ -184,7 +186,7 @@ def _check_prepared_with(corpus: PreparedCorpus, config: TrainingConfig) -> None
             f"{corpus.path}: was prepared with {name} {was[name]}, not {now[name]}; omit "
             f"--{name.replace('_', '-')}, or prepare the corpus again"
         )
-    for name in ("subword_sampling", "max_pairs"):
+    for name in ("subword_sampling", "max_pairs", "copy"):
         if getattr(config, name):
             raise InputError(
                 f"{corpus.path}: is prepared, and {name} needs a text corpus; omit "

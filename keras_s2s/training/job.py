@@ -53,14 +53,15 @@ class TrainingJob:
         self.counts = {"train": data.counts}
         if len(data.valid):
             pairs = TokenizedPairs(
-                data.valid, self.source, self.target, config.num_steps, config.drop_long
+                *(data.valid, self.source, self.target),
+                *(config.num_steps, config.drop_long, config.copy),
             )
             num_valid = len(pairs)
             self.counts["valid"] = pairs.counts
             self.validation_data = pairs.batches(
                 config.batch_size, bucket_by_length=config.bucket_by_length
             )
-        self.model = make_model(config, len(self.source), len(self.target), config.precision)
+        self.model = make_model(config, self.source, self.target, config.precision)
         clips_sentences = config.clip_reduction == "sequence_mean"
         self.model.compile(
             make_optimizer(config, self.num_batches),

@@ -1,12 +1,16 @@
 """Graph functions from raw text to raw text: the signatures of an export."""
 
+from typing import Any
+
 import tensorflow as tf
 
 from keras_s2s.decoding.beam_search import beam_search
 from keras_s2s.decoding.config import SearchConfig
 from keras_s2s.decoding.greedy_search import greedy_search, score_targets, score_tokens
 from keras_s2s.decoding.unknown_replacement import replace_unknown
+from keras_s2s.layers.copying import known_source
 from keras_s2s.models.seq2seq import Seq2Seq
+from keras_s2s.tokenizers.copied_tokens import copying_ids, tokens_of_extended
 from keras_s2s.tokenizers.tokenizer import BOS, UNK, Tokenizer, text_mask
 
 Outputs = dict[str, tf.Tensor]
@@ -45,7 +49,7 @@ class GraphFunctions:
             "score": result.log_probabilities,
             "num_tokens": result.lengths,
             "confidence": tf.exp(result.log_probabilities),
-            "num_unknown": _count_unknown(*source),
+            "num_unknown": tf.reduce_sum(self._is_unknown(*source), axis=1),
         }
 
     def beam(
@@ -86,7 +90,7 @@ class GraphFunctions:
             # JSON has no infinity.
             "scores": tf.maximum(result.scores, tf.float32.min),
             "confidences": tf.exp(result.log_probabilities),
-            "num_unknown": _count_unknown(*source),
+            "num_unknown": tf.reduce_sum(self._is_unknown(*source), axis=1),
         }
 
     def score(self, text: tf.Tensor, reference: tf.Tensor) -> Outputs:
@@ -101,8 +105,15 @@ class GraphFunctions:
             - `num_tokens`: int32, (batch,), its number of tokens, `<eos>` included.
         """
         # Room for <bos> and <eos>, so that every hypothesis can be scored.
-        target = self.target_tokenizer.encode_target(reference, self.num_steps + 2)
-        score, num_tokens = score_targets(self.model, self._encode(text), target)
+        num_steps = self.num_steps + 2
+        if self.model.decoder.copying is None:
+            source = self._encode(text)
+            target = self.target_tokenizer.encode_target(reference, num_steps)
+        else:
+            ids, target_ids = self._copying_ids(text, reference)
+            source = _trim(self.source_tokenizer.pad(ids, self.num_steps))
+            target = self.target_tokenizer.frame(target_ids, num_steps)
+        score, num_tokens = score_targets(self.model, source, target)
         return {"score": score, "num_tokens": num_tokens}
 
     def explain(self, text: tf.Tensor) -> Outputs:
@@ -129,7 +140,7 @@ class GraphFunctions:
         result = greedy_search(self.model, *source, self.num_steps)
         if result.attention is None:
             raise ValueError("explain needs a model with attention, and this one has none")
-        tokens = self.target_tokenizer.tokens_of(result.ids)
+        tokens = self._tokens_of(result.ids, text)
         is_token = tf.sequence_mask(result.lengths, self.num_steps)
         with_bos = tf.pad(result.ids, [[0, 0], [1, 0]], constant_values=BOS)
         log_probabilities, _ = score_tokens(self.model, source, (with_bos, result.lengths + 1))
@@ -146,15 +157,34 @@ class GraphFunctions:
                 (None, self.num_steps),
             ),
             "unknown_source": tf.ensure_shape(
-                tf.pad(_is_unknown(*source), [[0, 0], [0, padding]]), (None, self.num_steps)
+                tf.pad(self._is_unknown(*source), [[0, 0], [0, padding]]), (None, self.num_steps)
             ),
         }
 
     def _encode(self, text: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
         """Return ids and valid lengths, trimmed to the longest sentence."""
-        ids, valid_length = self.source_tokenizer.encode_source(text, self.num_steps)
-        longest = tf.maximum(tf.reduce_max(valid_length), 1)
-        return ids[:, :longest], valid_length
+        if self.model.decoder.copying is None:
+            return _trim(self.source_tokenizer.encode_source(text, self.num_steps))
+        return _trim(self.source_tokenizer.pad(self._copying_ids(text)[0], self.num_steps))
+
+    def _is_unknown(self, ids: tf.Tensor, valid_length: tf.Tensor) -> tf.Tensor:
+        """Return 1 at source tokens that are `<unk>` to the encoder, int32, (batch, steps)."""
+        is_unknown = known_source(self.model.decoder.copying, ids) == UNK
+        return tf.cast(tf.sequence_mask(valid_length, tf.shape(ids)[1]) & is_unknown, tf.int32)
+
+    def _copying_ids(self, text: tf.Tensor, reference: tf.Tensor | None = None) -> Any:
+        """Return ids of the extended vocabularies; see `copying_ids`."""
+        tokenizers = self.source_tokenizer, self.target_tokenizer
+        return copying_ids(*tokenizers, text, reference, self.num_steps)
+
+    def _tokens_of(self, ids: tf.Tensor, text: tf.Tensor) -> tf.Tensor:
+        """Return the tokens of hypotheses, (rows, num_steps), as many for each text."""
+        if self.model.decoder.copying is None:
+            return self.target_tokenizer.tokens_of(ids)
+        tokens = self.source_tokenizer.split_text(text).to_tensor("", shape=(None, self.num_steps))
+        hypotheses = tf.shape(ids)[0] // tf.maximum(tf.shape(text)[0], 1)
+        source_tokens = tf.repeat(tokens, hypotheses, axis=0)
+        return tokens_of_extended(self.target_tokenizer, ids, source_tokens)
 
     def _detokenize(
         self,
@@ -180,21 +210,20 @@ class GraphFunctions:
             source_steps = tf.shape(attention)[3]
             source_tokens = self.source_tokenizer.source_tokens(text, self.num_steps)
             tokens = replace_unknown(
-                self.target_tokenizer.tokens_of(ids),
+                self._tokens_of(ids, text),
                 tf.repeat(source_tokens[:, :source_steps], n_best, axis=0),
                 tf.reshape(attention, (rows, self.num_steps, source_steps)),
                 tf.repeat(valid_length, n_best),
             )
             texts = self.target_tokenizer.join(tokens, text_mask(ids, lengths))
+        elif self.model.decoder.copying is not None:
+            texts = self.target_tokenizer.join(self._tokens_of(ids, text), text_mask(ids, lengths))
         else:
             texts = self.target_tokenizer.detokenize(ids, lengths)
         return tf.reshape(texts, (-1, n_best))
 
 
-def _is_unknown(ids: tf.Tensor, valid_length: tf.Tensor) -> tf.Tensor:
-    """Return 1 at the tokens that are `<unk>`, int32, (batch, steps)."""
-    return tf.cast(tf.sequence_mask(valid_length, tf.shape(ids)[1]) & (ids == UNK), tf.int32)
-
-
-def _count_unknown(ids: tf.Tensor, valid_length: tf.Tensor) -> tf.Tensor:
-    return tf.reduce_sum(_is_unknown(ids, valid_length), axis=1)
+def _trim(source: tuple[tf.Tensor, tf.Tensor]) -> tuple[tf.Tensor, tf.Tensor]:
+    ids, valid_length = source
+    longest = tf.maximum(tf.reduce_max(valid_length), 1)
+    return ids[:, :longest], valid_length

@@ -22,6 +22,7 @@ from keras_s2s.serving.signatures import BEAM, EXPLAIN, SCORE, SERVING_DEFAULT
 from keras_s2s.serving.verification import sample_sentences, verify_export
 from keras_s2s.serving.warmup import write_warmup_requests
 from keras_s2s.serving.writer import SignatureFn, write_saved_model
+from keras_s2s.tokenizers.copied_tokens import check_copy_map
 from keras_s2s.tokenizers.tokenizer import SPECIAL_TOKENS, Tokenizer
 from keras_s2s.translation.base import SentenceTranslator
 from keras_s2s.translation.graph_functions import GraphFunctions, Outputs
@@ -127,6 +128,7 @@ class Translator(GraphFunctions, SentenceTranslator, keras.Model):
         units = source_tokenizer.replacement_unit, target_tokenizer.replacement_unit
         if replace_unknown and not (units[0] and units[0] == units[1]):
             raise ValueError("replace_unknown needs words, or characters, on both sides; omit it")
+        check_copy_map(model.decoder.copying, source_tokenizer, target_tokenizer)
         self.model = model
         self.source_tokenizer = source_tokenizer
         self.target_tokenizer = target_tokenizer
@@ -303,12 +305,8 @@ class Translator(GraphFunctions, SentenceTranslator, keras.Model):
 
     def _in_full_precision(self) -> "Translator":
         """Return a translator with the same weights and vocabularies in full precision."""
-        return Translator(
-            to_full_precision(self.model),
-            self.source_tokenizer,
-            self.target_tokenizer,
-            **self._options(),
-        )
+        tokenizers = self.source_tokenizer, self.target_tokenizer
+        return Translator(to_full_precision(self.model), *tokenizers, **self._options())
 
     def _sample_sentences(self) -> list[str]:
         # SentencePiece marks the start of a word with "▁".

@@ -99,9 +99,8 @@ class Continuations:
 
     def __init__(self, model, ids, length):
         self.decoder = model.decoder
-        outputs = model.encoder(ids[None, :length], np.array([length]), training=False)
-        self.memory = self.decoder.setup_memory(outputs, np.array([length]))
-        self.state = self.decoder.init_state(outputs)
+        source = tf.constant(ids[None, :length]), tf.constant([length])
+        self.state, self.memory = model.encode(source, training=False)
 
     def after(self, prefixes):
         """Return log-probabilities of each next token, and the attention, for each prefix."""
