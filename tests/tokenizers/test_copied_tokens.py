@@ -25,6 +25,13 @@ def subwords():
     )
 
 
+def characters():
+    return (
+        s2s.CharacterTokenizer.fit(["tom sees ann."]),
+        s2s.CharacterTokenizer.fit(["tom voit", "et<2fr>"], symbols=["<2fr>"]),
+    )
+
+
 def in_python(source, target, source_tokens, target_tokens):
     """Return the extended ids of the tokens of a pair."""
     source_ids = []
@@ -54,7 +61,7 @@ def strings(tokens):
     return [[token.decode() for token in row] for row in tokens.to_list()]
 
 
-@pytest.mark.parametrize("make", [words, subwords])
+@pytest.mark.parametrize("make", [words, subwords, characters])
 @pytest.mark.parametrize("num_steps", [40, 4])
 def test_ids_equal_those_in_python(make, num_steps):
     source, target = make()
@@ -72,7 +79,7 @@ def test_ids_equal_those_in_python(make, num_steps):
     assert extended.numpy().tolist() == plain.values.numpy().tolist()
 
 
-@pytest.mark.parametrize("make", [words, subwords])
+@pytest.mark.parametrize("make", [words, subwords, characters])
 def test_copied_tokens_are_text(make):
     source, target = make()
     texts = tf.constant(SOURCES), tf.constant(TARGETS)
@@ -81,7 +88,8 @@ def test_copied_tokens_are_text(make):
     tokens = tokens_of_extended(target, ids, source.split_text(texts[0]).to_tensor(""))
     written = [text.decode() for text in target.join(tokens, text_mask(ids, length)).numpy()]
     assert written[0] == "zork voit tom et tom ."
-    assert written[2].startswith("été <eos>") or make is subwords
+    assert written[2].startswith("été <eos>") or make is not words
+    assert written[3].startswith("bob") or make is subwords
     plain = target.detokenize(*target.pad(target.tokenize(texts[1]), 40)).numpy()
     assert b"zork" not in plain[0]
 
