@@ -57,17 +57,16 @@ class Mixture(NamedTuple):
             Tensor of shape (rows, vocab_size + source steps). Minus infinity for a position that
             names no token.
         """
-        rows, vocab_size = tf.shape(self.logits)[0], self.logits.shape[1]
-        steps = tf.shape(self.copy_ids)[1]
+        vocab_size, steps = self.logits.shape[1], tf.shape(self.copy_ids)[1]
         generated = tf.nn.log_softmax(self.logits) + tf.math.log_sigmoid(self.gate)[:, None]
+        copied = self._copied(tf.gather(generated, self._generated_ids(), batch_dims=1))
         minus_infinity = tf.constant(float("-inf"), generated.dtype)
         generated = tf.pad(generated, [[0, 0], [0, steps]], constant_values=minus_infinity)
         # A position that names no token has the id that nothing else has: its own.
         is_named = self.copy_ids >= 0
         ids = tf.where(is_named, self.copy_ids, vocab_size + tf.range(steps))
-        values = tf.where(is_named, self._copied(), minus_infinity)
-        row_indices = tf.broadcast_to(tf.range(rows)[:, None], tf.shape(ids))
-        return tf.tensor_scatter_nd_update(generated, tf.stack([row_indices, ids], axis=-1), values)
+        values = tf.where(is_named, copied, minus_infinity)
+        return tf.tensor_scatter_nd_update(generated, _with_rows(ids), values)
 
     def losses(self, labels: tf.Tensor, smoothing: float) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor]:
         """Compute cross-entropies without the probabilities of all tokens.
@@ -81,57 +80,73 @@ class Mixture(NamedTuple):
             The cross-entropy with and without smoothing, and whether no token is more probable
             than the label, each (rows,).
         """
-        copied = self._copied()
         is_copied = self.copy_ids == labels[:, None]
         can_copy = tf.reduce_any(is_copied, axis=1)
         # A label that can neither be copied nor generated fails here.
-        label = self._generated(tf.gather(self.logits, tf.where(can_copy, 0, labels), batch_dims=1))
+        ids = tf.where(can_copy, 0, labels)[:, None]
+        ids = tf.concat([ids, self._generated_ids()], axis=1)
+        normalizer, picked, total = _summarize(self.logits, ids)
+        shift = tf.math.log_sigmoid(self.gate) - normalizer
+        generated = picked + shift[:, None]
+        copied = self._copied(generated[:, 1:])
         zero = tf.zeros([], copied.dtype)
-        label = tf.where(can_copy, tf.reduce_sum(tf.where(is_copied, copied, zero), axis=1), label)
-        best = self._generated(tf.reduce_max(self.logits, axis=1))
+        label = tf.reduce_sum(tf.where(is_copied, copied, zero), axis=1)
+        label = tf.where(can_copy, label, generated[:, 0])
         best_copied = tf.where(self.copy_ids >= 0, copied, copied.dtype.min)
+        best = tf.reduce_max(self.logits, axis=1) + shift
         best = tf.maximum(best, tf.reduce_max(best_copied, axis=1))
         losses = objectives = -label
         if smoothing:
             vocab_size = self.logits.shape[1]
-            total = tf.reduce_sum(self.logits, axis=1)
-            total += vocab_size * (self._log_gate() - self._log_normalizer())
-            gains = tf.where(self._can_generate(), copied - self._generated_copies(), zero)
-            total += tf.reduce_sum(gains, axis=1)
+            gains = tf.where(self._can_generate(), copied - generated[:, 1:], zero)
+            total += vocab_size * shift + tf.reduce_sum(gains, axis=1)
             objectives = (1 - smoothing) * losses - smoothing / vocab_size * total
         return objectives, losses, label >= best
-
-    def _log_gate(self) -> tf.Tensor:
-        return tf.math.log_sigmoid(self.gate)
-
-    def _log_normalizer(self) -> tf.Tensor:
-        return tf.reduce_logsumexp(self.logits, axis=1)
-
-    def _generated(self, logits: tf.Tensor) -> tf.Tensor:
-        """Return the log-probabilities of generating tokens with some logits, (rows, ...)."""
-        shift = self._log_gate() - self._log_normalizer()
-        return logits + tf.reshape(shift, [-1] + [1] * (logits.shape.rank - 1))
 
     def _can_generate(self) -> tf.Tensor:
         """Return whether each position's token is in the vocabulary, (rows, source steps)."""
         return (self.copy_ids >= 0) & (self.copy_ids < self.logits.shape[1])
 
-    def _generated_copies(self) -> tf.Tensor:
-        """Return the log-probability of generating each position's token; 0 if it cannot be."""
-        ids = tf.where(self._can_generate(), self.copy_ids, 0)
-        return self._generated(tf.gather(self.logits, ids, batch_dims=1))
+    def _generated_ids(self) -> tf.Tensor:
+        """Return each position's id in the vocabulary, 0 if it has none."""
+        return tf.where(self._can_generate(), self.copy_ids, 0)
 
-    def _copied(self) -> tf.Tensor:
+    def _copied(self, generated: tf.Tensor) -> tf.Tensor:
         """Return the log-probability of each position's token, copied or generated.
 
-        (rows, source steps); meaningless for a position that names no token.
+        Args:
+            generated: log-probabilities of generating the tokens `_generated_ids`.
+
+        Returns:
+            Tensor of shape (rows, source steps); meaningless for a position that names no token.
         """
         copied = tf.math.log(tf.maximum(self.weights, MIN_WEIGHT))
         copied += tf.math.log_sigmoid(-self.gate)[:, None]
-        generated = self._generated_copies()
         # log(exp(a) + exp(b)), with finite values on both sides of `where`, for the gradient.
         both = tf.maximum(copied, generated) + tf.math.softplus(-tf.abs(copied - generated))
         return tf.where(self._can_generate(), both, copied)
+
+
+@tf.custom_gradient
+def _summarize(logits: tf.Tensor, ids: tf.Tensor) -> Any:
+    """Return logsumexp, some logits and the sum of each row, and their gradients in one pass."""
+    probabilities = tf.nn.softmax(logits)
+    # As in `keras_s2s.losses.label_smoothed_loss`.
+    normalizer = tf.reduce_max(logits, axis=1)
+    normalizer -= tf.math.log(tf.reduce_max(probabilities, axis=1))
+    picked = tf.gather(logits, ids, batch_dims=1)
+
+    def backward(normalizer: tf.Tensor, picked: tf.Tensor, total: tf.Tensor) -> Any:
+        gradient = probabilities * normalizer[:, None] + total[:, None]
+        return tf.tensor_scatter_nd_add(gradient, _with_rows(ids), picked), None
+
+    return (normalizer, picked, tf.reduce_sum(logits, axis=1)), backward
+
+
+def _with_rows(ids: tf.Tensor) -> tf.Tensor:
+    """Return pairs of row and id, (rows, n, 2), for ids (rows, n)."""
+    rows = tf.broadcast_to(tf.range(tf.shape(ids)[0])[:, None], tf.shape(ids))
+    return tf.stack([rows, ids], axis=-1)
 
 
 @keras.saving.register_keras_serializable(package="keras_s2s")
@@ -325,15 +340,6 @@ def known_target(copying: Copying | None, target_ids: tf.Tensor) -> tf.Tensor:
     if copying is None:
         return target_ids
     return tf.where(target_ids >= copying.vocab_size, UNK, target_ids)
-
-
-def check_encoder(copying: Copying | None, vocab_size: int) -> None:
-    """Raise a `ValueError` if the encoder's vocabulary is not that of the copies."""
-    if copying is not None and vocab_size != copying.source_vocab_size:
-        raise ValueError(
-            f"copy is for {copying.source_vocab_size} source tokens, and the encoder has "
-            f"{vocab_size}; give copy_map(source_tokenizer, target_tokenizer)"
-        )
 
 
 def _group(attention: tf.Tensor, memory: Any) -> tf.Tensor:

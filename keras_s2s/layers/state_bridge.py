@@ -40,7 +40,13 @@ def bridge_state(
 
 
 def check_states(encoder: Any, decoder: Any) -> None:
-    """Raise a `ValueError` if a decoder cannot start from the state of an encoder."""
+    """Raise a `ValueError` if a decoder cannot work with an encoder, such as with its state."""
+    copying = decoder.copying
+    if copying is not None and encoder.vocab_size != copying.source_vocab_size:
+        raise ValueError(
+            f"copy is for {copying.source_vocab_size} source tokens, and the encoder has "
+            f"{encoder.vocab_size}; give copy_map(source_tokenizer, target_tokenizer)"
+        )
     for field, expected in (
         ("num_layers", decoder.encoder_num_layers),
         ("num_hiddens", decoder.encoder_num_hiddens),

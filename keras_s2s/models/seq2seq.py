@@ -8,7 +8,7 @@ import tensorflow as tf
 from keras_s2s.data.batching import Batch, Sequences, split_by_length, trim_padding
 from keras_s2s.layers import xla
 from keras_s2s.layers.attention import Memory
-from keras_s2s.layers.copying import check_encoder, known_source
+from keras_s2s.layers.copying import known_source
 from keras_s2s.layers.seq2seq_decoder import Seq2SeqDecoder
 from keras_s2s.layers.seq2seq_encoder import Seq2SeqEncoder
 from keras_s2s.layers.stacked_rnn import BLOCK_LSTM_MAX_UNITS, State
@@ -84,7 +84,6 @@ class Seq2Seq(KerasCallsMixin, MultiWorkerMixin, keras.Model):
         check_type("encoder", encoder, Seq2SeqEncoder, "one, and after it the decoder")
         check_type("decoder", decoder, Seq2SeqDecoder, "one, after the encoder")
         check_states(encoder, decoder)
-        check_encoder(decoder.copying, encoder.vocab_size)
         self.encoder = encoder
         self.decoder = decoder
         self.label_smoothing = 0.0

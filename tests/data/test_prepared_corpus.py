@@ -402,6 +402,7 @@ def test_refused_options(command, refused, folder_with_held_out, trained_run, tm
         *train, "--num-steps", 20
     )
     assert "max_pairs needs a text corpus" in refused(*train, "--max-pairs", 5)
+    assert "copy needs a text corpus" in refused(*train, "--copy", "--attention=luong")
     assert "--reverse and --skip-bad-lines" in refused(*train, "--reverse")
     evaluate = ("evaluate", trained_run, folder_with_held_out)
     kept = "keeps only the text of the valid and test splits; give --split valid"
