@@ -91,6 +91,8 @@ def test_explain_names_the_copied_token(copier):
     tokens = [token.decode() for token in explained["target_tokens"][0].numpy()]
     assert tokens[:5] == ["le", "chat", "aime", "zorkol", "<eos>"]
     assert int(tf.argmax(explained["attention"][0, 3])) == 3
+    assert explained["unknown_source"][0].numpy().tolist() == [0, 0, 0, 1, 0, 0, 0, 0]
+    assert float(explained["probabilities"][0, 3]) > 0.5
 
 
 def check_served(folder):
