@@ -40,9 +40,13 @@ SIGNATURES: dict[str, tuple[dict[str, str], dict[str, str]]] = {
     ),
 }
 
-# Outputs that the exports of earlier versions lack.
+# Outputs that some exports lack: those of earlier versions, or without a threshold (`guarded`).
 OPTIONAL_OUTPUTS: dict[str, dict[str, str]] = {
-    SERVING_DEFAULT: {"confidence": "float32 [-1]", "num_unknown": "int32 [-1]"},
+    SERVING_DEFAULT: {
+        "confidence": "float32 [-1]",
+        "num_unknown": "int32 [-1]",
+        "guarded": "string [-1]",
+    },
     SCORE: {},
     BEAM: {"confidences": "float32 [-1, n]", "num_unknown": "int32 [-1]"},
     EXPLAIN: {"probabilities": "float32 [-1, T]", "unknown_source": "int32 [-1, S]"},
@@ -82,12 +86,15 @@ class Answer(NamedTuple):
             beam search of an export that does not tell it.
         num_unknown: number of source tokens that the model does not know; None from an export that
             does not tell it.
+        guarded: the translation, or "" if the export refuses it for its low confidence; None from
+            an export without a threshold.
     """
 
     translation: str
     score: float
     confidence: float | None
     num_unknown: int | None
+    guarded: str | None = None
 
     def as_json(self, text: bytes) -> str:
         """Return a JSON object with the source text, in a line without control characters.
@@ -100,6 +107,8 @@ class Answer(NamedTuple):
         fields = {"text": text.decode("utf-8", errors="replace"), **self._asdict()}
         # JSON has no NaN.
         fields["score"] = self.score if math.isfinite(self.score) else None
+        if self.guarded is None:
+            del fields["guarded"]
         line = json.dumps(fields, ensure_ascii=False)
         return re.sub("[\x7f-\x9f\u2028\u2029]", lambda match: f"\\u{ord(match[0]):04x}", line)
 
@@ -109,13 +118,16 @@ def answers_of(outputs: Mapping[str, list[Any]]) -> list[Answer]:
 
     Example:
 
-    >>> answers_of({"translation": ["va !"], "score": [-0.5], "num_tokens": [3]})
-    [Answer(translation='va !', score=-0.5, confidence=0.6065306597126334, num_unknown=None)]
+    >>> [answer] = answers_of({"translation": ["va !"], "score": [-0.5], "num_tokens": [3]})
+    >>> round(answer.confidence, 4), answer.num_unknown
+    (0.6065, None)
     """
     scores = outputs["score"]
     confidences = outputs.get("confidence") or [math.exp(min(score, 0.0)) for score in scores]
-    num_unknown = outputs.get("num_unknown") or [None] * len(scores)
-    return list(map(Answer, outputs["translation"], scores, confidences, num_unknown))
+    num_unknown, guarded = (
+        outputs.get(name) or [None] * len(scores) for name in ("num_unknown", "guarded")
+    )
+    return list(map(Answer, outputs["translation"], scores, confidences, num_unknown, guarded))
 
 
 def is_close_score(score: float, expected: float) -> bool:

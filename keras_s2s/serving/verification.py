@@ -17,6 +17,7 @@ from keras_s2s.serving.signatures import (
     SCORE_TOLERANCE,
     SERVING_DEFAULT,
     VERIFICATION_FILE,
+    Answer,
 )
 from keras_s2s.utils.console import ProgressFn
 from keras_s2s.utils.errors import ExportError
@@ -74,6 +75,7 @@ def verify_export(
     translator: ReferenceTranslator,
     sentences: Sequence[str | bytes],
     progress: ProgressFn = lambda step, done, total: None,
+    min_confidence: float | None = None,
 ) -> dict[str, Any]:
     """Compare an export with the model it was made from.
 
@@ -88,6 +90,8 @@ def verify_export(
         translator: the model in Python.
         sentences: texts to compare on, in addition to `EDGE_CASES`.
         progress: called with each step, and the number of compared texts.
+        min_confidence: the confidence below which the output `guarded` has to be empty; None for
+            an export without it.
 
     Returns:
         The record.
@@ -101,7 +105,7 @@ def verify_export(
     extra_texts = unique_texts[:NUM_EXTRA_TEXTS]
     progress("translating with the model in Python", 0, 0)
     expected = translator.answers(texts)
-    translations, scores, confidences, num_unknown = map(list, zip(*expected, strict=True))
+    translations, scores, confidences, num_unknown, _ = map(list, zip(*expected, strict=True))
     references = encode_texts(translations)
     pair_scores = [pair.score for pair in translator.score_pairs(texts, references)]
     extra_outputs = translator.extra_outputs(extra_texts)
@@ -124,6 +128,9 @@ def verify_export(
                 scored = session.run(SCORE, text=texts[batch], reference=references[batch])
                 _compare_translations(texts[batch], answer["translation"], references[batch])
                 num_tokens += answer["num_tokens"].tolist()
+                if min_confidence is not None:
+                    guarded = answer["guarded"]
+                    _compare_guarded(texts[batch], guarded, expected[batch], min_confidence)
                 for name, outputs, expected_values in (
                     ("score", answer, scores),
                     ("confidence", answer, confidences),
@@ -151,6 +158,7 @@ def verify_export(
         "texts": len(unique_texts),
         "batch_sizes": [BATCH_SIZES.start, BATCH_SIZES.stop - 1],
         "largest_score_difference": max_difference,
+        **({} if min_confidence is None else {"min_confidence": min_confidence}),
         "largest_difference_of_others": extra_differences,
         "versions": {
             **{name: importlib.metadata.version(name) for name in PACKAGES},
@@ -188,6 +196,20 @@ def _compare_translations(texts: list[bytes], actual: np.ndarray, expected: list
             raise ExportError(
                 f"the export translates {_shorten(text)} to {_shorten(got)} and the model to "
                 f"{_shorten(reference)} (row {row} of a batch of {len(texts)})"
+            )
+
+
+def _compare_guarded(
+    texts: list[bytes], actual: np.ndarray, answers: list[Answer], min_confidence: float
+) -> None:
+    """Raise an `ExportError` for the first answer that is refused or given unlike the model's."""
+    for text, got, answer in zip(texts, actual, answers, strict=True):
+        confidence = answer.confidence or 0.0
+        guarded = answer.translation.encode() if confidence >= min_confidence else b""
+        if got != guarded and abs(confidence - min_confidence) > SCORE_TOLERANCE:
+            raise ExportError(
+                f"guarded of the export is {_shorten(got)} for {_shorten(text)}, whose translation "
+                f"has a confidence of {confidence:.6f} by the model"
             )
 
 

@@ -166,7 +166,9 @@ class SentenceTranslator:
             columns = {name: value.tolist() for name, value in outputs.items()}
             if beam > 1:
                 columns = _best_hypotheses(columns)
-            columns["translation"] = [text.decode("utf-8") for text in columns["translation"]]
+            for name in ("translation", "guarded"):
+                if name in columns:
+                    columns[name] = [text.decode("utf-8") for text in columns[name]]
             for index, answer in zip(indices, answers_of(columns), strict=True):
                 results[index] = answer
         return results

@@ -24,6 +24,7 @@ class GraphFunctions:
     target_tokenizer: Tokenizer
     num_steps: int
     search_config: SearchConfig
+    min_confidence: float | None = None
 
     def answer(self, text: tf.Tensor) -> Outputs:
         """Compute the signature `serving_default`: greedy search.
@@ -38,11 +39,13 @@ class GraphFunctions:
             - `confidence`: float32, (batch,), the probability of the hypothesis, 0 to 1.
             - `num_unknown`: int32, (batch,), the number of source tokens that the model does not
               know.
+            - `guarded`, in an export with a `min_confidence`: string, (batch,), the translation, or
+              "" where the confidence is lower.
         """
         source = self._encode(text)
         result = greedy_search(self.model, *source, self.num_steps)
         attention = None if result.attention is None else result.attention[:, None]
-        return {
+        outputs = {
             "translation": self._detokenize(
                 text, source[1], result.ids[:, None], result.lengths[:, None], attention
             )[:, 0],
@@ -51,6 +54,10 @@ class GraphFunctions:
             "confidence": tf.exp(result.log_probabilities),
             "num_unknown": tf.reduce_sum(self._is_unknown(*source), axis=1),
         }
+        if self.min_confidence is not None:
+            is_sure = outputs["confidence"] >= self.min_confidence
+            outputs["guarded"] = tf.where(is_sure, outputs["translation"], "")
+        return outputs
 
     def beam(
         self, text: tf.Tensor, beam_size: int | None = None, n_best: int | None = None

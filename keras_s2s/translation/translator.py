@@ -4,7 +4,6 @@ import dataclasses
 import functools
 import operator
 import os
-import tempfile
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
@@ -15,33 +14,24 @@ import tensorflow as tf
 
 from keras_s2s.data.config import MAX_LAYER_SIZE
 from keras_s2s.decoding.config import SearchConfig, search_options
-from keras_s2s.models.mixed_precision import is_half_precision, restored, to_full_precision
 from keras_s2s.models.seq2seq import Seq2Seq
-from keras_s2s.serving.contract import require_contract
-from keras_s2s.serving.signatures import BEAM, EXPLAIN, SCORE, SERVING_DEFAULT
-from keras_s2s.serving.verification import sample_sentences, verify_export
-from keras_s2s.serving.warmup import write_warmup_requests
-from keras_s2s.serving.writer import SignatureFn, write_saved_model
+from keras_s2s.serving.signatures import BEAM, EXPLAIN
 from keras_s2s.tokenizers.copied_tokens import check_copy_map
-from keras_s2s.tokenizers.tokenizer import SPECIAL_TOKENS, Tokenizer
+from keras_s2s.tokenizers.tokenizer import Tokenizer
 from keras_s2s.translation.base import SentenceTranslator
+from keras_s2s.translation.export import REFERENCE, TEXT, export
 from keras_s2s.translation.graph_functions import GraphFunctions, Outputs
 from keras_s2s.translation.model_file import (
     NOT_A_TRANSLATOR,
     load_model_file,
     vocabulary_mismatches,
 )
-from keras_s2s.translation.tokenizer_record import vocabulary_name, write_tokenizers
 from keras_s2s.utils.checks import check_number, check_type
 from keras_s2s.utils.console import ProgressFn
 from keras_s2s.utils.errors import InputError
 from keras_s2s.utils.files import atomic_write
-from keras_s2s.utils.text import encode_texts, string_tensor
+from keras_s2s.utils.text import string_tensor
 
-TEXT = tf.TensorSpec([None], tf.string, name="text")
-REFERENCE = tf.TensorSpec([None], tf.string, name="reference")
-NUM_SAMPLES = 600
-NUM_WARMUP_SENTENCES = 64
 EXTRA_BATCH_SIZE = 64
 
 
@@ -233,6 +223,7 @@ class Translator(GraphFunctions, SentenceTranslator, keras.Model):
         version: int | None = None,
         sentences: Sequence[str | bytes] | None = None,
         progress: ProgressFn = lambda step, done, total: None,
+        min_confidence: float | None = None,
     ) -> Path:
         """Write a SavedModel for TF Serving, from raw sentences to raw sentences, and verify it.
 
@@ -251,6 +242,8 @@ class Translator(GraphFunctions, SentenceTranslator, keras.Model):
                 vocabulary by default.
             progress: called with the name of each step, how many texts are done and how many
                 there are; 0 and 0 for a step that is not counted.
+            min_confidence: adds the output `guarded` to `serving_default`: the translation, or ""
+                where its confidence is lower than this; see `keras_s2s.evaluation.refusal`.
 
         Returns:
             The version folder. Its signatures are `serving_default` (see `answer`), `beam`,
@@ -263,57 +256,13 @@ class Translator(GraphFunctions, SentenceTranslator, keras.Model):
             ExportError: the outputs of the export, loaded as by a server, differ from those of
                 this translator; nothing is written.
         """
-        if is_half_precision(self.model):
-            return self._in_full_precision().export(folder, version, sentences, progress)
-        if sentences is not None and not len(sentences):
-            raise InputError(
-                "sentences: there is none to verify the export with; give some, or None"
-            )
-        texts = encode_texts(self._sample_sentences() if sentences is None else sentences)
+        return export(self, folder, version, sentences, progress, min_confidence)
 
-        tokenizers = {"source": self.source_tokenizer, "target": self.target_tokenizer}
-
-        def complete(version_folder: Path) -> None:
-            write_tokenizers(version_folder, **tokenizers)
-            name, warmup_texts = Path(folder).name, texts[:NUM_WARMUP_SENTENCES]
-            write_warmup_requests(version_folder, name, warmup_texts, signatures=signatures)
-            verify_export(version_folder, self, texts, progress)
-            progress("checking the contract with TF Serving", 0, 0)
-            require_contract(version_folder)
-
-        with tempfile.TemporaryDirectory() as assets:
-            source, target = (
-                tokenizer.as_asset(Path(assets, vocabulary_name(side, tokenizer)))
-                for side, tokenizer in tokenizers.items()
-            )
-            served = Translator(restored(self.model), source, target, **self._options())
-            signatures: dict[str, tuple[SignatureFn, list[tf.TensorSpec]]] = {
-                SERVING_DEFAULT: (served.answer, [TEXT]),
-                BEAM: (served.beam, [TEXT]),
-                SCORE: (served.score, [TEXT, REFERENCE]),
-            }
-            if self.model.decoder.attention is not None:
-                signatures[EXPLAIN] = (served.explain, [TEXT])
-            return write_saved_model(
-                folder,
-                signatures,
-                tracked=[served.source_tokenizer, served.target_tokenizer],
-                version=version,
-                complete=complete,
-                progress=progress,
-            )
-
-    def _in_full_precision(self) -> "Translator":
-        """Return a translator with the same weights and vocabularies in full precision."""
-        tokenizers = self.source_tokenizer, self.target_tokenizer
-        return Translator(to_full_precision(self.model), *tokenizers, **self._options())
-
-    def _sample_sentences(self) -> list[str]:
-        # SentencePiece marks the start of a word with "▁".
-        tokenizer, special = self.source_tokenizer, len(SPECIAL_TOKENS)
-        words = [token for text in tokenizer.vocabulary[special:] if (token := text.strip("▁"))]
-        separator = "" if tokenizer.replacement_unit == "character" else " "
-        return tokenizer.as_sources(sample_sentences(words, NUM_SAMPLES, separator=separator))
+    def with_parts(
+        self, model: Seq2Seq, source_tokenizer: Tokenizer, target_tokenizer: Tokenizer
+    ) -> "Translator":
+        """Return a translator of other parts with the same options."""
+        return Translator(model, source_tokenizer, target_tokenizer, **self._options())
 
     def get_config(self) -> dict[str, Any]:
         return {

@@ -81,7 +81,7 @@ VARIANTS = {
 @pytest.mark.parametrize("dtype", ["float32", "mixed_bfloat16"])
 def test_exports_of_all_variants_are_allowed(variant, subwords, dtype, tmp_path, monkeypatch):
     """`export` warns of one that is not, which is an error here."""
-    monkeypatch.setattr("keras_s2s.translation.translator.NUM_SAMPLES", 5)
+    monkeypatch.setattr("keras_s2s.translation.export.NUM_SAMPLES", 5)
     texts = [f"some word {number} again" for number in range(50)]
     tokenizer = s2s.WordTokenizer.fit(texts)
     if subwords:

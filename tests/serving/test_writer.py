@@ -240,7 +240,7 @@ def test_an_interrupt_leaves_no_version(translator, tmp_path, monkeypatch):
         assert (folder / "saved_model.pb").is_file()
         raise KeyboardInterrupt
 
-    monkeypatch.setattr("keras_s2s.translation.translator.verify_export", interrupted)
+    monkeypatch.setattr("keras_s2s.translation.export.verify_export", interrupted)
     with pytest.raises(KeyboardInterrupt):
         translator.export(tmp_path / "en-fr")
     assert list(tmp_path.iterdir()) == []

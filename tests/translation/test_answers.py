@@ -6,9 +6,10 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from keras_s2s.serving.signatures import Answer, answers_of
+from keras_s2s.serving.signatures import Answer, answers_of, read_verification_record
+from keras_s2s.serving.verification import verify_export
 from keras_s2s.translation.exported_translator import ExportedTranslator
-from keras_s2s.utils.errors import InputError
+from keras_s2s.utils.errors import ExportError, InputError
 
 TEXTS = ["Go.", "", "zzxxqq go zzxxqq", "I won !", "zzxxqq"]
 
@@ -69,3 +70,23 @@ def test_explain_has_the_probability_of_each_token(attending):
     unknown, source = outputs["unknown_source"].numpy(), outputs["source_tokens"].numpy()
     assert unknown.sum(axis=1).tolist() == [0, 0, 2, 0, 1]
     assert set(source[unknown == 1]) == {b"zzxxqq"} or set(source[unknown == 1]) == {b"<unk>"}
+
+
+def test_an_export_refuses_answers_of_low_confidence(translator, tmp_path, phrasebook):
+    texts = phrasebook.source[:40]
+    confidences = [answer.confidence for answer in translator.answers(texts)]
+    threshold = float(np.median(confidences)) + 1e-3
+    folder = translator.export(tmp_path / "guarded", sentences=texts, min_confidence=threshold)
+    assert read_verification_record(folder)["min_confidence"] == threshold
+    answers = ExportedTranslator(folder).answers(texts)
+    assert [answer.guarded for answer in answers] == [
+        answer.translation if answer.confidence >= threshold else "" for answer in answers
+    ]
+    assert 10 < sum(answer.guarded == "" for answer in answers) < 30
+    with pytest.raises(ExportError, match=r"guarded of the export is .* confidence of"):
+        verify_export(folder, translator, texts, min_confidence=min(confidences) / 2)
+
+
+def test_a_confidence_is_a_probability(translator, tmp_path):
+    with pytest.raises(InputError, match="min_confidence"):
+        translator.export(tmp_path / "guarded", min_confidence=1.5)
