@@ -52,6 +52,15 @@ class CorpusSpec(NamedTuple):
             *(record.get(name) for name in ("columns", *HELD_OUT_SPLITS)),
         )
 
+    def to_record(self) -> dict[str, Any]:
+        """Return the entry `corpus` of a `run.json`; see `from_record`."""
+        added = ("columns", *HELD_OUT_SPLITS)
+        return {
+            name: value
+            for name, value in self._asdict().items()
+            if value is not None or name not in added
+        }
+
     def load(self, max_pairs: int | None) -> ParallelCorpus | PreparedCorpus:
         """Load the first `max_pairs` pairs, or all; or open a prepared corpus."""
         if is_prepared(self.corpus):

@@ -34,7 +34,7 @@ def make_record(
     """Return the record of a new run; the fingerprint is the checksum of the corpus."""
     checksums = {f"{split}_sha256": pairs.fingerprint() for split, pairs in held_out.items()}
     return {
-        "corpus": {**corpus._asdict(), "sha256": fingerprint, **checksums},
+        "corpus": {**corpus.to_record(), "sha256": fingerprint, **checksums},
         "recipe": dataclasses.asdict(job.config),
         "seed": seed,
         "devices": distribution_record(distribution, workers),

@@ -209,7 +209,7 @@ def _resume(
         # Written now, so that a later --resume without options keeps the new number of epochs.
         for outdated in ("result", "finished"):
             record.pop(outdated, None)
-        record["corpus"] |= {name: getattr(spec, name) for name in moved}
+        record["corpus"] |= spec.to_record()
         record["recipe"] = dataclasses.asdict(config)
         record["devices"] = distribution_record(distribution, workers)
         output.write_record(record)
