@@ -76,6 +76,14 @@ def evaluation_corpus(options: argparse.Namespace) -> ParallelCorpus:
     return pairs
 
 
+def run_split(path: str, split: str) -> ParallelCorpus:
+    """Return a split of the corpus that a run was trained on."""
+    options = argparse.Namespace(
+        models=[path], corpus=None, split=split, columns=None, reverse=False, max_pairs=None
+    )
+    return evaluation_corpus(options)
+
+
 def _data_record(path: str) -> dict[str, Any]:
     run = RunDirectory(path)
     return {**_spec_of_run(run)._asdict(), **dataclasses.asdict(run.read_config())}

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from keras_s2s.evaluation.palette import NUM_SHADES, PALETTE, readable_on, shade
@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
     from keras_s2s.evaluation.error_analysis import Confusions
+    from keras_s2s.evaluation.metrics.refusal import RefusalPoint
 
 # Rows of the scores of each length, as `evaluate` returns them.
 Rows = Mapping[str, Mapping[str, Any]]
@@ -135,6 +136,44 @@ def _bars(
     box = {"facecolor": "white", "edgecolor": "none", "pad": 1}
     axes.bar_label(bars, [f"{height:.1f}" for height in heights], padding=3, bbox=box)
     return max([*heights, *(high for _, high in intervals)])
+
+
+def plot_refusals(curve: Sequence[RefusalPoint], chosen: RefusalPoint | None = None) -> Figure:
+    """Plot errors against refusals (the risk-coverage curve).
+
+    Args:
+        curve: of `refusal_curve`.
+        chosen: a point to mark.
+
+    Raises:
+        InputError: the curve is empty.
+
+    Example:
+
+    >>> from keras_s2s.evaluation.metrics.refusal import RefusalPoint
+    >>> [axes] = plot_refusals([RefusalPoint(0.8, 3, 0), RefusalPoint(0.0, 4, 1)]).axes
+    >>> axes.lines[0].get_xdata().tolist(), axes.lines[0].get_ydata().tolist()
+    ([25.0, 0.0], [0.0, 25.0])
+    """
+    if not curve:
+        raise InputError("no answers to plot; give at least one")
+    figure = make_figure(PANEL_WIDTH, 3.2)
+    axes, total = figure.add_subplot(), curve[-1].num_answered
+
+    def position(point: RefusalPoint) -> tuple[float, float]:
+        return 100 - 100 * point.num_answered / total, 100 * point.error
+
+    refused, errors = zip(*map(position, curve), strict=True)
+    axes.plot(refused, errors, color=COLORS[0], drawstyle="steps-pre")
+    if chosen is not None:
+        label = f"confidence of {chosen.min_confidence:.3f} or more"
+        axes.plot(*position(chosen), "o", color=COLORS[1], label=label)
+        add_legend(axes)
+    axes.set_xlabel("answers refused (%)")
+    axes.set_ylabel("answers given that are wrong (%)")
+    axes.set_ylim(bottom=0)
+    style_axes(axes)
+    return figure
 
 
 def plot_confusions(table: Confusions) -> Figure:

@@ -243,7 +243,7 @@ class Translator(GraphFunctions, SentenceTranslator, keras.Model):
             progress: called with the name of each step, how many texts are done and how many
                 there are; 0 and 0 for a step that is not counted.
             min_confidence: adds the output `guarded` to `serving_default`: the translation, or ""
-                where its confidence is lower than this; see `keras_s2s.evaluation.refusal`.
+                where its confidence is lower than this; see `keras_s2s.evaluation.metrics.refusal`.
 
         Returns:
             The version folder. Its signatures are `serving_default` (see `answer`), `beam`,

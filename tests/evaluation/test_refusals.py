@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from keras_s2s.evaluation.refusal import choose_threshold, refusal_curve
+from keras_s2s.evaluation.metrics.refusal import choose_threshold, refusal_curve
 from keras_s2s.utils.errors import InputError
 
 

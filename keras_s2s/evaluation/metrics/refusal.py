@@ -5,7 +5,12 @@ from typing import NamedTuple
 
 import numpy as np
 
+from keras_s2s.data.parallel_corpus import ParallelCorpus
+from keras_s2s.evaluation.metrics.error_rates import make_error_rate
+from keras_s2s.evaluation.metrics.text_splitter import TextSplitter
+from keras_s2s.translation.translator import Translator
 from keras_s2s.utils.errors import InputError
+from keras_s2s.utils.scores import WORD
 
 
 class RefusalPoint(NamedTuple):
@@ -86,3 +91,19 @@ def choose_threshold(curve: Sequence[RefusalPoint], max_error: float) -> Refusal
             "more, or train a better model"
         )
     return allowed[-1]
+
+
+def refusal_curve_of(translator: Translator, corpus: ParallelCorpus) -> list[RefusalPoint]:
+    """Compute the `refusal_curve` of greedy translations.
+
+    Args:
+        translator: the model.
+        corpus: pairs that it was not trained on. An answer is right that equals one of the
+            references of its source, as `exact_match` compares them.
+    """
+    sources, references = corpus.references()
+    answers = translator.answers(sources)
+    metric = make_error_rate("exact", TextSplitter(translator.target_tokenizer, False), WORD)
+    counts = metric.statistics([answer.translation for answer in answers], references)
+    confidences = [answer.confidence or 0.0 for answer in answers]
+    return refusal_curve(confidences, [bool(count) for count in counts[:, 0]])
