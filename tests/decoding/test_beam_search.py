@@ -278,21 +278,22 @@ def test_truncated_hypotheses_rank_below_finished_ones():
     np.testing.assert_array_equal(result.lengths[0, sum(finished) :], 3)
 
 
-@pytest.mark.parametrize("value", [np.nan, np.inf])
 @pytest.mark.parametrize("compiled", [False, True])
-def test_non_finite_logits_give_no_hypothesis(value, compiled):
+def test_non_finite_logits_give_no_hypothesis(compiled):
     for vocab_size in (7, 400):
         model = make_model(vocab_size=vocab_size)
-        model.decoder.dense.bias.assign(tf.fill([vocab_size], value))
         ids, lengths = sources(3)
 
         def run(model=model, ids=ids, lengths=lengths):
             return beam_search(model, ids, lengths, 5, 4, n_best=4)
 
-        result = tf.function(run, autograph=False)() if compiled else run()
-        np.testing.assert_array_equal(result.lengths, 0)
-        np.testing.assert_array_equal(result.scores[:, 1:], -np.inf)
-        np.testing.assert_array_equal(result.scores[:, 0], np.where(lengths, -np.inf, 0))
+        run = tf.function(run, autograph=False) if compiled else run
+        for value in (np.nan, np.inf):
+            model.decoder.dense.bias.assign(tf.fill([vocab_size], value))
+            result = run()
+            np.testing.assert_array_equal(result.lengths, 0)
+            np.testing.assert_array_equal(result.scores[:, 1:], -np.inf)
+            np.testing.assert_array_equal(result.scores[:, 0], np.where(lengths, -np.inf, 0))
 
 
 def test_a_non_finite_embedding_drops_only_its_beams():

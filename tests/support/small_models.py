@@ -100,15 +100,24 @@ class Continuations:
     def __init__(self, model, ids, length):
         self.decoder = model.decoder
         source = tf.constant(ids[None, :length]), tf.constant([length])
-        self.state, self.memory = model.encode(source, training=False)
+        self.initial_state, self.memory = model.encode(source, training=False)
+        # The state after the prefixes of the last call, and the row of each.
+        self.state, self.rows = None, {}
 
     def after(self, prefixes):
         """Return log-probabilities of each next token, and the attention, for each prefix."""
-        state = [tf.repeat(part, len(prefixes), axis=1) for part in self.state]
-        inputs = np.array([(BOS, *prefix.tokens) for prefix in prefixes], "int32")
-        for column in inputs.T:
+        inputs = np.array([(BOS, *prefix.tokens) for prefix in prefixes], "int32").T
+        parents = [prefix.tokens[:-1] for prefix in prefixes]
+        if len(inputs) > 1 and all(parent in self.rows for parent in parents):
+            rows = [self.rows[parent] for parent in parents]
+            state, inputs = [tf.gather(part, rows, axis=1) for part in self.state], inputs[-1:]
+        else:
+            state = [tf.repeat(part, len(prefixes), axis=1) for part in self.initial_state]
+        for column in inputs:
             step = compiled_step(self.decoder)
             logits, state, attention = step(tf.constant(column), state, self.memory)
+        self.state = state
+        self.rows = {prefix.tokens: row for row, prefix in enumerate(prefixes)}
         log_probabilities = tf.nn.log_softmax(logits).numpy().astype("float64")
         return log_probabilities, (None if attention is None else attention.numpy())
 
