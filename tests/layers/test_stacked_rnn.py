@@ -11,7 +11,8 @@ from keras_s2s.layers.stacked_rnn import StackedRNN
 STEPS, BATCH, FEATURES, HIDDENS, LAYERS = 7, 6, 4, 8, 2
 VALID_LENGTH = [7, 0, 3, 1, 7, 5]
 # Both fused LSTM implementations, selected by the number of units.
-FUSED_IMPLEMENTATIONS = pytest.mark.parametrize("max_units", [1, 1000])
+MAX_UNITS = (1, 1000)
+FUSED_IMPLEMENTATIONS = pytest.mark.parametrize("max_units", MAX_UNITS)
 
 
 @pytest.fixture
@@ -62,22 +63,23 @@ def operations(lstm, inputs, **options):
     return {operation.type for operation in graph.get_operations()}
 
 
-@FUSED_IMPLEMENTATIONS
 @pytest.mark.parametrize(
     "valid_length", [VALID_LENGTH, [STEPS] * BATCH, [4, 2, 0, 3, 1, 4], [0] * BATCH]
 )
 @pytest.mark.parametrize("bidirectional", [False, True])
 def test_both_fused_implementations_equal_the_keras_layer(
-    make_lstm, inputs, state, valid_length, bidirectional, max_units, monkeypatch
+    make_lstm, inputs, state, valid_length, bidirectional, monkeypatch
 ):
-    monkeypatch.setattr(stacked_rnn, "BLOCK_LSTM_MAX_UNITS", max_units)
-    lstm = make_lstm(bidirectional=bidirectional)
-    results, gradients = run_with_gradients(lstm, inputs, state, valid_length)
-    lstm.fused = False
-    expected_results, expected_gradients = run_with_gradients(lstm, inputs, state, valid_length)
-    assert_same(results, expected_results, atol=1e-6)
-    assert len(gradients) == 3 + 3 * LAYERS * (1 + bidirectional)
-    assert_same(gradients, expected_gradients, rtol=1e-5, atol=1e-5)
+    keras_layer = make_lstm(bidirectional=bidirectional)
+    keras_layer.fused = False
+    expected = run_with_gradients(keras_layer, inputs, state, valid_length)
+    for max_units in MAX_UNITS:
+        monkeypatch.setattr(stacked_rnn, "BLOCK_LSTM_MAX_UNITS", max_units)
+        lstm = make_lstm(bidirectional=bidirectional)
+        results, gradients = run_with_gradients(lstm, inputs, state, valid_length)
+        assert_same(results, expected[0], atol=1e-6)
+        assert len(gradients) == 3 + 3 * LAYERS * (1 + bidirectional)
+        assert_same(gradients, expected[1], rtol=1e-5, atol=1e-5)
 
 
 @pytest.mark.parametrize("training", [False, True])
