@@ -16,7 +16,8 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import cast
 
-from keras_s2s.client.translation_client import TranslationClient, read_answers
+from keras_s2s.client.recorded_answers import read_answers
+from keras_s2s.client.translation_client import TranslationClient
 from keras_s2s.client.transport import Credentials
 from keras_s2s.utils.argument_parser import CommandParser, float_value, int_value
 from keras_s2s.utils.console import print_error

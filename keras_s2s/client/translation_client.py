@@ -1,20 +1,12 @@
 """Client for a translator in TensorFlow Serving."""
 
 import functools
-import os
 import random
 import time
 from collections.abc import Callable, Collection, Iterable, Sequence
-from pathlib import Path
 from typing import Any, Literal, TypeVar, overload
 
-from keras_s2s.client.answers import (
-    InvalidAnswerError,
-    check_outputs,
-    is_float32,
-    is_int32,
-    is_text,
-)
+from keras_s2s.client.answers import InvalidAnswerError, check_outputs
 from keras_s2s.client.grpc_transport import GrpcTransport
 from keras_s2s.client.rest_transport import RestTransport
 from keras_s2s.client.transport import (
@@ -31,12 +23,10 @@ from keras_s2s.serving.signatures import (
     SCORE,
     SERVING_DEFAULT,
     SIGNATURES,
-    VERIFICATION_FILE,
     Answer,
     ScoredPair,
     answers_of,
     is_close_score,
-    read_verification_record,
 )
 from keras_s2s.utils.errors import InputError, ServerError
 from keras_s2s.utils.text import encode_texts
@@ -47,9 +37,6 @@ RETRYABLE = ("UNAVAILABLE", "RESOURCE_EXHAUSTED")
 INITIAL_BACKOFF, MAX_BACKOFF = 0.2, 5.0  # seconds
 
 Result = TypeVar("Result")
-
-# What a verification record has for each text.
-_ANSWER = {"text": is_text, "translation": is_text, "score": is_float32, "num_tokens": is_int32}
 
 
 class TranslationClient:
@@ -325,33 +312,3 @@ class TranslationClient:
             backoff = min(INITIAL_BACKOFF * 2 ** (attempt - 1), MAX_BACKOFF)
             time.sleep(backoff * random.uniform(0.5, 1.5))
         raise AssertionError("the last attempt either returns or raises")
-
-
-def read_answers(folder: str | os.PathLike[str]) -> list[dict[str, Any]]:
-    """Read the answers recorded when an export was verified.
-
-    Args:
-        folder: a version folder that `keras-s2s export` wrote.
-
-    Returns:
-        For each sentence a dict of `text`, `translation`, `score` and `num_tokens`.
-
-    Raises:
-        InputError: the folder has no verification record, or one without answers.
-    """
-    path = Path(folder) / VERIFICATION_FILE
-    try:
-        record = read_verification_record(folder)
-    except OSError as error:
-        raise InputError(f"{path}: cannot be read ({error.strerror}); check its mode") from error
-    if record is None:
-        raise InputError(f"{path}: no such file; give the folder of an exported version")
-    answers = record.get("answers")
-    if not answers or not isinstance(answers, list):
-        raise InputError(f"{path}: has no answers to compare with; export the model again")
-    for number, answer in enumerate(answers, 1):
-        if not isinstance(answer, dict) or not all(
-            is_valid(answer.get(name)) for name, is_valid in _ANSWER.items()
-        ):
-            raise InputError(f"{path}: answer {number} is damaged; export the model again")
-    return answers
