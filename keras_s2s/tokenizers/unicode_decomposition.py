@@ -5,6 +5,7 @@ Form C is in `unicode_composition`.
 
 import functools
 import unicodedata
+from collections.abc import Callable
 from typing import Literal, NamedTuple
 
 import numpy as np
@@ -104,16 +105,30 @@ def decompose(text: tf.Tensor, form: Form = "NFD") -> tf.Tensor:
         String tensor, shape (batch,).
     """
     suspects = tf.strings.regex_full_match(text, decompositions(form).suspects)
+    decomposed = tf.cond(
+        tf.reduce_any(suspects),
+        lambda: _decompose_rows(form)(text, tf.where(suspects)),
+        lambda: text,
+    )
+    decomposed.set_shape(text.shape)
+    return decomposed
 
-    def decomposed() -> tf.Tensor:
-        rows = tf.where(suspects)
+
+# Traced once in a process, as `compose` is, since the tables are part of the graph.
+@functools.cache
+def _decompose_rows(form: Form) -> Callable[[tf.Tensor, tf.Tensor], tf.Tensor]:
+    @tf.function(
+        input_signature=[tf.TensorSpec([None], tf.string), tf.TensorSpec([None, 1], tf.int64)],
+        autograph=False,
+    )
+    def decompose_rows(text: tf.Tensor, rows: tf.Tensor) -> tf.Tensor:
         points = tf.strings.unicode_decode(tf.gather_nd(text, rows), "UTF-8")
         codes, row_ids = _without_hangul(points.values, points.value_rowids())
         codes, row_ids = in_canonical_order(*_parts(codes, row_ids, form))
         result = tf.RaggedTensor.from_value_rowids(codes, row_ids, points.nrows(), validate=False)
         return tf.tensor_scatter_nd_update(text, rows, tf.strings.unicode_encode(result, "UTF-8"))
 
-    return tf.cond(tf.reduce_any(suspects), decomposed, lambda: text)
+    return decompose_rows
 
 
 def _without_hangul(codes: tf.Tensor, rows: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
