@@ -2,7 +2,7 @@
 
 import string
 from collections.abc import Sequence
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from keras_s2s.utils.errors import InputError, did_you_mean
 
@@ -113,3 +113,23 @@ def parse_columns(columns: str | Sequence[str | int]) -> SelectedColumns:
         width,
         is_complete=names[-1] != SKIPPED,
     )
+
+
+def check_columns(tokenizer: Any, columns: Sequence[str] | None, corpus: str) -> None:
+    """Check that a corpus is read in columns if a model is.
+
+    Args:
+        tokenizer: the source tokenizer of the model.
+        columns: of the sources of the corpus; None if they are plain texts.
+        corpus: its name.
+
+    Raises:
+        InputError: it is not; its features would be missing, or taken for targets.
+    """
+    expected = getattr(tokenizer, "columns", None)  # of a `ColumnsTokenizer`
+    if expected is not None and columns is None:
+        kinds = ",".join(expected)
+        raise InputError(
+            f"{corpus}: the model reads sources of the columns {kinds}; give --columns "
+            f"{kinds},target, or in the order that the file has"
+        )

@@ -94,6 +94,25 @@ class CorpusSpec(NamedTuple):
             if (file := getattr(self, split)) is not None
         }
 
+    def moved(self, run: object, files: Mapping[str, str | None]) -> CorpusSpec:
+        """Return the corpus of a run with the new paths of its files.
+
+        Args:
+            run: its path.
+            files: new paths by the names of fields; None for those that have not moved.
+
+        Raises:
+            InputError: the run has no such file.
+        """
+        changes: dict[str, Any] = {name: path for name, path in files.items() if path is not None}
+        for name in changes:
+            if getattr(self, name) is None:
+                raise InputError(
+                    f"{run}: the run has no file of {name} pairs; omit --{name}, which --resume "
+                    "takes only for a file that has moved"
+                )
+        return self._replace(**changes)
+
     def prepared_file(self, split: str) -> str | None:
         """Return the file that a prepared corpus has the pairs of a split from, or None."""
         return self._prepared_with(split)

@@ -13,8 +13,9 @@ from keras_s2s.data.config import PreparationConfig
 from keras_s2s.data.parallel_corpus import ParallelCorpus
 from keras_s2s.data.text_counts import find_long
 from keras_s2s.tokenizers.character_tokenizer import CharacterTokenizer, WhitespaceTokenizer
-from keras_s2s.tokenizers.columns_tokenizer import ColumnsTokenizer, has_features, text_columns
+from keras_s2s.tokenizers.columns_tokenizer import ColumnsTokenizer
 from keras_s2s.tokenizers.sentence_piece_tokenizer import SentencePieceTokenizer
+from keras_s2s.tokenizers.source_columns import has_features, text_columns
 from keras_s2s.tokenizers.tokenizer import TOKENIZE_BATCH_SIZE, UNK, Tokenizer
 from keras_s2s.tokenizers.vocabulary_tokenizer import VocabularyTokenizer
 from keras_s2s.tokenizers.word_tokenizer import WordTokenizer

@@ -10,6 +10,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from keras_s2s.data.columns import check_columns
 from keras_s2s.data.parallel_corpus import ParallelCorpus
 from keras_s2s.data.text_counts import unknown_share
 from keras_s2s.evaluation.metrics.corpus_metric import CorpusMetric
@@ -18,7 +19,6 @@ from keras_s2s.evaluation.metrics.sacrebleu_scores import default_tokenization
 from keras_s2s.evaluation.metrics.scorer import in_order, make_metrics, score_texts
 from keras_s2s.evaluation.significance import bootstrap_intervals, paired_bootstrap
 from keras_s2s.serving.signatures import ScoredPair
-from keras_s2s.tokenizers.columns_tokenizer import check_columns
 from keras_s2s.translation.base import SentenceTranslator
 from keras_s2s.utils.checks import check_int, check_seed, check_type
 from keras_s2s.utils.console import progress_bar

@@ -11,8 +11,8 @@ import tensorflow as tf
 
 from keras_s2s.tokenizers.symbols import split_symbols
 from keras_s2s.tokenizers.tokenizer import clean
-from keras_s2s.tokenizers.unicode_composition import compose
-from keras_s2s.tokenizers.unicode_decomposition import normalize
+from keras_s2s.tokenizers.unicode.composition import compose
+from keras_s2s.tokenizers.unicode.decomposition import normalize
 from keras_s2s.tokenizers.vocabulary_tokenizer import VocabularyTokenizer
 from keras_s2s.utils.errors import InputError, did_you_mean
 from keras_s2s.utils.text import ALL_NORMALIZATIONS

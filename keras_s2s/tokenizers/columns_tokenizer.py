@@ -1,8 +1,6 @@
 """A tokenizer of sources of several columns: features as tokens of their own before the text."""
 
-import collections
 import re
-import tempfile
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
@@ -10,24 +8,23 @@ from typing import Any
 import keras
 import tensorflow as tf
 
-from keras_s2s.tokenizers.tokenizer import (
-    PAD,
-    TOKENIZE_BATCH_SIZE,
-    UNK,
-    Tokenizer,
-    clean,
-    read_vocabulary_file,
-    text_mask,
+from keras_s2s.tokenizers.source_columns import (
+    BOUNDARY,
+    DEFAULT_SEPARATOR,
+    FEATURES,
+    SOURCE,
+    count_features,
+    feature_prefix,
+    features_file,
+    features_of,
+    read_features,
+    split_columns,
+    split_features,
 )
+from keras_s2s.tokenizers.tokenizer import PAD, UNK, Tokenizer, copy_of, text_mask
 from keras_s2s.tokenizers.vocabulary_tokenizer import FileInitializer
-from keras_s2s.utils.checks import check_texts
 from keras_s2s.utils.errors import InputError
 from keras_s2s.utils.files import atomic_write
-
-SOURCE, FEATURES = "source", "features"
-DEFAULT_SEPARATOR = ";"
-# The token between two columns of text; no feature is empty.
-BOUNDARY = "[]"
 
 
 @keras.saving.register_keras_serializable(package="keras_s2s")
@@ -116,7 +113,7 @@ class ColumnsTokenizer(Tokenizer):
             InputError: see `ColumnsTokenizer`.
         """
         counts = count_features(texts, columns, separator)
-        return cls(_copy(tokenizer), columns, features_of(counts), separator)
+        return cls(copy_of(tokenizer), columns, features_of(counts), separator)
 
     @classmethod
     def load(
@@ -137,7 +134,7 @@ class ColumnsTokenizer(Tokenizer):
         Raises:
             InputError: it is missing or damaged.
         """
-        return cls(tokenizer, columns, _read_features(path)[1:], separator)
+        return cls(tokenizer, columns, read_features(path)[1:], separator)
 
     @property
     def file_suffix(self) -> str:  # type: ignore[override]
@@ -160,7 +157,7 @@ class ColumnsTokenizer(Tokenizer):
         Returns:
             Ragged int32 tensor, shape (batch, (tokens)), without padding, `<bos>` and `<eos>`.
         """
-        sources, features = _split(text, self.columns)
+        sources, features = split_columns(text, self.columns)
         return self._join([self.tokenizer.tokenize(cell) for cell in sources], features)
 
     def split_text(self, text: tf.Tensor) -> tf.RaggedTensor:
@@ -169,7 +166,7 @@ class ColumnsTokenizer(Tokenizer):
         Those of features have a tab before them, which no token of a text has, so that a text never
         has the same token.
         """
-        sources, features = _split(text, self.columns)
+        sources, features = split_columns(text, self.columns)
         cells = [self.tokenizer.split_text(cell) for cell in sources]
         boundary = tf.constant(f"\t{BOUNDARY}")
         return self._concatenate(cells, features, boundary, lambda names: "\t" + names)
@@ -197,7 +194,7 @@ class ColumnsTokenizer(Tokenizer):
             raise InputError(
                 "subword_sampling needs a SentencePieceTokenizer on both sides; give these"
             )
-        sources, features = _split(tf.constant(list(texts)), self.columns)
+        sources, features = split_columns(tf.constant(list(texts)), self.columns)
         cells = [[cell.decode() for cell in column.numpy()] for column in sources]
         ids = [self.tokenizer.sample(column, seed + i, alpha) for i, column in enumerate(cells)]
         return self._join(ids, features)
@@ -222,7 +219,7 @@ class ColumnsTokenizer(Tokenizer):
                 cells.append(self.tokenizer.detokenize(tf.where(own, ids, PAD), valid_length))
                 num_sources += 1
                 continue
-            prefix = _prefix(self.columns, number)
+            prefix = feature_prefix(self.columns, number)
             pattern = f"^{re.escape(prefix)}(.*)]$"
             own = mask & (ids > first) & tf.strings.regex_full_match(tokens, pattern)
             names = tf.strings.regex_replace(tokens, pattern, r"\1")
@@ -241,7 +238,7 @@ class ColumnsTokenizer(Tokenizer):
 
     def source_tokens(self, text: tf.Tensor, num_steps: int) -> tf.Tensor:
         # The text and the features themselves, including those that are not in the vocabularies.
-        sources, features = _split(text, self.columns)
+        sources, features = split_columns(text, self.columns)
         cells = []
         for cell in sources:
             _, lengths = self.tokenizer.encode_source(cell, num_steps)
@@ -254,7 +251,7 @@ class ColumnsTokenizer(Tokenizer):
         """Return a source for each text, with one or two of the known features of each column."""
         columns: list[list[str]] = []
         for number in range(1, len(self.columns) + 1):
-            prefix = _prefix(self.columns, number)
+            prefix = feature_prefix(self.columns, number)
             tokens = (token for token in self._features[1:] if token.startswith(prefix))
             columns.append([token[len(prefix) : -1] for token in tokens])
 
@@ -275,7 +272,7 @@ class ColumnsTokenizer(Tokenizer):
         )
         file = features_file(path)
         self._save_features(file)
-        copy._set_features(_read_features(file), file)
+        copy._set_features(read_features(file), file)
         return copy
 
     def save(self, path: Path) -> None:
@@ -287,7 +284,7 @@ class ColumnsTokenizer(Tokenizer):
         self._save_features(Path(dir_path) / "features.txt")
 
     def load_assets(self, dir_path: str) -> None:
-        self._set_features(_read_features(Path(dir_path) / "features.txt"))
+        self._set_features(read_features(Path(dir_path) / "features.txt"))
 
     def get_config(self) -> dict[str, Any]:
         # The features are stored as a file, see `save_assets`.
@@ -342,7 +339,7 @@ class ColumnsTokenizer(Tokenizer):
         parts = []
         for number, cell in features:
             names = split_features(tf.where(has_text, cell, ""), self.separator)
-            tokens = _prefix(self.columns, number) + names.flat_values + "]"
+            tokens = feature_prefix(self.columns, number) + names.flat_values + "]"
             parts.append(names.with_flat_values(convert(tokens)))
         boundaries = tf.RaggedTensor.from_tensor(
             tf.fill([tf.size(has_text), 1], boundary), tf.cast(has_text, tf.int64)
@@ -350,121 +347,3 @@ class ColumnsTokenizer(Tokenizer):
         for i, source in enumerate(sources):
             parts += [boundaries, source] if i else [source]
         return parts[0] if len(parts) == 1 else tf.concat(parts, axis=1)
-
-
-def split_features(text: tf.Tensor, separator: str = DEFAULT_SEPARATOR) -> tf.RaggedTensor:
-    """Split texts into features at the separator and at spaces.
-
-    Args:
-        text: string tensor, shape (batch,); any bytes.
-        separator: see `ColumnsTokenizer`.
-
-    Returns:
-        Ragged string tensor, shape (batch, (features)); valid UTF-8.
-    """
-    return tf.strings.split(tf.strings.regex_replace(clean(text), re.escape(separator), " "))
-
-
-def has_features(columns: Sequence[str] | None) -> bool:
-    """Return whether sources of these columns need a `ColumnsTokenizer`: there are several."""
-    return columns is not None and len(columns) > 1
-
-
-def text_columns(texts: Iterable[str], columns: Sequence[str]) -> list[str]:
-    r"""Return sources without their features, several columns of text with a space between.
-
-    Example:
-
-    >>> text_columns(["walk\tV;PST", "run"], ["source", "features"])
-    ['walk', 'run']
-    """
-    indices = [index for index, kind in enumerate(columns) if kind == SOURCE]
-    rows = (text.split("\t", len(columns) - 1) for text in texts)
-    return [" ".join(row[index] for index in indices if index < len(row)) for row in rows]
-
-
-def count_features(
-    texts: Iterable[str], columns: Sequence[str], separator: str = DEFAULT_SEPARATOR
-) -> collections.Counter[str]:
-    """Return the frequency of each feature, as in the vocabulary of `ColumnsTokenizer`."""
-    counts: collections.Counter[str] = collections.Counter()
-    sources = check_texts("texts", texts)
-    for start in range(0, len(sources), TOKENIZE_BATCH_SIZE):
-        batch = tf.constant(sources[start : start + TOKENIZE_BATCH_SIZE])
-        for number, cell in _split(batch, columns)[1]:
-            prefix = _prefix(columns, number)
-            names = split_features(cell, separator).flat_values.numpy().tolist()
-            counts.update(f"{prefix}{name.decode()}]" for name in names)
-    return counts
-
-
-def features_of(counts: collections.Counter[str]) -> list[str]:
-    """Return the vocabulary of features in order of frequency; ties are alphabetical."""
-    return [name for name, _ in sorted(counts.items(), key=lambda item: (-item[1], item[0]))]
-
-
-def features_file(vocabulary_file: Path) -> Path:
-    """Return the file of the features beside that of the vocabulary of the text."""
-    stem = vocabulary_file.stem.removesuffix("_vocabulary")
-    return vocabulary_file.with_name(f"{stem}_features.txt")
-
-
-def check_columns(tokenizer: Tokenizer, columns: Sequence[str] | None, corpus: str) -> None:
-    """Check that a corpus is read in columns if a model is.
-
-    Raises:
-        InputError: it is not; its features would be missing, or taken for targets.
-    """
-    if isinstance(tokenizer, ColumnsTokenizer) and columns is None:
-        kinds = ",".join(tokenizer.columns)
-        raise InputError(
-            f"{corpus}: the model reads sources of the columns {kinds}; give --columns "
-            f"{kinds},target, or in the order that the file has"
-        )
-
-
-def _copy(tokenizer: Tokenizer) -> Tokenizer:
-    """Return an equal tokenizer that is another object."""
-    copy = type(tokenizer).from_config(tokenizer.get_config())
-    with tempfile.TemporaryDirectory() as folder:
-        tokenizer.save_assets(folder)
-        copy.load_assets(folder)
-    return copy
-
-
-def _prefix(columns: Sequence[str], number: int) -> str:
-    """Return the start of the tokens of a column, whose number they have among several."""
-    return "[" if len(columns) == 2 else f"[{number}:"
-
-
-def _split(
-    text: tf.Tensor, columns: Sequence[str]
-) -> tuple[list[tf.Tensor], list[tuple[int, tf.Tensor]]]:
-    """Return the columns of text, and those of features with their 1-based numbers."""
-    cells = tf.strings.split(text, "\t", maxsplit=len(columns) - 1)
-    columns_of_text = tf.unstack(
-        cells.to_tensor(default_value="", shape=(None, len(columns))), axis=1
-    )
-    sources = [cell for cell, kind in zip(columns_of_text, columns, strict=True) if kind == SOURCE]
-    features = [
-        (number, cell)
-        for number, (cell, kind) in enumerate(zip(columns_of_text, columns, strict=True), 1)
-        if kind == FEATURES
-    ]
-    return sources, features
-
-
-def _read_features(file: Path) -> list[str]:
-    """Return the tokens of a file of features.
-
-    Raises:
-        InputError: it cannot be read, or is no such file.
-    """
-    try:
-        tokens = read_vocabulary_file(file, "features").decode().removesuffix("\n").split("\n")
-    except UnicodeDecodeError as error:
-        raise InputError(f"{file}: is not UTF-8; restore it from a copy") from error
-    is_valid = all(len(token) > 1 and token[0] == "[" and token[-1] == "]" for token in tokens)
-    if tokens[0] != BOUNDARY or len(set(tokens)) < len(tokens) or not is_valid:
-        raise InputError(f"{file}: is not a file of features; restore it from a copy")
-    return tokens

@@ -15,7 +15,6 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from keras_s2s.tokenizers.normalization_rules import trainer_options
 from keras_s2s.tokenizers.sentence_piece_model import (
     MIN_CHARACTER_COVERAGE,
     ModelResource,
@@ -34,6 +33,7 @@ from keras_s2s.tokenizers.tokenizer import (
     read_vocabulary_file,
     text_mask,
 )
+from keras_s2s.tokenizers.unicode.normalization_rules import trainer_options
 from keras_s2s.utils.checks import check_int, check_texts
 from keras_s2s.utils.errors import InputError
 from keras_s2s.utils.files import atomic_write

@@ -5,6 +5,7 @@ text exactly as training did.
 """
 
 import os
+import tempfile
 from pathlib import Path
 from typing import Any
 
@@ -174,6 +175,15 @@ class Tokenizer(keras.layers.Layer):
         """Truncate or pad rows of ids; see `encode_source`."""
         ids = tokens.to_tensor(default_value=PAD, shape=(None, num_steps))
         return ids, tf.cast(tf.minimum(tokens.row_lengths(), num_steps), tf.int32)
+
+
+def copy_of(tokenizer: Tokenizer) -> Tokenizer:
+    """Return an equal tokenizer that is another object."""
+    copy = type(tokenizer).from_config(tokenizer.get_config())
+    with tempfile.TemporaryDirectory() as folder:
+        tokenizer.save_assets(folder)
+        copy.load_assets(folder)
+    return copy
 
 
 def text_mask(ids: tf.Tensor, valid_length: tf.Tensor) -> tf.Tensor:

@@ -8,8 +8,8 @@ import keras
 import tensorflow as tf
 
 from keras_s2s.tokenizers.tokenizer import clean
+from keras_s2s.tokenizers.unicode.word_rules import SPLITS, attach_punctuation
 from keras_s2s.tokenizers.vocabulary_tokenizer import VocabularyTokenizer
-from keras_s2s.tokenizers.word_rules import SPLITS, attach_punctuation
 from keras_s2s.utils.errors import InputError
 from keras_s2s.utils.text import WORD_RULES
 

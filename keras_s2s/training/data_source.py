@@ -19,7 +19,7 @@ from keras_s2s.data.prepared.corpus import PreparedCorpus
 from keras_s2s.data.text_counts import TextCounts
 from keras_s2s.data.vocabulary import make_tokenizers
 from keras_s2s.evaluation.metrics.sacrebleu_scores import default_tokenization, make_bleu
-from keras_s2s.tokenizers.columns_tokenizer import has_features
+from keras_s2s.tokenizers.source_columns import has_features
 from keras_s2s.tokenizers.tokenizer import SPECIAL_TOKENS, Tokenizer
 from keras_s2s.utils.errors import InputError
 

@@ -159,7 +159,7 @@ def _resume(
     epochs = options["epochs"]
     record, config = run.read_record(), run.read_config()
     spec, fingerprint, seed = read_run(run, record)
-    spec = _moved_spec(run, spec, moved)
+    spec = spec.moved(run.path, moved)
     if epochs is not None:
         check_int("epochs", epochs)
     is_extended = epochs is not None and epochs > config.epochs
@@ -214,18 +214,6 @@ def _resume(
         record["devices"] = distribution_record(distribution, workers)
         output.write_record(record)
         return _fit(run, output, job, record, state, workers)
-
-
-def _moved_spec(run: RunDirectory, spec: CorpusSpec, moved: dict[str, str | None]) -> CorpusSpec:
-    """Return a corpus with the new paths of its files."""
-    for name, path in moved.items():
-        if path is not None and getattr(spec, name) is None:
-            raise InputError(
-                f"{run.path}: the run has no file of {name} pairs; omit --{name}, which --resume "
-                "takes only for a file that has moved"
-            )
-    changes: dict[str, Any] = {name: path for name, path in moved.items() if path is not None}
-    return spec._replace(**changes)
 
 
 def _writes_run(distribution: DistributionConfig) -> bool:

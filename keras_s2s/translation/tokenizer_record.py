@@ -9,8 +9,9 @@ from typing import Any
 
 from keras_s2s.serving.signatures import EXTRA_ASSETS
 from keras_s2s.tokenizers.character_tokenizer import CharacterTokenizer, WhitespaceTokenizer
-from keras_s2s.tokenizers.columns_tokenizer import ColumnsTokenizer, features_file
+from keras_s2s.tokenizers.columns_tokenizer import ColumnsTokenizer
 from keras_s2s.tokenizers.sentence_piece_tokenizer import SentencePieceTokenizer
+from keras_s2s.tokenizers.source_columns import features_file
 from keras_s2s.tokenizers.tokenizer import Tokenizer
 from keras_s2s.tokenizers.vocabulary_tokenizer import VocabularyTokenizer
 from keras_s2s.tokenizers.word_tokenizer import WordTokenizer

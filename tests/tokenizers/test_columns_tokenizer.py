@@ -9,7 +9,8 @@ import keras_s2s as s2s
 from keras_s2s.data.config import PreparationConfig
 from keras_s2s.data.vocabulary import make_tokenizers
 from keras_s2s.serving.session import SavedModelSession
-from keras_s2s.tokenizers.columns_tokenizer import ColumnsTokenizer, text_columns
+from keras_s2s.tokenizers.columns_tokenizer import ColumnsTokenizer
+from keras_s2s.tokenizers.source_columns import text_columns
 from keras_s2s.tokenizers.tokenizer import UNK
 from keras_s2s.utils.errors import InputError
 

@@ -7,7 +7,7 @@ import sentencepiece
 import tensorflow as tf
 
 import keras_s2s as s2s
-from keras_s2s.tokenizers.normalization_rules import normalization_rules
+from keras_s2s.tokenizers.unicode.normalization_rules import normalization_rules
 
 # A Persian non-joiner, full-width and CJK punctuation, an ellipsis, typographic spaces and quotes.
 WRITTEN = ["می\u200cخواهم بروم", "你好，世界？是的！", "On y va… «\u202fDéjà\u202f»", "ﬁn ½ ² ㎏"]

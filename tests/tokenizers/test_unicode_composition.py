@@ -6,7 +6,7 @@ import unicodedata
 import pytest
 import tensorflow as tf
 
-from keras_s2s.tokenizers.unicode_composition import compose, tables
+from keras_s2s.tokenizers.unicode.composition import compose, tables
 
 CHARACTERS = [chr(code) for code in range(1, 0x30000) if not 0xD800 <= code < 0xE000]
 

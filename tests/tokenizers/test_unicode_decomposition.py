@@ -6,8 +6,8 @@ import unicodedata
 import pytest
 import tensorflow as tf
 
-from keras_s2s.tokenizers.unicode_composition import tables
-from keras_s2s.tokenizers.unicode_decomposition import decompositions, normalize
+from keras_s2s.tokenizers.unicode.composition import tables
+from keras_s2s.tokenizers.unicode.decomposition import decompositions, normalize
 
 FORMS = pytest.mark.parametrize("form", ["nfd", "nfkd", "nfkc"])
 

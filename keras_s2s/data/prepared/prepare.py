@@ -10,7 +10,6 @@ import numpy as np
 
 from keras_s2s.data.columns import parse_columns
 from keras_s2s.data.corpus_reader import CorpusReader
-from keras_s2s.data.prepared.corpus import load_tokenizers, vocabulary_files
 from keras_s2s.data.prepared.deduplication import deduplicate
 from keras_s2s.data.prepared.index import FORMAT, HELD_OUT_FILES, INDEX, SAMPLES
 from keras_s2s.data.prepared.output_folder import OutputFolder
@@ -19,6 +18,7 @@ from keras_s2s.data.prepared.spec import PreparationSpec
 from keras_s2s.data.prepared.stages import Stages
 from keras_s2s.data.prepared.statistics import add_token_statistics
 from keras_s2s.data.prepared.tokenization import TextChunk
+from keras_s2s.data.prepared.vocabulary_files import load_tokenizers, vocabulary_files
 from keras_s2s.utils.console import log
 from keras_s2s.utils.errors import InputError
 from keras_s2s.utils.files import remove_folder, sha256_of, write_json

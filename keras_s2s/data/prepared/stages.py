@@ -13,7 +13,6 @@ from keras_s2s.data.corpus_reader import CorpusReader
 from keras_s2s.data.corpus_spec import HELD_OUT_SPLITS, describe_overlap
 from keras_s2s.data.parallel_corpus import ParallelCorpus
 from keras_s2s.data.prepared.chunk_files import TEST, VALID, ChunkStats
-from keras_s2s.data.prepared.corpus import tokenizer_files, vocabulary_files
 from keras_s2s.data.prepared.filtering import FilterTask, filter_chunk
 from keras_s2s.data.prepared.index import HELD_OUT_FILES, SAMPLES, has_checksum
 from keras_s2s.data.prepared.output_folder import OutputFolder
@@ -31,7 +30,9 @@ from keras_s2s.data.prepared.tokenization import (
     make_shard,
     subword_tokenizers,
 )
-from keras_s2s.tokenizers.columns_tokenizer import ColumnsTokenizer, features_of, has_features
+from keras_s2s.data.prepared.vocabulary_files import tokenizer_files, vocabulary_files
+from keras_s2s.tokenizers.columns_tokenizer import ColumnsTokenizer
+from keras_s2s.tokenizers.source_columns import features_of, has_features
 from keras_s2s.tokenizers.tokenizer import Tokenizer
 from keras_s2s.utils.console import log, progress_bar
 from keras_s2s.utils.errors import InputError
@@ -254,22 +255,18 @@ class Stages:
                 words.add(counts)
                 yield chunk.num_pairs
 
-        _show_progress(
-            "counting tokens" if config.tokenizers() != {"word"} else "counting words",
-            "pairs",
-            num_pairs(),
-        )
+        unit = "words" if config.tokenizers() == {"word"} else "tokens"
+        _show_progress(f"counting {unit}", "pairs", num_pairs())
         return words
 
     def make_shards(
         self, stats: list[ChunkStats], chunks: list[TextChunk], id_dtype: str
     ) -> list[ShardInfo]:
         """Tokenize the chunks whose shards are missing or damaged; return all shards."""
-        folder, config, previous = self.folder, self.spec.config, self.folder.previous_index
-        columns = self.spec.column_kinds
-        checksums = tuple(
-            sha256_of(folder.path / name) for name in vocabulary_files(config, columns)
-        )
+        folder, config, columns = self.folder, self.spec.config, self.spec.column_kinds
+        previous = folder.previous_index
+        files = vocabulary_files(config, columns)
+        checksums = tuple(sha256_of(folder.path / file) for file in files)
         shards: dict[int, ShardInfo] = {}
         tasks = []
         for chunk_stats, chunk in zip(stats, chunks, strict=True):

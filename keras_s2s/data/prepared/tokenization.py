@@ -11,9 +11,9 @@ import tensorflow as tf
 from keras_s2s.data.config import SIDES, DataConfig, PreparationConfig
 from keras_s2s.data.parallel_corpus import ParallelCorpus
 from keras_s2s.data.prepared.chunk_files import ChunkFiles
-from keras_s2s.data.prepared.corpus import load_tokenizers
 from keras_s2s.data.prepared.deduplication import read_duplicate_mask
 from keras_s2s.data.prepared.shards import Block, ShardInfo, concatenate, write_shard
+from keras_s2s.data.prepared.vocabulary_files import load_tokenizers
 from keras_s2s.data.text_counts import TextCounts, count_batch, find_long, sum_counts
 from keras_s2s.data.vocabulary import (
     COUNTING_TOKENIZERS,
@@ -21,11 +21,8 @@ from keras_s2s.data.vocabulary import (
     tokenizer_options,
     without_long_pairs,
 )
-from keras_s2s.tokenizers.columns_tokenizer import (
-    ColumnsTokenizer,
-    count_features,
-    text_columns,
-)
+from keras_s2s.tokenizers.columns_tokenizer import ColumnsTokenizer
+from keras_s2s.tokenizers.source_columns import count_features, text_columns
 from keras_s2s.tokenizers.tokenizer import TOKENIZE_BATCH_SIZE, Tokenizer
 from keras_s2s.tokenizers.vocabulary_tokenizer import VocabularyTokenizer
 

@@ -3,7 +3,7 @@
 import re
 from collections.abc import Iterable, Sequence
 
-from keras_s2s.tokenizers.columns_tokenizer import has_features, text_columns
+from keras_s2s.tokenizers.source_columns import has_features, text_columns
 from keras_s2s.tokenizers.tokenizer import Tokenizer
 from keras_s2s.tokenizers.word_tokenizer import WordTokenizer
 from keras_s2s.utils.scores import SENTENCE, WORD

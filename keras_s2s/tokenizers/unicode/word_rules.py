@@ -12,7 +12,7 @@ import unicodedata
 
 import tensorflow as tf
 
-from keras_s2s.tokenizers.unicode_composition import character_class, compose
+from keras_s2s.tokenizers.unicode.composition import character_class, compose
 
 # Spaces of all widths, line ends, and the zero-width space, which separates words too.
 _SPACES = r"[\pZ\x{85}\x{180E}\x{200B}]+"

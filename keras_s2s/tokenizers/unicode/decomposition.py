@@ -1,6 +1,6 @@
 """Unicode's normalization forms D, KC and KD as graph code of core TensorFlow ops.
 
-Form C is in `unicode_composition`.
+Form C is in `composition`.
 """
 
 import functools
@@ -11,7 +11,7 @@ from typing import Literal, NamedTuple
 import numpy as np
 import tensorflow as tf
 
-from keras_s2s.tokenizers.unicode_composition import (
+from keras_s2s.tokenizers.unicode.composition import (
     FINAL,
     LEAD,
     NUM_FINALS,

@@ -1,0 +1,1 @@
+"""Rules for Unicode text: its normalization forms, SentencePiece's normalization, and words."""
