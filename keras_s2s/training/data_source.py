@@ -18,9 +18,11 @@ from keras_s2s.data.parallel_corpus import ParallelCorpus
 from keras_s2s.data.prepared.corpus import PreparedCorpus
 from keras_s2s.data.text_counts import TextCounts
 from keras_s2s.data.vocabulary import make_tokenizers
+from keras_s2s.evaluation.metrics.level import suggest_characters
 from keras_s2s.evaluation.metrics.sacrebleu_scores import default_tokenization, make_bleu
-from keras_s2s.tokenizers.source_columns import has_features
+from keras_s2s.tokenizers.source_columns import SOURCE, has_features, text_columns
 from keras_s2s.tokenizers.tokenizer import SPECIAL_TOKENS, Tokenizer
+from keras_s2s.utils.console import log
 from keras_s2s.utils.errors import InputError
 
 Corpus = ParallelCorpus | PreparedCorpus
@@ -148,6 +150,10 @@ def make_training_data(
         line = describe_overlap(pairs_of_split.name, pairs_of_split.source, splits.train.source)
         if line is not None:
             _logger.warning("%s", line)
+    if {"word", "sentencepiece"}.issuperset(config.tokenizers()):
+        sources = text_columns(splits.train.source, columns or (SOURCE,))
+        if (advice := suggest_characters(sources, splits.train.target)) is not None:
+            log(f"{corpus.name}: its sources are single words, which {advice} splits into letters")
     source, target = make_tokenizers(config, splits.train)
     for side, tokenizer in (("source", source), ("target", target)):
         if len(tokenizer) == len(SPECIAL_TOKENS):

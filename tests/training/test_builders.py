@@ -13,6 +13,7 @@ from keras_s2s.data.vocabulary import make_tokenizers
 from keras_s2s.optimizers import WarmUp
 from keras_s2s.tokenizers.sentence_piece_tokenizer import SentencePieceTokenizer
 from keras_s2s.training.builders import make_model, make_optimizer
+from keras_s2s.training.data_source import make_training_data
 
 SMALL = {"embed_size": 4, "num_hiddens": 6, "num_layers": 2}
 
@@ -71,6 +72,28 @@ def test_other_rules_for_words_are_recommended_where_they_know_more(phrasebook, 
     assert line.endswith("<unk>, Unicode's 0.0%; give --word-rules unicode\n")
     _, target = make_tokenizers(TrainingConfig(word_rules="unicode"), corpus)
     assert set(target.vocabulary[4:]) == {*"«»？；！", "va", "cours"}
+    assert capsys.readouterr().err == ""
+
+
+@pytest.mark.parametrize(
+    ("targets", "columns", "advice"),
+    [
+        (["walked", "went"], None, "--preset character"),
+        (["w ɔː k", "ɡ əʊ"], None, "--preset character --target-tokenizer whitespace"),
+        (["walked", "went"], ("source", "features"), "--preset character"),
+        (["to go on foot", "to leave or to move"], None, None),
+    ],
+)
+def test_characters_are_suggested_for_words(targets, columns, advice, capsys):
+    sources = [f"{word}\tV;PST" if columns else word for word in ("walk", "go")]
+    corpus = s2s.ParallelCorpus(sources, targets, name="words", columns=columns)
+    config = TrainingConfig(min_freq=1)
+    make_training_data(corpus, config, seed=0)
+    line = capsys.readouterr().err
+    expected = "" if advice is None else f"words: its sources are single words, which {advice} "
+    assert line.startswith(expected)
+    assert bool(line) == bool(expected)
+    make_training_data(corpus, dataclasses.replace(config, tokenizer="character"), seed=0)
     assert capsys.readouterr().err == ""
 
 
