@@ -70,19 +70,24 @@ def evaluate(
             all.
 
     Returns:
-        - `bleu`, `chrf`, `exact_match`, `word_error_rate` and `token_error_rate` in percent, None
-          without a tokenizer that it needs. For each, with a suffix: `_signature`, how it was
-          computed; `_interval`, its 95% confidence interval by bootstrap resampling; `_by_length`,
-          the `score` and `num_sentences` for sources of `1-5`, `6-10`, `11-15` and `>15` words
-          (characters, if the answers are words), without empty buckets.
-        - `level`: what the answers are, `word` or `sentence`; see
-          `evaluation.metrics.answer_level`.
-        - `nats_per_token` and `perplexity` of the references, each truncated to the maximum length
-          of a translation, with the end of the sentence as a token.
-        - `unknown_source` and `unknown_target`, the shares of the tokens of the pairs that are
-          `<unk>`, None without a tokenizer.
-        - `sentences_per_second`, the throughput of translation; `num_pairs`, `num_sentences`
-          (distinct sources) and `num_tokens`.
+        A dict of these.
+
+        `bleu`, `chrf`, `exact_match`, `word_error_rate` and `token_error_rate` in percent, None
+        without a tokenizer that it needs. For each, with a suffix: `_signature`, how it was
+        computed; `_interval`, its 95% confidence interval by bootstrap resampling; `_by_length`,
+        the `score` and `num_sentences` for sources of `1-5`, `6-10`, `11-15` and `>15` words
+        (characters, if the answers are words), without empty buckets.
+
+        `level`: what the answers are, `word` or `sentence`; see `evaluation.metrics.answer_level`.
+
+        `nats_per_token` and `perplexity` of the references, each truncated to the maximum length
+        of a translation, with the end of the sentence as a token.
+
+        `unknown_source` and `unknown_target`, the shares of the tokens of the pairs that are
+        `<unk>`, None without a tokenizer.
+
+        `sentences_per_second`, the throughput of translation; `num_pairs`, `num_sentences`
+        (distinct sources) and `num_tokens`.
 
     Raises:
         InputError: the corpus is empty, a metric does not exist or needs a tokenizer, sacreBLEU

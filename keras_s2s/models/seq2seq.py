@@ -134,11 +134,10 @@ class Seq2Seq(KerasCallsMixin, MultiWorkerMixin, keras.Model):
             The decoder's initial state and its attention memory, None without attention.
         """
         ids, valid_length = source
-        known_ids = known_source(self.decoder.copying, ids)
-        outputs = self.encoder(known_ids, valid_length, training=training)
-        return self.decoder.init_state(outputs), self.decoder.setup_memory(
-            outputs, valid_length, ids
-        )
+        copying = self.decoder.copying
+        outputs = self.encoder(known_source(copying, ids), valid_length, training=training)
+        sources = (valid_length,) if copying is None else (valid_length, ids)
+        return self.decoder.init_state(outputs), self.decoder.setup_memory(outputs, *sources)
 
     def compile(
         self,

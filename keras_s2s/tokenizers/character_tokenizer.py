@@ -87,7 +87,7 @@ class CharacterTokenizer(_NormalizingTokenizer):
     [b'Go {name}']
     >>> korean = CharacterTokenizer.fit(["한국"], normalization="nfd")
     >>> len(korean.vocabulary[4:])
-    5
+    6
     """
 
     space = " "

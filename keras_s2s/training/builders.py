@@ -1,6 +1,7 @@
 """The model and the optimizer of a configuration."""
 
 import dataclasses
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -11,8 +12,6 @@ from keras_s2s.layers.seq2seq_decoder import Seq2SeqDecoder
 from keras_s2s.layers.seq2seq_encoder import Seq2SeqEncoder
 from keras_s2s.models.seq2seq import Seq2Seq
 from keras_s2s.optimizers import WarmUp
-from keras_s2s.tokenizers.copied_tokens import copy_map
-from keras_s2s.tokenizers.tokenizer import Tokenizer
 
 
 def resolve_precision(config: TrainingConfig) -> TrainingConfig:
@@ -31,9 +30,21 @@ def resolve_precision(config: TrainingConfig) -> TrainingConfig:
 
 
 def make_model(
-    config: TrainingConfig, source: Tokenizer, target: Tokenizer, precision: str
+    config: TrainingConfig,
+    source_vocab_size: int,
+    target_vocab_size: int,
+    precision: str,
+    copy: bool | Sequence[int] = False,
 ) -> Seq2Seq:
-    """Make an untrained model; its weights are float32 in every precision (dtype policy)."""
+    """Make an untrained model; its weights are float32 in every precision (dtype policy).
+
+    Args:
+        config: the architecture.
+        source_vocab_size: size of the source vocabulary.
+        target_vocab_size: size of the target vocabulary.
+        precision: the dtype policy.
+        copy: see `Seq2SeqDecoder`.
+    """
     shared: dict[str, Any] = {
         "embed_size": config.embed_size,
         "dropout": config.dropout,
@@ -45,14 +56,14 @@ def make_model(
         "dtype": precision,
     }
     encoder = Seq2SeqEncoder(
-        len(source),
+        source_vocab_size,
         num_hiddens=config.encoder_num_hiddens or config.num_hiddens,
         num_layers=config.encoder_num_layers or config.num_layers,
         bidirectional=config.bidirectional,
         **shared,
     )
     decoder = Seq2SeqDecoder(
-        len(target),
+        target_vocab_size,
         num_hiddens=config.num_hiddens,
         num_layers=config.num_layers,
         attention=None if config.attention == "none" else config.attention,
@@ -61,7 +72,7 @@ def make_model(
         output_dropout=config.output_dropout,
         encoder_num_hiddens=encoder.num_hiddens,
         encoder_num_layers=encoder.num_layers,
-        copy=copy_map(source, target) if config.copy else False,
+        copy=copy,
         **shared,
     )
     return Seq2Seq(encoder, decoder, dtype=precision)

@@ -15,6 +15,7 @@ from keras_s2s.decoding.config import search_options
 from keras_s2s.models.mixed_precision import to_full_precision
 from keras_s2s.models.seq2seq import Seq2Seq
 from keras_s2s.run_directory import RunDirectory
+from keras_s2s.tokenizers.copied_tokens import copy_map
 from keras_s2s.training.builders import make_model, make_optimizer
 from keras_s2s.training.callbacks import ValidationScores
 from keras_s2s.training.data_source import Corpus, make_training_data
@@ -61,7 +62,9 @@ class TrainingJob:
             self.validation_data = pairs.batches(
                 config.batch_size, bucket_by_length=config.bucket_by_length
             )
-        self.model = make_model(config, self.source, self.target, config.precision)
+        sizes = len(self.source), len(self.target)
+        copied = copy_map(self.source, self.target) if config.copy else False
+        self.model = make_model(config, *sizes, config.precision, copied)
         clips_sentences = config.clip_reduction == "sequence_mean"
         self.model.compile(
             make_optimizer(config, self.num_batches),

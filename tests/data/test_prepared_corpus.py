@@ -390,7 +390,7 @@ def test_plot_of_a_run_on_a_prepared_corpus(command, run, refused, tmp_path):
     assert (out / "bleu_by_length.png").is_file()
     page = (out / "report.html").read_text(encoding="utf-8")
     assert "of the validation pairs" in page
-    assert "Sentence lengths of the validation pairs (targets" in page
+    assert "Lengths of the validation pairs (targets" in page
     other = tmp_path / "other"
     assert command("prepare", "phrasebook", "--output", other).status == 0
     assert f"was not trained on {other}; give the corpus" in refused("plot", run, other)
@@ -403,7 +403,7 @@ def test_refused_options(command, refused, folder_with_held_out, trained_run, tm
     )
     assert "max_pairs needs a text corpus" in refused(*train, "--max-pairs", 5)
     assert "copy needs a text corpus" in refused(*train, "--copy", "--attention=luong")
-    assert "--reverse and --skip-bad-lines" in refused(*train, "--reverse")
+    assert "omit --reverse, --skip-bad-lines and --columns" in refused(*train, "--reverse")
     evaluate = ("evaluate", trained_run, folder_with_held_out)
     kept = "keeps only the text of the valid and test splits; give --split valid"
     assert kept in refused(*evaluate)

@@ -98,6 +98,7 @@ class Counting:
     """A decoder whose hypotheses are as long as the source."""
 
     vocab_size = VOCAB_SIZE
+    copying, encode = None, s2s.Seq2Seq.encode
 
     def __init__(self, encoder):
         self.encoder, self.decoder = encoder, self

@@ -136,6 +136,7 @@ class Uniform:
     """A decoder with equal probabilities for `<eos>`, `<unk>` and two words."""
 
     vocab_size = 6
+    copying, encode = None, s2s.Seq2Seq.encode
 
     def __init__(self, encoder):
         self.encoder, self.decoder = encoder, self
