@@ -225,14 +225,8 @@ def score_targets(
 ) -> tuple[tf.Tensor, tf.Tensor]:
     """Compute the log-probability of given targets, as in `SearchResult`.
 
-    Args:
-        model: the trained model.
-        source: ids, (batch, steps), and valid lengths, (batch,).
-        target: the same for the targets, with `<bos>` and `<eos>`.
-
-    Returns:
-        The log-probability of each target in nats, float32 of shape (batch,), and the number of
-        its tokens, `<eos>` included, int32 of shape (batch,).
+    Takes the arguments of `score_tokens`. Returns the log-probability of each target in nats,
+    float32 of shape (batch,), and the number of its tokens as `score_tokens` does.
     """
     log_probabilities, num_tokens = score_tokens(model, source, target)
     return tf.cast(tf.reduce_sum(log_probabilities, axis=1), tf.float32), num_tokens
