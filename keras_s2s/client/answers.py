@@ -24,7 +24,7 @@ def check_outputs(signature: str, num_texts: int, outputs: Any) -> dict[str, lis
         signature: name of the signature.
         num_texts: number of texts in the request.
         outputs: nested lists for each output. Those of `OPTIONAL_OUTPUTS` may be missing. Others
-            that the signature does not have are left out of the result.
+            that the signature does not have are omitted from the result.
 
     Returns:
         For each output nested lists of `str` (valid Unicode), `float` (finite) or `int`.

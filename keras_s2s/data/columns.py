@@ -5,8 +5,9 @@ from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 from keras_s2s.utils.errors import InputError, did_you_mean
+from keras_s2s.utils.text import FEATURES, SOURCE
 
-SOURCE, FEATURES, TARGET, SKIPPED = "source", "features", "target", "_"
+TARGET, SKIPPED = "target", "_"
 COLUMNS_HELP = (
     "what the columns are, in their order, such as source,features,target (_ for one that is not "
     "read); or the numbers of those for source, features and target, such as 1,3,2"

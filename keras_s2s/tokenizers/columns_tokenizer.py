@@ -11,8 +11,6 @@ import tensorflow as tf
 from keras_s2s.tokenizers.source_columns import (
     BOUNDARY,
     DEFAULT_SEPARATOR,
-    FEATURES,
-    SOURCE,
     count_features,
     feature_prefix,
     features_file,
@@ -25,6 +23,7 @@ from keras_s2s.tokenizers.tokenizer import PAD, UNK, Tokenizer, copy_of, text_ma
 from keras_s2s.tokenizers.vocabulary_tokenizer import FileInitializer
 from keras_s2s.utils.errors import InputError
 from keras_s2s.utils.files import atomic_write
+from keras_s2s.utils.text import FEATURES, SOURCE
 
 
 @keras.saving.register_keras_serializable(package="keras_s2s")

@@ -10,8 +10,8 @@ import tensorflow as tf
 from keras_s2s.tokenizers.tokenizer import TOKENIZE_BATCH_SIZE, clean, read_vocabulary_file
 from keras_s2s.utils.checks import check_texts
 from keras_s2s.utils.errors import InputError
+from keras_s2s.utils.text import FEATURES, SOURCE
 
-SOURCE, FEATURES = "source", "features"
 DEFAULT_SEPARATOR = ";"
 # The token between two columns of text; no feature is empty.
 BOUNDARY = "[]"

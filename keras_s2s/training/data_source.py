@@ -20,10 +20,11 @@ from keras_s2s.data.text_counts import TextCounts
 from keras_s2s.data.vocabulary import make_tokenizers
 from keras_s2s.evaluation.metrics.level import suggest_characters
 from keras_s2s.evaluation.metrics.sacrebleu_scores import default_tokenization, make_bleu
-from keras_s2s.tokenizers.source_columns import SOURCE, has_features, text_columns
+from keras_s2s.tokenizers.source_columns import has_features, text_columns
 from keras_s2s.tokenizers.tokenizer import SPECIAL_TOKENS, Tokenizer
 from keras_s2s.utils.console import log
 from keras_s2s.utils.errors import InputError
+from keras_s2s.utils.text import SOURCE
 
 Corpus = ParallelCorpus | PreparedCorpus
 

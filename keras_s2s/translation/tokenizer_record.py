@@ -35,7 +35,7 @@ def vocabulary_name(side: str, tokenizer: Tokenizer | type[Tokenizer]) -> str:
 def write_tokenizers(folder: Path, **tokenizers: Tokenizer) -> None:
     """Record the classes and options of tokenizers, by side, in a version folder.
 
-    A tokenizer of another class is left out: nothing is known of its files.
+    A tokenizer of another class is omitted: nothing is known of its files.
     """
     records = {side: _record(tokenizer) for side, tokenizer in tokenizers.items()}
     known = {side: record for side, record in records.items() if record is not None}

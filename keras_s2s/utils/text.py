@@ -17,6 +17,8 @@ if TYPE_CHECKING:
 
 # The ids of all vocabularies begin with these.
 SPECIAL_TOKENS = ("<pad>", "<bos>", "<eos>", "<unk>")
+# What a column of a source is; see `ColumnsTokenizer`.
+SOURCE, FEATURES = "source", "features"
 # How text is normalized; see `SentencePieceTokenizer.fit` and `CharacterTokenizer`.
 NORMALIZATIONS = "nfkc", "nfc", "none"
 DECOMPOSITIONS = "nfd", "nfkd"
