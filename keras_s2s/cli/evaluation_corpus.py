@@ -13,7 +13,7 @@ from typing import Any
 
 from keras_s2s.cli.model_paths import find_model
 from keras_s2s.data.corpus_spec import HELD_OUT_SPLITS, CorpusSpec, split_corpus
-from keras_s2s.data.parallel_corpus import ParallelCorpus, load_corpus
+from keras_s2s.data.parallel_corpus import ParallelCorpus
 from keras_s2s.data.prepared.index import PreparedIndex, is_prepared
 from keras_s2s.run_directory import RunDirectory
 from keras_s2s.utils.errors import InputError
@@ -122,13 +122,7 @@ def _read_corpus(spec: CorpusSpec, max_pairs: int | None) -> ParallelCorpus:
             "splits; give --split valid or --split test of a run trained on it, or the original "
             "corpus"
         )
-    return load_corpus(
-        spec.corpus,
-        max_pairs=max_pairs,
-        reverse=spec.reverse,
-        skip_bad_lines=spec.skip_bad_lines,
-        columns=spec.columns,
-    )
+    return spec.read_pairs(spec.corpus, max_pairs)
 
 
 def _split_of_run(options: argparse.Namespace, path: str, read: _ReadFn) -> ParallelCorpus:

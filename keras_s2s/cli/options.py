@@ -164,9 +164,9 @@ def add_field_options(
 
 def warn_without_effect(config: PreparationConfig, changes: Iterable[str]) -> None:
     """Log a warning of options that are given and have no effect beside the others."""
+    ignored, tokenizers = ignored_fields(config), " and ".join(sorted(config.tokenizers()))
     for name in changes:
-        if name in ignored_fields(config):
-            tokenizers = " and ".join(sorted(config.tokenizers()))
+        if name in ignored:
             reason = "without drop_long" if name == "vocabulary_pairs" else f"with {tokenizers}"
             flag = f"--{name.replace('_', '-')}"
             logging.getLogger("keras_s2s").warning("%s has no effect %s; omit it", flag, reason)

@@ -72,7 +72,7 @@ class CorpusSpec(NamedTuple):
             from keras_s2s.data.prepared.corpus import PreparedCorpus  # imports TensorFlow
 
             return PreparedCorpus(self.corpus)
-        return self._read(self.corpus, max_pairs)
+        return self.read_pairs(self.corpus, max_pairs)
 
     def load_held_out(self) -> dict[str, ParallelCorpus]:
         """Load the pairs of the splits that have files of their own, by split."""
@@ -89,7 +89,7 @@ class CorpusSpec(NamedTuple):
                         f"--{split}"
                     )
         return {
-            split: spec._read(file, None)
+            split: spec.read_pairs(file, None)
             for split in HELD_OUT_SPLITS
             if (file := getattr(self, split)) is not None
         }
@@ -127,7 +127,8 @@ class CorpusSpec(NamedTuple):
         value: str | None = PreparedIndex(self.corpus).content["configuration"].get(name)
         return value
 
-    def _read(self, name: str, max_pairs: int | None) -> ParallelCorpus:
+    def read_pairs(self, name: str, max_pairs: int | None) -> ParallelCorpus:
+        """Read the first `max_pairs` pairs of a file, or all, as those of the corpus are read."""
         if is_prepared(name):
             raise InputError(f"{name}: is a prepared corpus; give a file of pairs instead")
         return load_corpus(
